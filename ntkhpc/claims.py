@@ -1,0 +1,132 @@
+"""Who is computing a shard now.
+
+A claim is a file `<shard>.<generation>` made by link(). A claim whose owner is gone is not removed but outbid by the
+next generation, which again only one process can create: so two that find the same dead owner cannot both win.
+"""
+
+import contextlib
+import itertools
+import os
+import platform
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from msgspec import Struct, convert, to_builtins
+
+from ntkhpc import files
+from ntkhpc.errors import DamagedError
+from ntkhpc.plan import Shard
+from ntkhpc.run import Run
+
+
+class Owner(Struct, frozen=True, kw_only=True):
+    """A process, named so that a recycled process id or a reboot is not mistaken for it."""
+
+    attempt: str
+    host: str
+    boot: str
+    pid: int
+    started: str
+    job: str | None = None
+
+    def __str__(self) -> str:
+        return f"process {self.pid} on {self.host}" + (f", job {self.job}" if self.job else "")
+
+
+@dataclass(frozen=True)
+class Claim:
+    path: Path
+    owner: Owner
+
+    def holds(self) -> bool:
+        """Whether nobody has taken this claim over."""
+        return _read(self.path) == self.owner and not _generation(self.path, 1).exists()
+
+    def release(self, *, finished: bool) -> None:
+        """Give the claim up. Dead generations go too once a receipt stands in for them."""
+        if self.holds():
+            self.path.unlink(missing_ok=True)
+        if finished:
+            for step in itertools.count(-1, -1):
+                older = _generation(self.path, step)
+                if not older.exists():
+                    break
+                older.unlink(missing_ok=True)
+
+
+def take(run: Run, shard: Shard, owner: Owner, gone: Callable[[Owner], bool]) -> Claim | Owner:
+    """Claim a shard: the claim, or the live owner who has it. `gone` says whether an owner no longer exists."""
+    path = run.path / "claims" / shard.phase / f"{shard.id}.0"
+    while True:
+        if files.publish(path, files.seal(to_builtins(owner))):
+            return Claim(path, owner)
+        holder = _read(path)
+        if holder is None and not path.exists():
+            continue  # released between the two looks
+        if holder is not None and not gone(holder):
+            return holder
+        path = _generation(path, 1)
+
+
+def live(run: Run, phase: str, gone: Callable[[Owner], bool]) -> dict[str, Owner]:
+    """Shard ids of a phase that a living process claims."""
+    owners = {}
+    for path in sorted((run.path / "claims" / phase).glob("[!.]*")):
+        owner = _read(path)
+        if owner is not None and not gone(owner):
+            owners[path.name.rpartition(".")[0]] = owner
+    return owners
+
+
+def _generation(path: Path, step: int) -> Path:
+    shard, _, number = path.name.rpartition(".")
+    return path.with_name(f"{shard}.{int(number) + step}")
+
+
+def _read(path: Path) -> Owner | None:
+    """The owner, or None for a claim that vanished or is unreadable, which protects nobody."""
+    with contextlib.suppress(FileNotFoundError, DamagedError):
+        return convert(files.read_sealed(path), Owner)
+    return None
+
+
+def this_process(attempt: str) -> Owner:
+    return Owner(
+        attempt=attempt,
+        host=platform.node(),
+        boot=_boot_id(),
+        pid=os.getpid(),
+        started=_start_time(os.getpid()) or "",
+        job=os.environ.get("SLURM_JOB_ID"),
+    )
+
+
+def gone_from_here(owner: Owner) -> bool:
+    """Whether an owner on this host no longer exists. Owners on other hosts are taken to live: nobody here can know."""
+    if owner.host != platform.node():
+        return False
+    return owner.boot != _boot_id() or _start_time(owner.pid) != owner.started
+
+
+def _boot_id() -> str:
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return ""
+
+
+def _start_time(pid: int) -> str | None:
+    """The kernel's start time of a running process; None if there is none, or only its zombie."""
+    try:
+        stat: Any = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except FileNotFoundError:
+        if Path("/proc/self/stat").exists():
+            return None
+        try:  # no /proc (macOS): existence alone
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return None
+        return ""
+    return None if stat[0] in "ZX" else stat[19]

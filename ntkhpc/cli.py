@@ -1,0 +1,168 @@
+"""The command line: `python -m ntkhpc VERB`; the Makefile's targets call it."""
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+
+from ntkhpc import plan, run, schema, status, study
+from ntkhpc.errors import NtkhpcError, RunError
+from ntkhpc.run import Run
+
+_console = Console(highlight=False, soft_wrap=True)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one verb. Exit status: 0 complete, 1 incomplete or damaged, 2 bad input, 130 interrupted."""
+    options = _parser().parse_args(arguments)
+    try:
+        return options.verb(options)
+    except NtkhpcError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="ntkhpc", description=__doc__)
+    verbs = parser.add_subparsers(required=True, metavar="VERB")
+
+    def add(name: str, verb: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
+        sub = verbs.add_parser(name, help=text, description=text)
+        sub.set_defaults(verb=verb)
+        return sub
+
+    def needs_study(sub: argparse.ArgumentParser) -> None:
+        sub.add_argument("--task", default="", help="a study of jobs/ by name, or the path of a study file")
+        sub.add_argument("--runs", type=Path, default=Path("runs"), help="where run directories are (default: runs)")
+
+    def needs_run(sub: argparse.ArgumentParser) -> None:
+        needs_study(sub)
+        sub.add_argument("--run", default="", help="a run directory, instead of --task and --runs")
+
+    def starts_shards(sub: argparse.ArgumentParser) -> None:
+        sub.add_argument("--cores", type=_positive, help="worker processes (default: every core this process may use)")
+        sub.add_argument(
+            "--accept-change", action="store_true", help="run missing shards with today's code and packages; recorded"
+        )
+
+    needs_study(add("plan", _plan, "show what a study would compute and cost; writes nothing"))
+    sub = add("submit", _submit, "make the run of a study and run every shard that has no receipt")
+    needs_study(sub)
+    starts_shards(sub)
+    needs_run(add("status", _status, "one table: done, running, failed, missing, cost left"))
+    sub = add("resume", _resume, "run the missing shards of a run")
+    needs_run(sub)
+    starts_shards(sub)
+    sub = add("verify", _verify, "check every file, chunk and receipt of a run")
+    needs_run(sub)
+    sub.add_argument("--set-aside", action="store_true", help="set damaged shards aside, so that resume runs them again")
+    add("schema", _schema, "print the table of the store's arrays")
+    return parser
+
+
+def _positive(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive whole number")
+    return int(text)
+
+
+def _plan(options: argparse.Namespace) -> int:
+    wanted = study.load(study.find(options.task))
+    planned = plan.make(wanted)
+    _console.print(f"study [bold]{planned.run_name}[/bold]: {len(planned.shards):,} shards")
+    for phase in plan.PHASES:
+        shards = planned.of_phase(phase)
+        seconds, longest = sum(s.seconds for s in shards), max(s.seconds for s in shards)
+        _console.print(
+            f"  {phase:9} {len(shards):6,} shards, {status.duration(seconds):>7} of one core, longest "
+            f"{status.duration(longest)}, {planned.memory_bytes[phase] / 2**20:,.0f} MiB a worker"
+        )
+    _console.print(
+        f"  in all    {status.duration(planned.seconds)} of one reference core, {planned.store_bytes / 2**20:,.0f} MiB "
+        f"in {planned.files:,} files"
+    )
+    _console.print(f"would be in {escape(str(options.runs / planned.run_name))}; nothing was written")
+    return 0
+
+
+def _submit(options: argparse.Namespace) -> int:
+    from ntkhpc.launch import prepare
+
+    target = prepare.open_run(options.runs, study.load(study.find(options.task)))
+    return _run_missing(target, options)
+
+
+def _resume(options: argparse.Namespace) -> int:
+    return _run_missing(_existing(options), options)
+
+
+def _run_missing(target: Run, options: argparse.Namespace) -> int:
+    from ntkhpc.launch import local, prepare  # submitit is not needed to plan or to look
+
+    _console.print(f"run [bold]{escape(str(target.path))}[/bold]")
+    if options.accept_change and (changed := prepare.differences(target)):
+        prepare.accept_change(target, why="; ".join(changed))
+        _console.print("accepted and recorded: " + "; ".join(changed))
+    prepare.require_same_packages(target)
+    if not status.is_complete(target):
+        if changed := prepare.differences(target):
+            _console.print(f"note: {'; '.join(changed)}; the run goes on with its frozen code")
+        local.run(target, _console, options.cores)
+    return _report(target)
+
+
+def _report(target: Run) -> int:
+    _console.print(status.table(target))
+    if status.is_complete(target):
+        _console.print(f'complete. Open it with: xarray.open_zarr("{escape(str(target.store))}")')
+        return 0
+    for cause in status.causes(target):
+        _console.print(escape(cause))
+    if any(phase.running for phase in status.phases(target)):
+        _console.print("shards are being computed by other processes; watch with `make status`")
+    else:
+        logs = escape(str(target.path / "logs"))
+        _console.print(f"incomplete: `make resume` runs what is missing; the workers' output is in {logs}")
+    return 1
+
+
+def _status(options: argparse.Namespace) -> int:
+    return _report(_existing(options))
+
+
+def _verify(options: argparse.Namespace) -> int:
+    from ntkhpc import verify  # zarr is not needed to plan or to look
+
+    target = _existing(options)
+    found = list(verify.problems(target))
+    for problem in found:
+        print(problem)
+    if not found:
+        finished = sum(len(target.finished(phase)) for phase in plan.PHASES)
+        print(f"{target.path}: intact; {finished} of {len(target.plan.shards)} shards have receipts")
+        return 0
+    print(f"{len(found)} problems")
+    if options.set_aside:
+        shards = verify.set_aside(target, found)
+        print(f"{len(shards)} shards set aside; make resume computes them again")
+    elif any(problem.shard for problem in found):
+        print("make verify SET_ASIDE=1 sets the damaged shards aside; then make resume computes them again")
+    return 1
+
+
+def _schema(options: argparse.Namespace) -> int:
+    print(schema.markdown(), end="")
+    return 0
+
+
+def _existing(options: argparse.Namespace) -> Run:
+    if options.run:
+        return run.load(Path(options.run))
+    if not options.task:
+        raise RunError("no run was named", todo="give TASK=name or RUN=path/of/run")
+    return run.load(options.runs / study.load(study.find(options.task)).run_name)

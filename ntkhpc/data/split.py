@@ -1,0 +1,72 @@
+"""A training pool and test points, standardised, with what is needed to undo it."""
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+
+from ntkhpc.errors import DataError
+
+
+@dataclass(frozen=True)
+class Split:
+    """x_* (n, features) and y_* (n, outputs) standardised; target_* (n, outputs) as measured, in the source's unit.
+
+    x = (raw - feature_mean) / feature_scale and y = (g(target) - target_mean) / target_scale, g as the source says.
+    Everything is float64. Raises DataError for a shape that does not fit, a value that is not finite, fewer than two
+    rows, or a constant target.
+    """
+
+    x_train: np.ndarray
+    y_train: np.ndarray
+    x_test: np.ndarray
+    y_test: np.ndarray
+    target_train: np.ndarray
+    target_test: np.ndarray
+    feature_mean: np.ndarray
+    feature_scale: np.ndarray
+    target_mean: np.ndarray
+    target_scale: np.ndarray
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            _check(field.name, getattr(self, field.name))
+        features, outputs = self.x_train.shape[1], self.y_train.shape[1]
+        expected = {"x_test": features, "y_test": outputs, "target_train": outputs, "target_test": outputs}
+        for name, columns in expected.items():
+            rows = len(self.x_train if name.endswith("train") else self.y_test if name == "x_test" else self.x_test)
+            if getattr(self, name).shape != (rows, columns):
+                raise DataError(f"{name} has shape {getattr(self, name).shape}, the split needs ({rows}, {columns})")
+        if len(self.y_train) != len(self.x_train):
+            raise DataError(f"x_train has {len(self.x_train)} rows and y_train {len(self.y_train)}")
+        if len(self.x_train) < 2 or not np.ptp(self.y_train, axis=0).all():
+            raise DataError(
+                f"the training pool of {len(self.x_train)} rows has a constant target",
+                cause="nothing can be learned from it, and its standard deviation is zero",
+            )
+
+
+def _check(name: str, values: np.ndarray) -> None:
+    columns = 1 if name.startswith(("feature", "target_mean", "target_scale")) else 2
+    if values.ndim != columns or values.dtype != np.float64 or not values.size:
+        raise DataError(f"{name} is {values.dtype}{values.shape}; it must be float64 with {columns} dimensions, not empty")
+    bad = ~np.isfinite(values)
+    if bad.any():
+        first = tuple(int(i) for i in np.argwhere(bad)[0])
+        raise DataError(
+            f"{name}{list(first)} = {values[first]} is not a finite number ({int(bad.sum())} such values)",
+            cause="a missing measurement, a division by zero, or the logarithm of something not positive in the source",
+            todo="remove or mend these rows in the data; nothing was written",
+        )
+
+
+def standardise(raw: np.ndarray, pool: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(raw - mean) / scale with the mean of each feature over `pool` and one scale for all features.
+
+    The scale makes the mean over the pool of |x|^2 / d equal to one. One scale, because dividing sparse features by
+    their own standard deviations lets single rows dominate.
+    """
+    mean = pool.mean(axis=0)
+    scale = np.full(pool.shape[1], np.sqrt(np.mean((pool - mean) ** 2)))
+    if not scale[0] > 0:
+        raise DataError("every input of the training pool is the same", cause="all features are constant")
+    return (raw - mean) / scale, mean, scale

@@ -1,0 +1,48 @@
+"""Everything that can go wrong, in one hierarchy.
+
+Each message has four parts: what happened, where, the likely cause, and what to do next.
+"""
+
+
+class NtkhpcError(Exception):
+    """Base of every error this package raises on purpose."""
+
+    exit_code = 1
+
+    def __init__(self, what: str, *, where: object = None, cause: str | None = None, todo: str | None = None):
+        self.what, self.where, self.cause, self.todo = what, where, cause, todo
+        parts = [what]
+        parts += [f"  where: {where}"] if where is not None else []
+        parts += [f"  cause: {cause}"] if cause else []
+        parts += [f"  do:    {todo}"] if todo else []
+        super().__init__("\n".join(parts))
+
+
+class StudyError(NtkhpcError):
+    """The study file cannot be used as it is written."""
+
+    exit_code = 2
+
+
+class DataError(NtkhpcError):
+    """A data set has the wrong shape, a value that is not finite, or too few rows."""
+
+
+class RunError(NtkhpcError):
+    """A run directory is missing, not ours, incomplete, or does not fit the request."""
+
+
+class DamagedError(NtkhpcError):
+    """Bytes on disk are not the bytes that were written."""
+
+
+class ConflictError(NtkhpcError):
+    """Two executions of one shard gave different bytes."""
+
+
+class ClaimLostError(NtkhpcError):
+    """Another job took over the shard this worker was computing."""
+
+
+class SurroundingsError(NtkhpcError):
+    """The environment refuses: full disk, quota, read-only directory, threads not pinned."""

@@ -1,0 +1,60 @@
+"""The numerics fingerprint: the same bytes are promised within one, agreement to a tolerance across two."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from ntkhpc.errors import SurroundingsError
+from ntkhpc.files import canonical_json, sha256
+from ntkhpc.run import Manifest, versions
+from ntkhpc.study import Study
+
+PINNED = {
+    "NPROC": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "OMP_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+}
+"""Set by the launcher before Python starts: XLA's and BLAS's thread counts change the last bits of their sums."""
+
+
+def require_pinned_threads() -> None:
+    """Raises SurroundingsError unless this process was started with one thread."""
+    wrong = {name: os.environ.get(name) for name, value in PINNED.items() if os.environ.get(name) != value}
+    if wrong:
+        raise SurroundingsError(
+            f"this worker was not started with one thread: {wrong}",
+            cause="thread counts must be set before Python starts, or the last bits depend on the machine",
+            todo=f"start workers with make submit, or with {' '.join(f'{k}={v}' for k, v in PINNED.items())}",
+        )
+
+
+def collect(study: Study, manifest: Manifest) -> dict[str, Any]:
+    """The fingerprint of this process, `id` included."""
+    import jax
+
+    device = jax.devices()[0]
+    record = {
+        "code": manifest.code,
+        "lock": manifest.lock,
+        "versions": versions(),
+        "platform": device.platform,
+        "device": _cpu_model() if device.platform == "cpu" else device.device_kind,
+        "threads": {name: os.environ.get(name) for name in PINNED},
+        "tile": study.ensemble.tile,
+        "xla_flags": os.environ.get("XLA_FLAGS", ""),
+        "precision": study.training.precision,
+        "matmul_precision": study.training.matmul_precision,
+    }
+    return {**record, "id": sha256(canonical_json(record))[:16]}
+
+
+def _cpu_model() -> str:
+    """Model name and a hash of the instruction sets, which choose the vector kernels."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return "unknown CPU"
+    first = dict(reversed([line.split(":", 1) for line in lines if ":" in line]))
+    fields = {key.strip(): value.strip() for key, value in first.items()}
+    return f"{fields.get('model name', 'CPU')} [{sha256(fields.get('flags', '').encode())[:8]}]"

@@ -1,0 +1,1 @@
+"""Getting shards to run: preparing a run directory and handing its missing shards to an executor."""

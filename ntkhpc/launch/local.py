@@ -1,0 +1,97 @@
+"""Run the missing shards on this machine: submitit's LocalExecutor, one single-threaded process per core.
+
+Every worker gets the whole list, longest shard first; claims make it a queue.
+"""
+
+import getpass
+import os
+import shlex
+import signal
+import sys
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import submitit
+from rich.console import Console
+
+from ntkhpc import plan, worker
+from ntkhpc.fingerprint import PINNED
+from ntkhpc.launch import prepare
+from ntkhpc.launch.progress import Progress
+from ntkhpc.run import Run
+
+POLL_SECONDS = 0.2
+# submitit's local default is two minutes; here the claims and the user decide when a worker ends.
+A_MONTH_IN_MINUTES = 30 * 24 * 60
+
+
+def run(target: Run, console: Console, cores: int | None = None) -> None:
+    """Run every phase in order until one stays incomplete. What came of it is in the run directory."""
+    cores = cores or len(os.sched_getaffinity(0))
+    with _interruptible():
+        for phase in plan.PHASES:
+            missing = target.missing(phase)
+            if not missing:
+                continue
+            count = min(prepare.workers_that_fit(target.plan, phase, cores), len(missing))
+            _run_phase(target, phase, [shard.id for shard in plan.longest_first(missing)], count, console)
+            if target.missing(phase):
+                return
+
+
+def _run_phase(target: Run, phase: str, shard_ids: list[str], count: int, console: Console) -> None:
+    executor = submitit.LocalExecutor(folder=_private_folder(target), python=_python(target))
+    executor.update_parameters(timeout_min=A_MONTH_IN_MINUTES, stderr_to_stdout=True)
+    jobs: list[submitit.Job[Any]] = []
+    try:
+        for _ in range(count):
+            jobs.append(executor.submit(worker.run_shards, str(target.path), shard_ids))
+        with Progress(target, phase, console) as progress:
+            while not all(job.done() for job in jobs):
+                progress.update()
+                time.sleep(POLL_SECONDS)
+            progress.update()
+    except KeyboardInterrupt:
+        for job in jobs:
+            job.cancel(check=False)
+        console.print("interrupted; finished tiles are kept, `make resume` continues")
+        raise
+
+
+def _python(target: Run) -> str:
+    """The worker's command: the run's own code first on the path, and one thread, set before Python starts."""
+    settings = {
+        **PINNED,
+        "PYTHONPATH": str(target.code),
+        "PYTHONSAFEPATH": "1",  # else `python -m` puts the working directory, the checkout, before the frozen code
+        "PYTHONNOUSERSITE": "1",
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
+    return shlex.join(["env", *(f"{name}={value}" for name, value in settings.items()), sys.executable])
+
+
+def _private_folder(target: Run) -> Path:
+    """submitit keeps pickles: a folder per submission and user that nobody else can write to."""
+    name = f"{datetime.now():%Y%m%d-%H%M%S}-{getpass.getuser()}-{uuid.uuid4().hex[:6]}"
+    folder = target.path / "logs" / name
+    folder.mkdir(parents=True, mode=0o700)
+    return folder
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Let SIGTERM end a submission as Ctrl-C does: workers are told, and what is finished stays."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    previous = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)

@@ -1,0 +1,108 @@
+"""Everything checked before any job starts: room on disk, memory, and that the code is the run's own."""
+
+import os
+import shutil
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+
+from ntkhpc import files, plan, run
+from ntkhpc.errors import RunError, SurroundingsError
+from ntkhpc.run import Run
+from ntkhpc.study import Study
+
+
+def open_run(runs: Path, study: Study) -> Run:
+    """The run of a study, made if there is none. Raises SurroundingsError if it cannot fit, before anything is made."""
+    with files.explain_refusals(runs):
+        if not (runs / study.run_name).exists():
+            _require_room(runs, plan.make(study))
+        return run.create(runs, study)
+
+
+def _require_room(runs: Path, wanted: plan.Plan) -> None:
+    there = runs
+    while not there.exists() and there != there.parent:
+        there = there.parent
+    free = shutil.disk_usage(there).free
+    # Partial tiles of running shards and the frozen code come on top of the store.
+    needed = wanted.store_bytes * 1.1 + 8 * 2**20
+    if free < needed:
+        raise SurroundingsError(
+            f"the run needs about {needed / 2**20:,.0f} MiB and {free / 2**20:,.0f} MiB are free",
+            where=there,
+            todo="make room, choose another place with RUNS=/path, or lower data.test or ensemble.members",
+        )
+    inodes = os.statvfs(there)
+    if inodes.f_files and inodes.f_favail < wanted.files * 1.5:
+        raise SurroundingsError(
+            f"the run needs about {wanted.files:,} files and {inodes.f_favail:,} inodes are free",
+            where=there,
+            todo="choose another place with RUNS=/path, or raise ensemble.shard_members",
+        )
+
+
+def workers_that_fit(wanted: plan.Plan, phase: str, cores: int) -> int:
+    """How many one-thread workers of a phase this machine's memory holds, at most `cores`.
+
+    Raises SurroundingsError if not even one fits.
+    """
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    each = wanted.memory_bytes[phase]
+    if each > memory:
+        raise SurroundingsError(
+            f"a shard of phase {phase} needs about {each / 2**30:.1f} GiB and this machine has {memory / 2**30:.1f} GiB",
+            todo="lower ensemble.shard_members or data.test in the study",
+        )
+    return max(1, min(cores, int(0.9 * memory // each)))
+
+
+def accept_change(existing: Run, why: str) -> None:
+    """Let the shards that are missing run with today's code and packages; recorded in the manifest and the report."""
+    manifest = existing.manifest
+    code = run.freeze_code(existing.path)
+    frozen = existing.path / "code" / code[:12]
+    change = {
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+        "why": why,
+        "code": [manifest.code, code],
+        "versions": [manifest.versions, run.versions()],
+    }
+    new = {str(path.relative_to(existing.path)): files.sha256_file(path) for path in files.tree(frozen)}
+    manifest = msgspec.structs.replace(
+        manifest,
+        code=code,
+        lock=files.sha256_file(frozen / "requirements.lock"),
+        versions=run.versions(),
+        files={**manifest.files, **new},
+        changes=[*manifest.changes, change],
+    )
+    files.write_atomic(existing.path / "manifest.json", files.seal(msgspec.to_builtins(manifest)))
+
+
+def differences(existing: Run) -> list[str]:
+    """How today's code and packages differ from those the run was made with."""
+    manifest = existing.manifest
+    found = []
+    if run.checkout_hash() != manifest.code:
+        found.append("the code of this checkout is not the code frozen in the run")
+    here = run.versions()
+    found += [
+        f"{name} {manifest.versions.get(name)} became {here[name]}"
+        for name in here
+        if here[name] != manifest.versions.get(name)
+    ]
+    return found
+
+
+def require_same_packages(existing: Run) -> None:
+    """Raises RunError if shards are missing and the packages have other versions than the run was made with."""
+    changed = [text for text in differences(existing) if " became " in text]
+    if changed and any(existing.missing(phase) for phase in plan.PHASES):
+        raise RunError(
+            f"packages changed since the run was made: {', '.join(changed)}",
+            where=existing.path,
+            cause="the missing shards would not have the bits of the finished ones",
+            todo="go back to the old environment, or accept and record it: make resume ACCEPT_CHANGE=1",
+        )

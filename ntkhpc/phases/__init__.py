@@ -1,0 +1,1 @@
+"""What each phase computes. A phase is one module with `compute(run, shard, partial) -> (values, tiles reused)`."""

@@ -1,0 +1,56 @@
+"""Phase `data`: the split, the draws of the training set, and the learning rates, once for every shard to read."""
+
+import numpy as np
+
+from ntkhpc import data, kernels, seeds
+from ntkhpc.errors import DataError
+from ntkhpc.networks import MLP
+from ntkhpc.partial import Partial
+from ntkhpc.plan import Shard
+from ntkhpc.run import Run
+from ntkhpc.study import Study
+
+
+def compute(run: Run, shard: Shard, partial: Partial) -> tuple[dict[str, np.ndarray], int]:
+    study = run.study
+    split = data.load(study)
+    if (columns := (split.x_train.shape[1], split.y_train.shape[1])) != (study.data.features, study.data.outputs):
+        raise DataError(
+            f"the data have {columns[0]} features and {columns[1]} outputs, "
+            f"the plan was made for {study.data.features} and {study.data.outputs}"
+        )
+    permutation = permutations(study)
+    lambda_max, learning_rate = learning_rates(study, split.x_train, permutation)
+    return {
+        **vars(split),
+        "permutation": permutation,
+        "lambda_max": lambda_max,
+        "learning_rate": learning_rate,
+    }, 0
+
+
+def permutations(study: Study) -> np.ndarray:
+    """(draws, pool): draw d is one seeded permutation, and n_train its first n entries, so that sizes are nested."""
+    streams = [seeds.generator(study.data.seed, seeds.PERMUTATION, draw) for draw in range(study.ensemble.draws)]
+    return np.array([stream.permutation(study.data.pool) for stream in streams], np.int64)
+
+
+def mlp(study: Study) -> MLP:
+    network = study.network
+    return MLP(
+        network.depth, network.activation, network.weight_variance, network.bias_variance, study.data.outputs
+    )
+
+
+def learning_rates(study: Study, x_train: np.ndarray, permutation: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """lambda_max of the infinite-width NTK and eta = fraction (1 + momentum) 2 c / lambda_max, each (draws, n_train).
+
+    c = n_train * outputs; 2 (1 + momentum) c / lambda_max is the stability bound of heavy-ball descent. Kernels of
+    several outputs are the same for each, so lambda_max is that of one output.
+    """
+    training, sizes = study.training, study.ensemble.n_train
+    lambda_max = np.array(
+        [[kernels.lambda_max(kernels.nngp_ntk(mlp(study), x_train[order[:n]])[1]) for n in sizes] for order in permutation]
+    )
+    bound = 2 * (1 + training.momentum) * np.array(sizes) * study.data.outputs / lambda_max
+    return lambda_max, training.learning_rate_fraction * bound

@@ -1,0 +1,113 @@
+"""Study -> phases -> shards: pure and fast, with projected time, memory, bytes and files.
+
+A shard is what one task computes and what one receipt confirms. Its region says which part of the store is its own.
+"""
+
+import math
+from itertools import product
+
+import msgspec
+from msgspec import Struct
+
+from ntkhpc import cost, schema
+from ntkhpc.errors import StudyError
+from ntkhpc.study import Study
+
+PHASES = ("data", "ensemble", "finalise")
+"""In the order of their dependencies: each needs every shard of those before it."""
+
+MAX_SHARDS = 1_000_000
+
+
+class Shard(Struct, frozen=True):
+    """One unit of work. `seconds` is projected for one core."""
+
+    id: str
+    phase: str
+    region: dict[str, tuple[int, int]]
+    seconds: float
+
+
+class Plan(Struct, frozen=True):
+    """A function of the study alone."""
+
+    study_id: str
+    run_name: str
+    shards: tuple[Shard, ...]
+    memory_bytes: dict[str, int]
+    store_bytes: int
+    files: int
+
+    def of_phase(self, phase: str) -> tuple[Shard, ...]:
+        return tuple(shard for shard in self.shards if shard.phase == phase)
+
+    @property
+    def seconds(self) -> float:
+        return sum(shard.seconds for shard in self.shards)
+
+
+def make(study: Study) -> Plan:
+    """The plan of a study. Raises StudyError if it would have more than a million shards."""
+    cells = math.prod((len(study.network.widths), len(study.ensemble.n_train), study.ensemble.draws))
+    count = cells * math.ceil(study.ensemble.members / study.ensemble.shard_members)
+    if count > MAX_SHARDS:
+        raise StudyError(
+            f"the study has {count:,} shards; at most {MAX_SHARDS:,} are planned",
+            cause=f"ensemble.members = {study.ensemble.members:,} in shards of {study.ensemble.shard_members:,}",
+            todo="raise ensemble.shard_members (a multiple of ensemble.tile)",
+        )
+    shards = (
+        Shard("data-0", "data", {}, cost.data_seconds(study)),
+        *_ensemble(study),
+        Shard("finalise-0", "finalise", {}, cost.finalise_seconds(study)),
+    )
+    arrays = schema.arrays(study)
+    chunks = {array.name: schema.chunk_count(array, study) for array in arrays}
+    return Plan(
+        study_id=study.id,
+        run_name=study.run_name,
+        shards=shards,
+        memory_bytes={phase: cost.memory_bytes(study, phase) for phase in PHASES},
+        store_bytes=sum(chunks[array.name] * schema.chunk_bytes(array, study) for array in arrays),
+        files=sum(chunks.values()) + len(arrays) + 1 + len(shards),
+    )
+
+
+def _ensemble(study: Study) -> list[Shard]:
+    ensemble = study.ensemble
+    shards = []
+    starts = range(0, ensemble.members, ensemble.shard_members)
+    tiles = schema.dimension_sizes(study)["tile"]
+    tiles_per_shard = ensemble.shard_members // ensemble.tile
+    cells = product(range(len(study.network.widths)), range(len(ensemble.n_train)), range(ensemble.draws))
+    for width, n_train, draw in cells:
+        for start in starts:
+            stop = min(start + ensemble.shard_members, ensemble.members)
+            tile = start // ensemble.tile
+            region = {
+                "width": (width, width + 1),
+                "n_train": (n_train, n_train + 1),
+                "draw": (draw, draw + 1),
+                "member": (start, stop),
+                "tile": (tile, min(tile + tiles_per_shard, tiles)),
+            }
+            # Named by value, so that a person can tell what failed; unique because values are.
+            name = f"w{study.network.widths[width]}-n{ensemble.n_train[n_train]}-d{draw}-m{start}"
+            seconds = cost.ensemble_seconds(
+                study, study.network.widths[width], ensemble.n_train[n_train], stop - start
+            )
+            shards.append(Shard(name, "ensemble", region, seconds))
+    return shards
+
+
+def dumps(plan: Plan) -> bytes:
+    return msgspec.json.encode(plan) + b"\n"
+
+
+def loads(data: bytes) -> Plan:
+    return msgspec.json.decode(data, type=Plan)
+
+
+def longest_first(shards: list[Shard]) -> list[Shard]:
+    """The order in which workers take shards: it keeps the last one from running alone."""
+    return sorted(shards, key=lambda shard: (-shard.seconds, shard.id))

@@ -1,0 +1,149 @@
+"""Every array of the store: name, dimensions, type, chunks, unit and meaning. The only place that knows them.
+
+The README's table is `markdown()`; a test keeps the two equal.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ntkhpc.study import Study
+
+Region = Mapping[str, tuple[int, int]]
+"""Half-open index range per dimension; a dimension that is not named is meant whole."""
+
+CELL = ("width", "n_train", "draw")
+ROW_CHUNK_BYTES = 16 * 2**20
+
+
+@dataclass(frozen=True)
+class Array:
+    """One array. `phase` names the phase that writes it; "create" means: with the run directory."""
+
+    name: str
+    phase: str
+    dims: tuple[str, ...]
+    dtype: str
+    unit: str
+    meaning: str
+    only_if: str = ""
+
+    def shape(self, study: Study) -> tuple[int, ...]:
+        sizes = dimension_sizes(study)
+        return tuple(sizes[dim] for dim in self.dims)
+
+    def chunks(self, study: Study) -> tuple[int, ...]:
+        """A shard's whole range for what shards write, rows of at most 16 MB for data, everything otherwise."""
+        ensemble = study.ensemble
+        per_shard = {"member": ensemble.shard_members, "tile": ensemble.shard_members // ensemble.tile}
+        cut = {**dict.fromkeys(CELL, 1), **per_shard} if self.phase in ("ensemble", "finalise") else {}
+        shape = self.shape(study)
+        chunks = [max(1, min(size, cut.get(dim, size))) for dim, size in zip(self.dims, shape, strict=True)]
+        if self.phase == "data" and chunks:
+            row_bytes = math.prod(chunks[1:]) * self.itemsize
+            chunks[0] = max(1, min(chunks[0], ROW_CHUNK_BYTES // row_bytes))
+        return tuple(chunks)
+
+    def region(self, study: Study, region: Region) -> tuple[slice, ...]:
+        """The part of this array that belongs to a shard's region."""
+        sizes = dimension_sizes(study)
+        return tuple(slice(*region.get(dim, (0, sizes[dim]))) for dim in self.dims)
+
+    @property
+    def itemsize(self) -> int:
+        return int(self.dtype[-1])
+
+    @property
+    def fill_value(self) -> float | int:
+        """What is read where nothing was written."""
+        return float("nan") if self.dtype.startswith("f") else -1
+
+
+def dimension_sizes(study: Study) -> dict[str, int]:
+    ensemble = study.ensemble
+    return {
+        "pool": study.data.pool,
+        "test_point": study.data.test,
+        "feature": study.data.features,
+        "output": study.data.outputs,
+        "width": len(study.network.widths),
+        "n_train": len(ensemble.n_train),
+        "draw": ensemble.draws,
+        "member": ensemble.members,
+        "tile": math.ceil(ensemble.members / ensemble.tile),
+        "trace_point": ensemble.trace_points,
+    }
+
+
+OK, DIVERGED = 0, 1
+"""Values of `status`; the fill value -1 means: not computed."""
+
+ARRAYS = (
+    Array("width", "create", ("width",), "i8", "1", "hidden units per layer"),
+    Array("n_train", "create", ("n_train",), "i8", "1", "training-set size N_D"),
+    Array("draw", "create", ("draw",), "i8", "1", "number of the draw of the training set"),
+    Array("member", "create", ("member",), "i8", "1", "number of the initialisation"),
+    Array("n_steps", "create", ("n_train",), "i8", "1", "full-batch steps trained at each n_train"),
+    Array("trace_step", "create", ("n_train", "trace_point"), "i8", "1", "steps at which losses are traced"),
+    Array("x_train", "data", ("pool", "feature"), "f8", "1", "standardised inputs of the training pool"),
+    Array("y_train", "data", ("pool", "output"), "f8", "1", "standardised targets of the training pool"),
+    Array("x_test", "data", ("test_point", "feature"), "f8", "1", "test inputs, standardised as the pool"),
+    Array("y_test", "data", ("test_point", "output"), "f8", "1", "test targets, standardised as the pool"),
+    Array("target_train", "data", ("pool", "output"), "f8", "GeV", "incident energy of the pool"),
+    Array("target_test", "data", ("test_point", "output"), "f8", "GeV", "incident energy of the test points"),
+    Array("feature_mean", "data", ("feature",), "f8", "1", "subtracted from each raw input"),
+    Array("feature_scale", "data", ("feature",), "f8", "1", "then divided by; one value for all features"),
+    Array("target_mean", "data", ("output",), "f8", "1", "mean of log(target) over the pool"),
+    Array("target_scale", "data", ("output",), "f8", "1", "standard deviation of log(target) over the pool"),
+    Array("permutation", "data", ("draw", "pool"), "i8", "1", "order of the pool; its first n_train rows train"),
+    Array("lambda_max", "data", ("draw", "n_train"), "f8", "1", "largest eigenvalue of the infinite-width NTK"),
+    Array("learning_rate", "data", ("draw", "n_train"), "f8", "1", "step size eta of the cost per sample and output"),
+    Array("test_point_loss", "ensemble", (*CELL, "member", "test_point"), "f4", "1",
+          "sum over outputs of (f-y)^2 / (2 outputs) at each test point"),
+    Array("test_loss", "ensemble", (*CELL, "member"), "f8", "1", "L: mean of test_point_loss over test points"),
+    Array("train_loss", "ensemble", (*CELL, "member"), "f8", "1", "the same mean over the training points"),
+    Array("test_loss_trace", "ensemble", (*CELL, "member", "trace_point"), "f4", "1", "L during training"),
+    Array("train_loss_trace", "ensemble", (*CELL, "member", "trace_point"), "f4", "1", "training loss during training"),
+    Array("steps_done", "ensemble", (*CELL, "member"), "i4", "1", "steps after which the losses were last finite"),
+    Array("status", "ensemble", (*CELL, "member"), "i1", "1", "0 trained, 1 diverged, -1 not computed"),
+    Array("prediction_mean", "ensemble", (*CELL, "tile", "test_point", "output"), "f8", "1",
+          "mean of f over the trained members of each tile"),
+    Array("prediction_m2", "ensemble", (*CELL, "tile", "test_point", "output"), "f8", "1",
+          "sum of squared deviations of f from that mean"),
+    Array("prediction", "ensemble", (*CELL, "member", "test_point", "output"), "f4", "1",
+          "f of each member, if ensemble.predictions", only_if="predictions"),
+    Array("bias2", "finalise", (*CELL, "test_point"), "f8", "1",
+          "sum over outputs of (mean f - y)^2 / (2 outputs)"),
+    Array("variance", "finalise", (*CELL, "test_point"), "f8", "1",
+          "sum over outputs of the unbiased variance of f / (2 outputs)"),
+    Array("members_used", "finalise", CELL, "i4", "1", "members that did not diverge"),
+)  # fmt: skip
+
+
+def arrays(study: Study, phase: str | None = None) -> tuple[Array, ...]:
+    """The arrays of a study's store, or those that one phase writes."""
+    return tuple(
+        array
+        for array in ARRAYS
+        if phase in (None, array.phase) and (not array.only_if or getattr(study.ensemble, array.only_if))
+    )
+
+
+def chunk_count(array: Array, study: Study) -> int:
+    pairs = zip(array.shape(study), array.chunks(study), strict=True)
+    return math.prod(math.ceil(size / chunk) for size, chunk in pairs)
+
+
+def chunk_bytes(array: Array, study: Study) -> int:
+    """Size of one chunk file: chunks are stored whole, uncompressed, with a 4-byte crc32c."""
+    return math.prod(array.chunks(study)) * array.itemsize + 4
+
+
+def markdown() -> str:
+    """The table of the README."""
+    rows = ["| array | dimensions | type | unit | written by | meaning |", "|---|---|---|---|---|---|"]
+    for array in ARRAYS:
+        dims = ", ".join(array.dims)
+        cells = (f"`{array.name}`", dims, array.dtype, array.unit, array.phase, array.meaning)
+        rows.append("| " + " | ".join(cells) + " |")
+    return "\n".join(rows) + "\n"

@@ -1,0 +1,19 @@
+"""Random keys: chains of fixed integers, so that a member is the same network in every shard, size and draw."""
+
+import jax
+import numpy as np
+from jax import Array
+
+# Fixed for ever: changing one changes every stored value.
+ENSEMBLE, PERMUTATION, SHOWERS, ENERGIES = 1, 2, 3, 4
+
+
+def member_key(seed: Array | int, width: Array | int, member: Array | int) -> Array:
+    """Key of one member's initial weights; the same at every n_train and draw."""
+    key = jax.random.fold_in(jax.random.key(seed), ENSEMBLE)
+    return jax.random.fold_in(jax.random.fold_in(key, width), member)
+
+
+def generator(seed: int, tag: int, number: int = 0) -> np.random.Generator:
+    """NumPy generator of one stream: Philox keyed by (seed, tag and number), so streams need no common start."""
+    return np.random.Generator(np.random.Philox(key=np.array([seed, (tag << 48) + number], np.uint64)))

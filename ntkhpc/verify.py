@@ -1,0 +1,111 @@
+"""Check a run bit by bit: every file of its making, every chunk, every receipt."""
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from ntkhpc import files, receipts, schema, store, study
+from ntkhpc.errors import NtkhpcError
+from ntkhpc.plan import Shard
+from ntkhpc.run import Run
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One finding. `shard` is set where computing that shard again mends it."""
+
+    path: Path
+    what: str
+    shard: Shard | None = None
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.what}"
+
+
+def problems(run: Run) -> Iterator[Problem]:
+    """Everything about a run that is not as it was written. A run still under way may be checked too."""
+    manifest_path = run.path / "manifest.json"
+    try:
+        manifest = run.manifest
+    except NtkhpcError as error:
+        yield Problem(manifest_path, error.what)
+        return
+    damaged: set[str] = set()
+    for name, digest in sorted(manifest.files.items()):
+        path = run.path / name
+        if not path.is_file():
+            yield Problem(path, "is missing")
+            damaged.add(name)
+        elif files.sha256_file(path) != digest:
+            yield Problem(path, "is not the file the run was made with")
+            damaged.add(name)
+    if damaged & {"study.toml", "plan.json"}:
+        return  # nothing more can be said without them
+    if study.load(run.path / "study.toml").id != manifest.study_id:
+        yield Problem(run.path / "study.toml", f"its id is not {manifest.study_id}")
+    readable = {
+        array.name for array in schema.arrays(run.study) if f"store.zarr/{array.name}/zarr.json" not in damaged
+    }
+    known = {run.path / name for name in manifest.files}
+    for shard in run.plan.shards:
+        known.update([run.receipt(shard), *store.chunk_files(run.store, run.study, shard)])
+        if run.receipt(shard).exists():
+            yield from _shard_problems(run, shard, readable)
+        else:
+            yield from _unfinished_problems(run, shard, readable)
+    for room in ("store.zarr", "receipts", "code"):
+        for path in files.tree(run.path / room):
+            if path not in known and not is_leftover(path) and "__pycache__" not in path.parts:
+                yield Problem(path, "belongs to nothing in the plan")
+    for path in files.tree(run.path / "conflicts"):
+        yield Problem(path, "two executions of a shard gave different bytes; compare the fingerprints in it")
+
+
+def is_leftover(path: Path) -> bool:
+    """Whether a file is what a killed process left of an atomic write: harmless, never read."""
+    return (path.name.startswith(".") and path.name.endswith(".tmp")) or path.name.endswith(".partial")
+
+
+def _shard_problems(run: Run, shard: Shard, readable: set[str]) -> Iterator[Problem]:
+    path = run.receipt(shard)
+    try:
+        receipt = receipts.read(run, shard)
+    except NtkhpcError as error:
+        yield Problem(path, error.what, shard)
+        return
+    if receipt is None or (receipt.shard, receipt.phase, receipt.study_id) != (shard.id, shard.phase, run.study.id):
+        yield Problem(path, "is the receipt of another shard or study", shard)
+        return
+    for array in schema.arrays(run.study, shard.phase):
+        if array.name not in readable:
+            continue
+        try:
+            values = store.read(run.store, run.study, shard, array)
+        except NtkhpcError as error:
+            yield Problem(Path(str(error.where)), error.what, shard)
+            continue
+        if store.digests({array.name: values})[array.name] != receipt.values.get(array.name):
+            yield Problem(run.store / array.name, f"the values of {shard.id} are not those of its receipt", shard)
+
+
+def _unfinished_problems(run: Run, shard: Shard, readable: set[str]) -> Iterator[Problem]:
+    """Chunks may be there before their receipt is; then they must at least be intact."""
+    for array in schema.arrays(run.study, shard.phase):
+        if array.name not in readable:
+            continue
+        try:
+            store.read(run.store, run.study, shard, array, missing_ok=True)
+        except NtkhpcError as error:
+            yield Problem(Path(str(error.where)), error.what, shard)
+
+
+def set_aside(run: Run, found: list[Problem]) -> list[Shard]:
+    """Move the receipts of damaged shards to `quarantine/`, so that `resume` computes them again."""
+    shards = {problem.shard.id: problem.shard for problem in found if problem.shard is not None}
+    quarantine = run.path / "quarantine"
+    for shard in shards.values():
+        quarantine.mkdir(exist_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            run.receipt(shard).rename(quarantine / f"{shard.phase}-{shard.id}.json")
+    return list(shards.values())

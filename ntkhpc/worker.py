@@ -1,0 +1,177 @@
+"""Run shards: the one function a job calls.
+
+A shard's order is: claim, compute (with the finished tiles of an earlier attempt), look for a receipt and for the own
+claim, write whole chunks, flush, read back and compare, publish the receipt. Whatever kills the process in between, the
+next attempt ends with the same bytes.
+"""
+
+import contextlib
+import importlib
+import time
+import traceback
+import uuid
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from ntkhpc import claims, failpoints, files, fingerprint, plan, receipts, store
+from ntkhpc.claims import Claim, Owner
+from ntkhpc.errors import ClaimLostError, ConflictError, NtkhpcError, RunError
+from ntkhpc.partial import Partial
+from ntkhpc.plan import Shard
+from ntkhpc.receipts import Receipt
+from ntkhpc.run import Run, load, versions
+
+
+def run_shards(run_directory: str, shard_ids: list[str]) -> dict[str, str]:
+    """Run each shard that has no receipt and no live claim, in the order given; shard id -> what became of it.
+
+    Stops at the first shard that fails, after recording why in `failures/`. Raises NtkhpcError, or whatever the shard
+    raised.
+    """
+    run = load(Path(run_directory))
+    fingerprint.require_pinned_threads()
+    _require_same_versions(run)
+    shards = {shard.id: shard for shard in run.plan.shards}
+    if unknown := [shard_id for shard_id in shard_ids if shard_id not in shards]:
+        raise RunError(f"the plan has no shard {unknown[0]!r}", where=run.path / "plan.json")
+    marks = fingerprint.collect(run.study, run.manifest)
+    return {shard_id: _attempt(run, shards[shard_id], marks, claims.gone_from_here) for shard_id in shard_ids}
+
+
+def _attempt(run: Run, shard: Shard, marks: dict[str, Any], gone: Callable[[Owner], bool]) -> str:
+    if run.receipt(shard).exists():
+        return "done before"
+    _require_earlier_phases(run, shard)
+    with files.explain_refusals(run.path):
+        claim = claims.take(run, shard, claims.this_process(uuid.uuid4().hex[:12]), gone)
+    if isinstance(claim, Owner):
+        return f"claimed by {claim}"
+    finished = False
+    try:
+        if run.receipt(shard).exists():  # published between the first look and the claim
+            finished = True
+            return "done before"
+        failpoints.reach("claimed", run.path)
+        print(f"{shard.phase}/{shard.id}: started", flush=True)
+        with files.explain_refusals(run.path):
+            outcome = _compute_and_publish(run, shard, claim, marks)
+        finished = True
+        print(f"{shard.phase}/{shard.id}: {outcome}", flush=True)
+        return outcome
+    except ClaimLostError as error:
+        print(error, flush=True)
+        return "taken over"
+    except Exception as error:
+        _record_failure(run, shard, claim.owner, error)
+        raise
+    finally:
+        with contextlib.suppress(OSError):  # a claim that stays behind is taken over once this process is gone
+            claim.release(finished=finished)
+        failpoints.reach("claim-released", run.path)
+
+
+def _compute_and_publish(run: Run, shard: Shard, claim: Claim, marks: dict[str, Any]) -> str:
+    started, clock = datetime.now(UTC), time.monotonic()
+    partial = Partial(run, shard, marks["id"])
+    phase = importlib.import_module(f"ntkhpc.phases.{shard.phase}")
+    values, reused = phase.compute(run, shard, partial)
+    failpoints.reach("shard-computed", run.path)
+    digests = store.digests(values)
+    if run.receipt(shard).exists():
+        return _compare_with_twin(run, shard, claim, digests, marks)
+    if not claim.holds():
+        raise ClaimLostError(f"{shard.phase}/{shard.id}: another job took this shard over; its result is left to it")
+    store.write(run.store, run.study, shard, values)
+    manifest = run.manifest
+    receipt = Receipt(
+        study_id=manifest.study_id,
+        phase=shard.phase,
+        shard=shard.id,
+        values=digests,
+        code=manifest.code,
+        lock=manifest.lock,
+        git=manifest.git,
+        image=None,
+        versions=versions(),
+        fingerprint=marks,
+        seeds={"study": run.study.seed, "data": run.study.data.seed, "members": shard.region.get("member")},
+        attempt=claim.owner.attempt,
+        started=started.isoformat(timespec="seconds"),
+        seconds=round(time.monotonic() - clock, 3),
+        tiles_reused=reused,
+        **receipts.surroundings(),
+    )
+    if not receipts.publish(run, shard, receipt):
+        return _compare_with_twin(run, shard, claim, digests, marks)
+    failpoints.reach("receipt-published", run.path)
+    partial.remove()
+    failpoints.reach("partial-removed", run.path)
+    return f"done in {receipt.seconds:.1f} s" + (f", {reused} tiles from an earlier attempt" if reused else "")
+
+
+def _compare_with_twin(run: Run, shard: Shard, claim: Claim, digests: dict[str, str], marks: dict[str, Any]) -> str:
+    """Another execution was faster: its receipt stands. Raises ConflictError if its values are not ours."""
+    theirs = receipts.read(run, shard)
+    if theirs is not None and theirs.values == digests:
+        return "done by a twin, with the same bytes"
+    differing = sorted(name for name in digests if theirs is None or theirs.values.get(name) != digests[name])
+    path = run.path / "conflicts" / f"{shard.id}-{claim.owner.attempt}.json"
+    record = {
+        "shard": shard.id,
+        "differing": differing,
+        "ours": {"values": digests, "fingerprint": marks, "owner": msgspec.to_builtins(claim.owner)},
+        "theirs": msgspec.to_builtins(theirs),
+    }
+    path.parent.mkdir(exist_ok=True)
+    files.write_atomic(path, files.seal(record))
+    raise ConflictError(
+        f"two executions of {shard.phase}/{shard.id} differ in {', '.join(differing)}; the first one stands",
+        where=path,
+        cause="they ran under different fingerprints (device, versions, code), or a computation is not deterministic",
+        todo="compare the two fingerprints in that file; make verify tells whether the store still agrees with the receipt",
+    )
+
+
+def _require_earlier_phases(run: Run, shard: Shard) -> None:
+    for phase in plan.PHASES[: plan.PHASES.index(shard.phase)]:
+        if missing := run.missing(phase):
+            raise RunError(
+                f"phase {shard.phase} needs phase {phase} complete; {len(missing)} of its shards are missing",
+                where=run.path,
+                todo="make resume runs what is missing, in order",
+            )
+
+
+def _require_same_versions(run: Run) -> None:
+    frozen, here = run.manifest.versions, versions()
+    differing = [f"{name} {frozen.get(name)} -> {here[name]}" for name in here if frozen.get(name) != here[name]]
+    if differing:
+        raise RunError(
+            f"this Python is not the one the run was made with: {', '.join(differing)}",
+            where=run.path,
+            cause="the virtual environment was rebuilt from another lock or Python",
+            todo="go back to the old environment, or accept it for the missing shards: make resume ACCEPT_CHANGE=1",
+        )
+
+
+def _record_failure(run: Run, shard: Shard, owner: Owner, error: Exception) -> None:
+    record = {
+        "phase": shard.phase,
+        "shard": shard.id,
+        "error": type(error).__name__,
+        "message": str(error),
+        "expected": isinstance(error, NtkhpcError),
+        "traceback": "".join(traceback.format_exception(error)),
+        "owner": msgspec.to_builtins(owner),
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    try:
+        path = run.path / "failures" / f"{shard.id}-{owner.attempt}.json"
+        path.parent.mkdir(exist_ok=True)
+        files.write_atomic(path, files.seal(record))
+    except OSError as unwritable:
+        print(f"{shard.phase}/{shard.id} failed, and the failure cannot be recorded: {unwritable}", flush=True)
