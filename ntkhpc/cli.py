@@ -60,7 +60,9 @@ def _parser() -> argparse.ArgumentParser:
     starts_shards(sub)
     sub = add("verify", _verify, "check every file, chunk and receipt of a run")
     needs_run(sub)
-    sub.add_argument("--set-aside", action="store_true", help="set damaged shards aside, so that resume runs them again")
+    sub.add_argument(
+        "--set-aside", action="store_true", help="set damaged shards aside, so that resume runs them again"
+    )
     add("schema", _schema, "print the table of the store's arrays")
     return parser
 

@@ -148,7 +148,7 @@ def explain_refusals(where: Path) -> Iterator[None]:
             f"cannot write: {_REFUSALS[error.errno or 0]} ({free_space(where)})",
             where=error.filename or where,
             cause=str(error),
-            todo="make room or choose another place with RUNS=/path; then `make resume` continues, nothing finished is lost",
+            todo="make room, or choose another place with RUNS=/path; nothing finished is lost: make resume",
         ) from error
 
 

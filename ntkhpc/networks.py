@@ -8,6 +8,7 @@ The read-out is linear; depth counts hidden layers. Without bias variance there 
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 import jax
@@ -45,13 +46,15 @@ class MLP:
                 "not negative"
             )
 
-    def init(self, key: Array, features: int, widths: Sequence[int], dtype: jnp.dtype | type = jnp.float32) -> Parameters:
+    def init(
+        self, key: Array, features: int, widths: Sequence[int], dtype: jnp.dtype | type = jnp.float32
+    ) -> Parameters:
         """Standard normal parameters of a network with hidden layers of the given `widths` (one per layer)."""
         if len(widths) != self.depth:
             raise ValueError(f"{len(widths)} widths given for depth {self.depth}")
         sizes = [features, *widths, self.outputs]
         layers: list[tuple[Array, ...]] = []
-        for layer, (fan_in, fan_out) in enumerate(zip(sizes, sizes[1:], strict=False)):
+        for layer, (fan_in, fan_out) in enumerate(pairwise(sizes)):
             # Each layer folds in its own number, so that a deeper network shares its first layers with this one.
             weight_key, bias_key = jax.random.split(jax.random.fold_in(key, layer))
             weight = jax.random.normal(weight_key, (fan_in, fan_out), dtype)

@@ -8,6 +8,7 @@ import io
 import shutil
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -38,7 +39,8 @@ class Partial:
 
     def save(self, tile: int, values: store.Values) -> None:
         buffer = io.BytesIO()
-        np.savez(buffer, **{**values, _SEAL: np.array(self._seal(tile, values))})
+        arrays: dict[str, Any] = {**values, _SEAL: np.array(self._seal(tile, values))}
+        np.savez(buffer, **arrays)
         self.directory.mkdir(parents=True, exist_ok=True)
         failpoints.reach("tile-computed", self.directory)
         files.write_atomic(self._path(tile), buffer.getvalue())

@@ -93,9 +93,7 @@ def _ensemble(study: Study) -> list[Shard]:
             }
             # Named by value, so that a person can tell what failed; unique because values are.
             name = f"w{study.network.widths[width]}-n{ensemble.n_train[n_train]}-d{draw}-m{start}"
-            seconds = cost.ensemble_seconds(
-                study, study.network.widths[width], ensemble.n_train[n_train], stop - start
-            )
+            seconds = cost.ensemble_seconds(study, study.network.widths[width], ensemble.n_train[n_train], stop - start)
             shards.append(Shard(name, "ensemble", region, seconds))
     return shards
 

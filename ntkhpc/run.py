@@ -166,7 +166,7 @@ def create(runs: Path, wanted: Study) -> Run:
 
 
 def freeze_code(run_path: Path) -> str:
-    """Copy the package into `code/<hash>/` and return the hash: an edit of the checkout never changes a running study."""
+    """Copy the package into `code/<hash>/`, so that an edit of the checkout never changes a running study; the hash."""
     contents = _sources()
     code = _code_hash(contents)
     target = run_path / "code" / code[:12]

@@ -1,4 +1,4 @@
-"""Where a run stands: its plan minus its receipts, and who is at work. Opens no receipt, so 10^4 shards cost nothing."""
+"""Where a run stands: its plan minus its receipts, and who is at work. Opens no receipt: 10^4 shards cost nothing."""
 
 from collections import Counter
 from collections.abc import Callable

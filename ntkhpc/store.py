@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import zarr
 from zarr.codecs import Crc32cCodec
+from zarr.core.array_spec import ArrayConfigParams
 from zarr.errors import ZarrUserWarning
 
 from ntkhpc import failpoints, files, schema
@@ -22,7 +23,7 @@ from ntkhpc.study import Study
 Values = Mapping[str, np.ndarray]
 
 # A chunk that happens to equal the fill value must exist all the same: it was computed.
-_WHOLE = {"write_empty_chunks": True}
+_WHOLE: ArrayConfigParams = {"write_empty_chunks": True}
 
 
 def create(path: Path, study: Study) -> None:
@@ -48,7 +49,7 @@ def create(path: Path, study: Study) -> None:
             config=_WHOLE,
         )
     for name, values in _coordinates(study).items():
-        group[name][...] = values
+        open_array(path, name, writable=True)[...] = np.asarray(values)
     with warnings.catch_warnings():
         # zarr says that consolidation is not in the v3 specification yet; xarray warns when it is missing.
         warnings.simplefilter("ignore", ZarrUserWarning)

@@ -8,6 +8,7 @@ import difflib
 import math
 import re
 import tomllib
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 
@@ -58,7 +59,9 @@ class Calorimeter(Section, frozen=True, kw_only=True):
         if self.energy_min >= self.energy_max:
             raise ValueError(f"energy_min = {self.energy_min} must be below energy_max = {self.energy_max} (GeV)")
         if self.energy_min < 1:
-            raise ValueError(f"energy_min = {self.energy_min} GeV is outside the shower parametrisation; at least 1 GeV")
+            raise ValueError(
+                f"energy_min = {self.energy_min} GeV is outside the shower parametrisation; at least 1 GeV"
+            )
 
 
 class Network(Section, frozen=True, kw_only=True):
@@ -134,7 +137,7 @@ class Study(Section, frozen=True, kw_only=True):
             )
         if self.ensemble.n_train[-1] > self.data.pool:
             raise ValueError(
-                f"ensemble.n_train asks for {self.ensemble.n_train[-1]} training samples but data.pool = {self.data.pool}"
+                f"ensemble.n_train asks for {self.ensemble.n_train[-1]} samples, data.pool has {self.data.pool}"
             )
         fewest = self.training.steps(self.ensemble.n_train[0])
         if fewest < self.ensemble.trace_points - 1:
@@ -164,7 +167,7 @@ class Study(Section, frozen=True, kw_only=True):
 
 
 def _require_increasing(name: str, values: tuple[int, ...]) -> None:
-    if any(b <= a for a, b in zip(values, values[1:], strict=False)):
+    if any(b <= a for a, b in pairwise(values)):
         raise ValueError(f"{name} = {list(values)} must be strictly increasing")
 
 

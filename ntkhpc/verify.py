@@ -44,9 +44,7 @@ def problems(run: Run) -> Iterator[Problem]:
         return  # nothing more can be said without them
     if study.load(run.path / "study.toml").id != manifest.study_id:
         yield Problem(run.path / "study.toml", f"its id is not {manifest.study_id}")
-    readable = {
-        array.name for array in schema.arrays(run.study) if f"store.zarr/{array.name}/zarr.json" not in damaged
-    }
+    readable = {array.name for array in schema.arrays(run.study) if f"store.zarr/{array.name}/zarr.json" not in damaged}
     known = {run.path / name for name in manifest.files}
     for shard in run.plan.shards:
         known.update([run.receipt(shard), *store.chunk_files(run.store, run.study, shard)])

@@ -132,7 +132,7 @@ def _compare_with_twin(run: Run, shard: Shard, claim: Claim, digests: dict[str, 
         f"two executions of {shard.phase}/{shard.id} differ in {', '.join(differing)}; the first one stands",
         where=path,
         cause="they ran under different fingerprints (device, versions, code), or a computation is not deterministic",
-        todo="compare the two fingerprints in that file; make verify tells whether the store still agrees with the receipt",
+        todo="compare the two fingerprints in that file; make verify tells whether the store agrees with the receipt",
     )
 
 

@@ -48,7 +48,9 @@ class Split:
 def _check(name: str, values: np.ndarray) -> None:
     columns = 1 if name.startswith(("feature", "target_mean", "target_scale")) else 2
     if values.ndim != columns or values.dtype != np.float64 or not values.size:
-        raise DataError(f"{name} is {values.dtype}{values.shape}; it must be float64 with {columns} dimensions, not empty")
+        raise DataError(
+            f"{name} is {values.dtype}{values.shape}; it must be float64 with {columns} dimensions, not empty"
+        )
     bad = ~np.isfinite(values)
     if bad.any():
         first = tuple(int(i) for i in np.argwhere(bad)[0])

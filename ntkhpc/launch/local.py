@@ -19,7 +19,7 @@ from typing import Any
 import submitit
 from rich.console import Console
 
-from ntkhpc import plan, worker
+from ntkhpc import files, plan, worker
 from ntkhpc.fingerprint import PINNED
 from ntkhpc.launch import prepare
 from ntkhpc.launch.progress import Progress
@@ -33,7 +33,7 @@ A_MONTH_IN_MINUTES = 30 * 24 * 60
 def run(target: Run, console: Console, cores: int | None = None) -> None:
     """Run every phase in order until one stays incomplete. What came of it is in the run directory."""
     cores = cores or len(os.sched_getaffinity(0))
-    with _interruptible():
+    with _interruptible(), files.explain_refusals(target.path):
         for phase in plan.PHASES:
             missing = target.missing(phase)
             if not missing:
@@ -49,8 +49,7 @@ def _run_phase(target: Run, phase: str, shard_ids: list[str], count: int, consol
     executor.update_parameters(timeout_min=A_MONTH_IN_MINUTES, stderr_to_stdout=True)
     jobs: list[submitit.Job[Any]] = []
     try:
-        for _ in range(count):
-            jobs.append(executor.submit(worker.run_shards, str(target.path), shard_ids))
+        jobs += [executor.submit(worker.run_shards, str(target.path), shard_ids) for _ in range(count)]
         with Progress(target, phase, console) as progress:
             while not all(job.done() for job in jobs):
                 progress.update()
@@ -63,16 +62,19 @@ def _run_phase(target: Run, phase: str, shard_ids: list[str], count: int, consol
         raise
 
 
-def _python(target: Run) -> str:
-    """The worker's command: the run's own code first on the path, and one thread, set before Python starts."""
-    settings = {
+def worker_settings(target: Run) -> dict[str, str]:
+    """Environment of a worker: the run's own code first on the path, and one thread, set before Python starts."""
+    return {
         **PINNED,
         "PYTHONPATH": str(target.code),
         "PYTHONSAFEPATH": "1",  # else `python -m` puts the working directory, the checkout, before the frozen code
         "PYTHONNOUSERSITE": "1",
         "PYTHONDONTWRITEBYTECODE": "1",
     }
-    return shlex.join(["env", *(f"{name}={value}" for name, value in settings.items()), sys.executable])
+
+
+def _python(target: Run) -> str:
+    return shlex.join(["env", *(f"{name}={value}" for name, value in worker_settings(target).items()), sys.executable])
 
 
 def _private_folder(target: Run) -> Path:

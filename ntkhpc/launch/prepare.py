@@ -52,7 +52,7 @@ def workers_that_fit(wanted: plan.Plan, phase: str, cores: int) -> int:
     each = wanted.memory_bytes[phase]
     if each > memory:
         raise SurroundingsError(
-            f"a shard of phase {phase} needs about {each / 2**30:.1f} GiB and this machine has {memory / 2**30:.1f} GiB",
+            f"a shard of phase {phase} needs about {each / 2**30:.1f} GiB, this machine has {memory / 2**30:.1f} GiB",
             todo="lower ensemble.shard_members or data.test in the study",
         )
     return max(1, min(cores, int(0.9 * memory // each)))

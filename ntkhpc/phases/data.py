@@ -37,9 +37,7 @@ def permutations(study: Study) -> np.ndarray:
 
 def mlp(study: Study) -> MLP:
     network = study.network
-    return MLP(
-        network.depth, network.activation, network.weight_variance, network.bias_variance, study.data.outputs
-    )
+    return MLP(network.depth, network.activation, network.weight_variance, network.bias_variance, study.data.outputs)
 
 
 def learning_rates(study: Study, x_train: np.ndarray, permutation: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -49,8 +47,10 @@ def learning_rates(study: Study, x_train: np.ndarray, permutation: np.ndarray) -
     several outputs are the same for each, so lambda_max is that of one output.
     """
     training, sizes = study.training, study.ensemble.n_train
-    lambda_max = np.array(
-        [[kernels.lambda_max(kernels.nngp_ntk(mlp(study), x_train[order[:n]])[1]) for n in sizes] for order in permutation]
-    )
+    lambda_max = np.empty((len(permutation), len(sizes)))
+    for draw, order in enumerate(permutation):
+        # Sizes are nested, so every smaller kernel is a leading block of the largest.
+        kernel = kernels.nngp_ntk(mlp(study), x_train[order[: sizes[-1]]])[1]
+        lambda_max[draw] = [kernels.lambda_max(kernel[:n, :n]) for n in sizes]
     bound = 2 * (1 + training.momentum) * np.array(sizes) * study.data.outputs / lambda_max
     return lambda_max, training.learning_rate_fraction * bound

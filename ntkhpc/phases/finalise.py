@@ -17,7 +17,8 @@ def compute(run: Run, shard: Shard, partial: Partial) -> tuple[dict[str, np.ndar
     status, mean, m2 = (store.open_array(run.store, name) for name in ("status", "prediction_mean", "prediction_m2"))
     y_test = store.load(run.store, "y_test")["y_test"]
     for cell in np.ndindex(arrays["members_used"].shape):
-        moments = merge(tile_counts(status[cell], study.ensemble.tile), mean[cell], m2[cell])
+        counts = tile_counts(np.asarray(status[cell]), study.ensemble.tile)
+        moments = merge(counts, np.asarray(mean[cell]), np.asarray(m2[cell]))
         arrays["members_used"][cell] = moments[0]
         arrays["bias2"][cell], arrays["variance"][cell] = bias_and_variance(*moments, y_test)
     return arrays, 0

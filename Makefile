@@ -1,0 +1,53 @@
+# Variables: TASK (a study of jobs/ by name, or a path), RUNS (default runs), RUN (a run directory), CORES, PYTHON.
+# Values reach the program through the environment and are never pasted into a shell line, so a hostile one stays text.
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+export NTKHPC_TASK := $(value TASK)
+export NTKHPC_RUNS := $(if $(value RUNS),$(value RUNS),runs)
+export NTKHPC_RUN := $(value RUN)
+export NTKHPC_CORES := $(value CORES)
+unexport TASK RUNS RUN CORES
+export PYTHON
+export PYTHONPATH := $(CURDIR)
+export PYTHONSAFEPATH := 1
+
+NTKHPC := .venv/bin/python -m ntkhpc
+WHERE := --task="$$NTKHPC_TASK" --runs="$$NTKHPC_RUNS"
+WHICH := $(WHERE) --run="$$NTKHPC_RUN"
+HOW := $${NTKHPC_CORES:+--cores="$$NTKHPC_CORES"} $(if $(value ACCEPT_CHANGE),--accept-change)
+
+.PHONY: help venv lock plan submit status resume verify test check clean
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+	@echo "  variables: TASK=calorimeter RUNS=runs RUN=runs/NAME CORES=2 PYTHON=python3.11"
+
+venv: ## make or update .venv from requirements.lock
+	@sh containers/venv.sh
+
+lock: ## write requirements.lock anew from pyproject.toml (needs uv)
+	@sh containers/lock.sh
+
+plan: venv ## show what TASK would compute and cost; writes nothing
+	@$(NTKHPC) plan $(WHERE)
+
+submit: venv ## run TASK: whatever of it has no receipt yet
+	@$(NTKHPC) submit $(WHERE) $(HOW)
+
+status: venv ## one table for TASK or RUN: done, running, failed, missing
+	@$(NTKHPC) status $(WHICH)
+
+resume: venv ## run the missing shards of TASK or RUN (ACCEPT_CHANGE=1 after an update)
+	@$(NTKHPC) resume $(WHICH) $(HOW)
+
+verify: venv ## check every bit of TASK or RUN (SET_ASIDE=1 lets resume mend it)
+	@$(NTKHPC) verify $(WHICH) $(if $(value SET_ASIDE),--set-aside)
+
+test: venv ## everything that can be checked on this machine
+	@.venv/bin/python -m pytest -n auto
+
+check: venv ## lint, format and types
+	@.venv/bin/python -m ruff check . && .venv/bin/python -m ruff format --check . && .venv/bin/python -m mypy
+
+clean: ## remove .venv and caches; runs stay
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,125 @@
+"""A tiny study, and ways to run its shards as a cluster would: in processes of their own, which may be killed."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import pytest
+
+from ntkhpc import run, study
+from ntkhpc.launch.local import worker_settings
+from ntkhpc.run import Run
+
+ROOT = Path(__file__).resolve().parent.parent
+
+TINY = """
+name = "tiny"
+seed = {seed}
+[data]
+source = "calorimeter"
+pool = 40
+test = 15
+[network]
+widths = {widths}
+[training.steps]
+factor = 1.0
+[ensemble]
+n_train = [8, 12]
+members = {members}
+tile = {tile}
+shard_members = {shard_members}
+trace_points = 4
+predictions = {predictions}
+"""
+
+RUN_SHARDS = "import sys; from ntkhpc.worker import run_shards; run_shards(sys.argv[1], sys.argv[2:])"
+
+
+def tiny_text(
+    *, seed: int = 5, widths: str = "[4]", members: int = 11, tile: int = 2, shard_members: int = 6, predictions: str = "true"
+) -> str:
+    return TINY.format(
+        seed=seed, widths=widths, members=members, tile=tile, shard_members=shard_members, predictions=predictions
+    )
+
+
+def make_run(runs: Path, **changes: object) -> Run:
+    return run.create(runs, study.loads(tiny_text(**changes)))  # type: ignore[arg-type]
+
+
+def all_shards(target: Run) -> list[str]:
+    return [shard.id for shard in target.plan.shards]
+
+
+def run_shards(
+    target: Run,
+    shards: Iterable[str],
+    *,
+    failpoint: str = "",
+    before: Callable[[], object] | None = None,
+    environment: dict[str, str] | None = None,
+) -> subprocess.CompletedProcess[str]:
+    """Run shards in one worker process, in a process group of its own."""
+    settings = {**os.environ, **worker_settings(target), **(environment or {}), "NTKHPC_FAILPOINT": failpoint}
+    return subprocess.run(
+        [sys.executable, "-c", RUN_SHARDS, str(target.path), *shards],
+        env=settings,
+        preexec_fn=before,
+        start_new_session=True,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+def store_bytes(target: Run) -> dict[str, bytes]:
+    """Every file of the store by its relative name, without what killed atomic writes left behind."""
+    return {
+        str(path.relative_to(target.store)): path.read_bytes()
+        for path in target.store.rglob("*")
+        if path.is_file() and not path.name.endswith(".partial")
+    }
+
+
+def ntkhpc(*arguments: object, cwd: Path = ROOT, **environment: str) -> subprocess.CompletedProcess[str]:
+    """The command line, as a user calls it."""
+    return subprocess.run(
+        [sys.executable, "-m", "ntkhpc", *map(str, arguments)],
+        cwd=cwd,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1", **environment},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _compile_once(tmp_path_factory: pytest.TempPathFactory) -> Iterable[None]:
+    """Workers share compiled programs: most of a tiny shard's time is the compiler's."""
+    names = {
+        "JAX_COMPILATION_CACHE_DIR": str(tmp_path_factory.getbasetemp().parent / "jax-cache"),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "0",
+    }
+    os.environ.update(names)
+    yield
+    for name in names:
+        del os.environ[name]
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> Path:
+    return tmp_path / "runs"
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A run of the tiny study that nothing ever interrupted. Tests only read it."""
+    target = make_run(tmp_path_factory.mktemp("finished"))
+    done = run_shards(target, all_shards(target))
+    assert done.returncode == 0, done.stdout + done.stderr
+    return target
