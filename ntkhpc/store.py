@@ -9,6 +9,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+import google_crc32c
 import numpy as np
 import zarr
 from zarr.codecs import Crc32cCodec
@@ -124,17 +125,22 @@ def write(path: Path, study: Study, shard: Shard, values: Values) -> None:
     failpoints.reach("values-compared", path)
 
 
-def read(path: Path, study: Study, shard: Shard, array: schema.Array, *, missing_ok: bool = False) -> np.ndarray:
+def read(path: Path, study: Study, shard: Shard, array: schema.Array) -> np.ndarray:
     """A shard's part of one array as it is on disk.
 
-    Raises DamagedError, naming the chunk, where a checksum fails or (unless `missing_ok`) a chunk is missing.
+    Raises DamagedError, naming the chunk, where one is missing or does not match its checksum.
     """
-    chunks = _chunk_files(path, study, shard, array)
-    missing = [chunk for chunk in chunks if not chunk.exists()]
-    if missing and not missing_ok:
+    chunks = chunk_files(path, study, shard, array)
+    if missing := [chunk for chunk in chunks if not chunk.exists()]:
         raise DamagedError("a chunk of a finished shard is missing", where=missing[0])
     where = chunks[0] if len(chunks) == 1 else path / array.name
     return _read(path, array.name, _own_region(array, study, shard), where)
+
+
+def is_intact(chunk: Path) -> bool:
+    """Whether a chunk file matches the crc32c it ends with, whatever the metadata say."""
+    data = chunk.read_bytes()
+    return int.from_bytes(data[-4:], "little") == google_crc32c.value(data[:-4])
 
 
 def _read(path: Path, name: str, region: Any, where: Path) -> np.ndarray:
@@ -154,12 +160,10 @@ def _own_region(array: schema.Array, study: Study, shard: Shard) -> tuple[slice,
     return region
 
 
-def chunk_files(path: Path, study: Study, shard: Shard) -> list[Path]:
-    """The files that hold a shard's values."""
-    return [file for array in schema.arrays(study, shard.phase) for file in _chunk_files(path, study, shard, array)]
-
-
-def _chunk_files(path: Path, study: Study, shard: Shard, array: schema.Array) -> list[Path]:
+def chunk_files(path: Path, study: Study, shard: Shard, array: schema.Array | None = None) -> list[Path]:
+    """The files that hold a shard's values, of one array or of all that its phase writes."""
+    if array is None:
+        return [file for one in schema.arrays(study, shard.phase) for file in chunk_files(path, study, shard, one)]
     region = _own_region(array, study, shard)
     numbers = [
         range(part.start // chunk, -(-part.stop // chunk))

@@ -48,10 +48,7 @@ def problems(run: Run) -> Iterator[Problem]:
     known = {run.path / name for name in manifest.files}
     for shard in run.plan.shards:
         known.update([run.receipt(shard), *store.chunk_files(run.store, run.study, shard)])
-        if run.receipt(shard).exists():
-            yield from _shard_problems(run, shard, readable)
-        else:
-            yield from _unfinished_problems(run, shard, readable)
+        yield from _shard_problems(run, shard, readable)
     for room in ("store.zarr", "receipts", "code"):
         for path in files.tree(run.path / room):
             if path not in known and not is_leftover(path) and "__pycache__" not in path.parts:
@@ -66,36 +63,28 @@ def is_leftover(path: Path) -> bool:
 
 
 def _shard_problems(run: Run, shard: Shard, readable: set[str]) -> Iterator[Problem]:
+    """Every chunk by its own checksum, finished or not; then the values against the receipt, if there is one."""
     path = run.receipt(shard)
+    expected: dict[str, str] | None = None
     try:
-        receipt = receipts.read(run, shard)
+        if receipt := receipts.read(run, shard):
+            expected = receipt.values
+            if (receipt.shard, receipt.phase, receipt.study_id) != (shard.id, shard.phase, run.study.id):
+                yield Problem(path, "is the receipt of another shard or study", shard)
     except NtkhpcError as error:
         yield Problem(path, error.what, shard)
-        return
-    if receipt is None or (receipt.shard, receipt.phase, receipt.study_id) != (shard.id, shard.phase, run.study.id):
-        yield Problem(path, "is the receipt of another shard or study", shard)
-        return
     for array in schema.arrays(run.study, shard.phase):
-        if array.name not in readable:
+        chunks = store.chunk_files(run.store, run.study, shard, array)
+        bad = [chunk for chunk in chunks if chunk.exists() and not store.is_intact(chunk)]
+        yield from (Problem(chunk, "is damaged: its checksum does not match", shard) for chunk in bad)
+        if expected is None:
             continue
-        try:
+        absent = [chunk for chunk in chunks if not chunk.exists()]
+        yield from (Problem(chunk, "is missing, though its shard has a receipt", shard) for chunk in absent)
+        if array.name in readable and not bad and not absent:
             values = store.read(run.store, run.study, shard, array)
-        except NtkhpcError as error:
-            yield Problem(Path(str(error.where)), error.what, shard)
-            continue
-        if store.digests({array.name: values})[array.name] != receipt.values.get(array.name):
-            yield Problem(run.store / array.name, f"the values of {shard.id} are not those of its receipt", shard)
-
-
-def _unfinished_problems(run: Run, shard: Shard, readable: set[str]) -> Iterator[Problem]:
-    """Chunks may be there before their receipt is; then they must at least be intact."""
-    for array in schema.arrays(run.study, shard.phase):
-        if array.name not in readable:
-            continue
-        try:
-            store.read(run.store, run.study, shard, array, missing_ok=True)
-        except NtkhpcError as error:
-            yield Problem(Path(str(error.where)), error.what, shard)
+            if store.digests({array.name: values})[array.name] != expected.get(array.name):
+                yield Problem(run.store / array.name, f"the values of {shard.id} are not those of its receipt", shard)
 
 
 def set_aside(run: Run, found: list[Problem]) -> list[Shard]:

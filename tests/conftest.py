@@ -38,7 +38,13 @@ RUN_SHARDS = "import sys; from ntkhpc.worker import run_shards; run_shards(sys.a
 
 
 def tiny_text(
-    *, seed: int = 5, widths: str = "[4]", members: int = 11, tile: int = 2, shard_members: int = 6, predictions: str = "true"
+    *,
+    seed: int = 5,
+    widths: str = "[4]",
+    members: int = 11,
+    tile: int = 2,
+    shard_members: int = 6,
+    predictions: str = "true",
 ) -> str:
     return TINY.format(
         seed=seed, widths=widths, members=members, tile=tile, shard_members=shard_members, predictions=predictions
@@ -90,6 +96,7 @@ def ntkhpc(*arguments: object, cwd: Path = ROOT, **environment: str) -> subproce
         [sys.executable, "-m", "ntkhpc", *map(str, arguments)],
         cwd=cwd,
         env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1", **environment},
+        start_new_session=True,
         capture_output=True,
         text=True,
         timeout=300,

@@ -89,7 +89,9 @@ def test_a_refused_write_is_explained_and_nothing_is_lost(error: str, stage: str
 
 def can_mount() -> bool:
     probe = ["unshare", "--mount", "--map-root-user", "sh", "-c", "mount -t tmpfs -o size=1m none /mnt"]
-    return shutil.which("unshare") is not None and subprocess.run(probe, capture_output=True, check=False).returncode == 0
+    return (
+        shutil.which("unshare") is not None and subprocess.run(probe, capture_output=True, check=False).returncode == 0
+    )
 
 
 @pytest.mark.root

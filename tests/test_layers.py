@@ -1,0 +1,49 @@
+"""Imports point downward only."""
+
+import ast
+from pathlib import Path
+
+from conftest import ROOT
+
+# From the ground up: a module imports only from rooms that stand before its own.
+ROOMS = (
+    "errors", "failpoints", "files", "study", "schema", "cost", "plan", "store", "run",
+    "claims", "partial", "receipts", "fingerprint", "networks", "kernels", "seeds", "training", "data",
+    "phases", "status", "verify", "worker", "launch", "cli", "__main__",
+)  # fmt: skip
+
+
+def room(path: Path) -> str:
+    return path.relative_to(ROOT / "ntkhpc").parts[0].removesuffix(".py")
+
+
+def imported_rooms(path: Path) -> set[str]:
+    """Rooms of ntkhpc that a file imports, anywhere in it."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            assert not node.level, f"{path}: relative import"
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        else:
+            continue
+        found |= {name.split(".")[1] for name in names if name.split(".")[0] == "ntkhpc" and "." in name}
+    return found - {"__version__"}
+
+
+def test_imports_point_downward_only() -> None:
+    checked = 0
+    for path in sorted((ROOT / "ntkhpc").rglob("*.py")):
+        own = room(path)
+        if own == "__init__":
+            continue
+        assert own in ROOMS, f"{own} has no place in ROOMS"
+        below = set(ROOMS[: ROOMS.index(own)]) | {own}
+        assert imported_rooms(path) <= below, f"{path} imports {imported_rooms(path) - below}, which stand above it"
+        checked += 1
+    assert checked > 30
+
+
+def test_every_room_exists() -> None:
+    assert {room(path) for path in (ROOT / "ntkhpc").rglob("*.py")} - {"__init__"} == set(ROOMS)

@@ -1,0 +1,99 @@
+"""Plans: every value of the store belongs to exactly one shard, and planning touches nothing."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import ROOT, make_run, ntkhpc, tiny_text
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ntkhpc import plan, run, schema, status, study
+from ntkhpc.errors import StudyError
+
+
+@settings(max_examples=60, deadline=None)
+@given(members=st.integers(2, 40), tile=st.integers(1, 7), tiles_per_shard=st.integers(1, 5), draws=st.integers(1, 3))
+def test_shards_cover_every_array_exactly_once_in_whole_chunks(
+    members: int, tile: int, tiles_per_shard: int, draws: int
+) -> None:
+    text = tiny_text(widths="[4, 6]", members=members, tile=tile, shard_members=tile * tiles_per_shard)
+    wanted = study.loads(text.replace("trace_points", f"draws = {draws}\ntrace_points"))
+    planned = plan.make(wanted)
+    for array in schema.arrays(wanted):
+        if array.phase == "create":
+            continue
+        written = np.zeros(array.shape(wanted), int)
+        for shard in planned.of_phase(array.phase):
+            region = array.region(wanted, shard.region)
+            written[region] += 1
+            for part, chunk, size in zip(region, array.chunks(wanted), written.shape, strict=True):
+                assert part.start % chunk == 0
+                assert part.stop % chunk == 0 or part.stop == size
+        assert (written == 1).all(), array.name
+    assert len({shard.id for shard in planned.shards}) == len(planned.shards)
+
+
+def test_a_plan_is_a_function_of_the_study() -> None:
+    wanted = study.loads(tiny_text())
+    assert plan.dumps(plan.make(wanted)) == plan.dumps(plan.make(study.loads(tiny_text())))
+    assert plan.loads(plan.dumps(plan.make(wanted))) == plan.make(wanted)
+
+
+def test_the_projection_of_bytes_and_files_is_exact(finished: run.Run) -> None:
+    chunks = [path for path in finished.store.rglob("c*") if path.is_file()]
+    assert sum(path.stat().st_size for path in chunks) == finished.plan.store_bytes
+    receipts = list((finished.path / "receipts").rglob("*.json"))
+    metadata = list(finished.store.rglob("zarr.json"))
+    assert len(chunks) + len(metadata) + len(receipts) == finished.plan.files
+
+
+def test_projected_memory_is_within_a_fifth_of_what_was_measured() -> None:
+    pytest.importorskip("jax")
+    wanted = study.load(ROOT / "jobs" / "calorimeter.toml")
+    # Measured on the default study: see the receipts' peak_memory_bytes.
+    assert plan.make(wanted).memory_bytes["ensemble"] / 2**20 == pytest.approx(400, rel=0.2)
+
+
+def test_too_many_shards_are_refused_naming_the_field() -> None:
+    text = tiny_text(members=100_000_000)
+    with pytest.raises(StudyError, match=r"raise ensemble\.shard_members"):
+        plan.make(study.loads(text))
+
+
+def test_plan_writes_nothing(tmp_path: Path) -> None:
+    said = ntkhpc("plan", "--task=calorimeter", f"--runs={tmp_path / 'runs'}")
+    assert said.returncode == 0
+    assert "23 shards" in said.stdout
+    assert "nothing was written" in said.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_plan_and_status_of_ten_thousand_shards_open_no_receipt(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    target = make_run(runs, members=30_000, predictions="false")
+    assert len(target.plan.of_phase("ensemble")) == 10_000
+    for shard in target.plan.of_phase("ensemble")[:9_000]:
+        target.receipt(shard).touch()
+    opened = []
+    real = Path.read_bytes
+    monkeypatch.setattr(Path, "read_bytes", lambda path: opened.append(path) or real(path))
+    ensemble = status.phases(run.Run(target.path))[1]
+    assert (ensemble.done, ensemble.missing, ensemble.total) == (9_000, 1_000, 10_000)
+    assert {path.name for path in opened} <= {"plan.json", "manifest.json"}
+
+
+@pytest.mark.parametrize("verb", ["plan", "status"])
+def test_planning_and_looking_import_no_heavy_library(verb: str, finished: run.Run) -> None:
+    task = f"--task={ROOT / 'jobs' / 'calorimeter.toml'}" if verb == "plan" else f"--run={finished.path}"
+    script = (
+        "import sys; from ntkhpc.cli import main; main(sys.argv[1:]);"
+        "print({'jax', 'zarr', 'numpy', 'xarray', 'submitit'} & set(sys.modules))"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", script, verb, task],
+        env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=60, check=True,
+    )  # fmt: skip
+    assert ran.stdout.splitlines()[-1] == "set()"
