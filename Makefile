@@ -14,7 +14,7 @@ export PYTHONSAFEPATH := 1
 NTKHPC := .venv/bin/python -m ntkhpc
 WHERE := --task="$$NTKHPC_TASK" --runs="$$NTKHPC_RUNS"
 WHICH := $(WHERE) --run="$$NTKHPC_RUN"
-HOW := $${NTKHPC_CORES:+--cores="$$NTKHPC_CORES"} $(if $(value ACCEPT_CHANGE),--accept-change)
+HOW := $${NTKHPC_CORES:+--cores="$$NTKHPC_CORES"} $(if $(value ACCEPT_CHANGE),--accept-change) $(if $(value TAKE_OVER),--take-over)
 
 .PHONY: help venv lock plan submit status resume verify test check clean
 
@@ -37,7 +37,7 @@ submit: venv ## run TASK: whatever of it has no receipt yet
 status: venv ## one table for TASK or RUN: done, running, failed, missing
 	@$(NTKHPC) status $(WHICH)
 
-resume: venv ## run the missing shards of TASK or RUN (ACCEPT_CHANGE=1 after an update)
+resume: venv ## run the missing shards of TASK or RUN (ACCEPT_CHANGE=1, TAKE_OVER=1)
 	@$(NTKHPC) resume $(WHICH) $(HOW)
 
 verify: venv ## check every bit of TASK or RUN (SET_ASIDE=1 lets resume mend it)

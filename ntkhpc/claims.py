@@ -8,7 +8,7 @@ import contextlib
 import itertools
 import os
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -78,6 +78,18 @@ def live(run: Run, phase: str, gone: Callable[[Owner], bool]) -> dict[str, Owner
         if owner is not None and not gone(owner):
             owners[path.name.rpartition(".")[0]] = owner
     return owners
+
+
+def drop_foreign(run: Run, phases: Iterable[str]) -> list[Owner]:
+    """Remove the claims of owners on other hosts, about whom nobody here can know; the owners."""
+    dropped = []
+    for phase in phases:
+        for path in (run.path / "claims" / phase).glob("[!.]*"):
+            owner = _read(path)
+            if owner is not None and owner.host != platform.node():
+                path.unlink(missing_ok=True)
+                dropped.append(owner)
+    return dropped
 
 
 def _generation(path: Path, step: int) -> Path:

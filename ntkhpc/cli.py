@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 
-from ntkhpc import plan, run, schema, status, study
+from ntkhpc import claims, plan, run, schema, status, study
 from ntkhpc.errors import NtkhpcError, RunError
 from ntkhpc.run import Run
 
@@ -48,6 +48,10 @@ def _parser() -> argparse.ArgumentParser:
         sub.add_argument("--cores", type=_positive, help="worker processes (default: every core this process may use)")
         sub.add_argument(
             "--accept-change", action="store_true", help="run missing shards with today's code and packages; recorded"
+        )
+
+        sub.add_argument(
+            "--take-over", action="store_true", help="run shards claimed on other hosts, if you know nobody works there"
         )
 
     needs_study(add("plan", _plan, "show what a study would compute and cost; writes nothing"))
@@ -111,6 +115,9 @@ def _run_missing(target: Run, options: argparse.Namespace) -> int:
         prepare.accept_change(target, why="; ".join(changed))
         _console.print("accepted and recorded: " + "; ".join(changed))
     prepare.require_same_packages(target)
+    if options.take_over:
+        for owner in claims.drop_foreign(target, plan.PHASES):
+            _console.print(f"taken over from {escape(str(owner))}")
     if not status.is_complete(target):
         if changed := prepare.differences(target):
             _console.print(f"note: {'; '.join(changed)}; the run goes on with its frozen code")
@@ -126,7 +133,9 @@ def _report(target: Run) -> int:
     for cause in status.causes(target):
         _console.print(escape(cause))
     if any(phase.running for phase in status.phases(target)):
-        _console.print("shards are being computed by other processes; watch with `make status`")
+        for owner in status.owners(target):
+            _console.print(f"at work: {escape(str(owner))}")
+        _console.print("watch with `make status`; if a process on another host is gone: `make resume TAKE_OVER=1`")
     else:
         logs = escape(str(target.path / "logs"))
         _console.print(f"incomplete: `make resume` runs what is missing; the workers' output is in {logs}")

@@ -13,6 +13,7 @@ import os
 import platform
 import shutil
 import subprocess
+import time
 import uuid
 from dataclasses import dataclass
 from functools import cached_property
@@ -30,6 +31,9 @@ from ntkhpc.study import Study
 FORMAT = 1
 PACKAGES = ("jax", "jaxlib", "numpy", "optax", "scipy", "submitit", "zarr")
 """Whose versions decide the values of a run."""
+
+ABANDONED_SECONDS = 3600
+"""Making a run directory takes seconds; one that is still staged after an hour was killed."""
 
 _CHECKOUT = Path(__file__).resolve().parent.parent
 _FROZEN = ("ntkhpc", "analysis")
@@ -128,6 +132,9 @@ def create(runs: Path, wanted: Study) -> Run:
     if path.exists():
         return load(path)
     runs.mkdir(parents=True, exist_ok=True)
+    for abandoned in runs.glob(f".{wanted.run_name}.*.tmp"):
+        if time.time() - abandoned.stat().st_mtime > ABANDONED_SECONDS:
+            shutil.rmtree(abandoned, ignore_errors=True)
     staged = runs / f".{wanted.run_name}.{uuid.uuid4().hex[:12]}.tmp"
     try:
         staged.mkdir()

@@ -56,6 +56,12 @@ def phases(run: Run, gone: Callable[[Owner], bool] = claims.gone_from_here) -> l
     return result
 
 
+def owners(run: Run, gone: Callable[[Owner], bool] = claims.gone_from_here) -> list[Owner]:
+    """Who is at work on the run."""
+    found = {owner.attempt: owner for phase in plan.PHASES for owner in claims.live(run, phase, gone).values()}
+    return list(found.values())
+
+
 def is_complete(run: Run) -> bool:
     return all(not run.missing(phase) for phase in plan.PHASES)
 

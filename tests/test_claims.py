@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from conftest import make_run
+from conftest import make_run, ntkhpc
 from msgspec import structs
 
 from ntkhpc import claims
@@ -63,6 +63,17 @@ def test_of_many_that_find_a_dead_owner_one_wins(target: Run) -> None:
         assert len(winners) == 1
         assert {result for result in results if isinstance(result, Owner)} == {winners[0].owner}
         winners[0].release(finished=False)
+
+
+def test_claims_of_another_host_are_dropped_on_request_only(target: Run) -> None:
+    shard = target.plan.shards[0]
+    claims.take(target, shard, owner(1), everyone_lives)
+    said = ntkhpc("resume", f"--run={target.path}", "--cores=1")
+    assert said.returncode == 1
+    assert "at work: process 1 on elsewhere" in said.stdout
+    assert "TAKE_OVER=1" in said.stdout
+    assert "taken over from process 1" in ntkhpc("resume", f"--run={target.path}", "--cores=1", "--take-over").stdout
+    assert not target.missing("finalise")
 
 
 def test_an_owner_on_this_host_is_gone_when_its_process_is() -> None:

@@ -11,7 +11,7 @@ from conftest import ROOT, make_run, ntkhpc, tiny_text
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ntkhpc import plan, run, schema, status, study
+from ntkhpc import files, plan, run, schema, status, study
 from ntkhpc.errors import StudyError
 
 
@@ -51,11 +51,10 @@ def test_the_projection_of_bytes_and_files_is_exact(finished: run.Run) -> None:
     assert len(chunks) + len(metadata) + len(receipts) == finished.plan.files
 
 
-def test_projected_memory_is_within_a_fifth_of_what_was_measured() -> None:
-    pytest.importorskip("jax")
-    wanted = study.load(ROOT / "jobs" / "calorimeter.toml")
-    # Measured on the default study: see the receipts' peak_memory_bytes.
-    assert plan.make(wanted).memory_bytes["ensemble"] / 2**20 == pytest.approx(400, rel=0.2)
+def test_memory_is_projected_above_what_was_measured_but_not_far(finished: run.Run) -> None:
+    """The peak of a worker process grows over its shards, so the largest receipt speaks for all phases."""
+    peak = max(files.read_sealed(finished.receipt(shard))["peak_memory_bytes"] for shard in finished.plan.shards)
+    assert peak < max(finished.plan.memory_bytes.values()) < 1.6 * peak
 
 
 def test_too_many_shards_are_refused_naming_the_field() -> None:
