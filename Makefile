@@ -16,7 +16,7 @@ WHERE := --task="$$NTKHPC_TASK" --runs="$$NTKHPC_RUNS"
 WHICH := $(WHERE) --run="$$NTKHPC_RUN"
 HOW := $${NTKHPC_CORES:+--cores="$$NTKHPC_CORES"} $(if $(value ACCEPT_CHANGE),--accept-change) $(if $(value TAKE_OVER),--take-over)
 
-.PHONY: help venv lock plan submit status resume verify test check clean
+.PHONY: help venv lock plan submit status resume verify test bench check clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -45,6 +45,9 @@ verify: venv ## check every bit of TASK or RUN (SET_ASIDE=1 lets resume mend it)
 
 test: venv ## everything that can be checked on this machine
 	@.venv/bin/python -m pytest -n auto
+
+bench: venv ## measure tiles, kernels, plan and status against their bounds; ratios
+	@PYTHONPATH="$$PYTHONPATH:$$PYTHONPATH/tests" NPROC=1 OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 .venv/bin/python tests/bench.py
 
 check: venv ## lint, format and types
 	@.venv/bin/python -m ruff check . && .venv/bin/python -m ruff format --check . && .venv/bin/python -m mypy
