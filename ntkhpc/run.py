@@ -111,14 +111,14 @@ def load(path: Path) -> Run:
             cause="the study was never submitted with this content, or RUN or RUNS points elsewhere",
             todo="make submit TASK=... makes it",
         )
-    run = Run(path.resolve())
-    if run.manifest.format != FORMAT:
+    found = files.read_sealed(path / "manifest.json").get("format")
+    if found != FORMAT:
         raise RunError(
-            f"the run has format {run.manifest.format}, this code reads format {FORMAT}",
+            f"the run has format {found}, this code reads format {FORMAT}",
             where=path,
-            todo=f"use the code of the run itself: PYTHONPATH={run.code} python -m ntkhpc ...",
+            todo=f"use the code of the run itself, in {path / 'code'}, by PYTHONPATH",
         )
-    return run
+    return Run(path.resolve())
 
 
 def create(runs: Path, wanted: Study) -> Run:

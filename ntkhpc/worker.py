@@ -7,6 +7,7 @@ next attempt ends with the same bytes.
 
 import contextlib
 import importlib
+import signal
 import time
 import traceback
 import uuid
@@ -32,6 +33,8 @@ def run_shards(run_directory: str, shard_ids: list[str]) -> dict[str, str]:
     Stops at the first shard that fails, after recording why in `failures/`. Raises NtkhpcError, or whatever the shard
     raised.
     """
+    # submitit ignores TERM; here it ends the worker as Ctrl-C does, and what its tiles were is kept.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     run = load(Path(run_directory))
     fingerprint.require_pinned_threads()
     _require_same_versions(run)

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, make_run, ntkhpc, run_shards, store_bytes, tiny_text
 
-from ntkhpc import files
+from ntkhpc import claims, files
 from ntkhpc.run import Run
 
 
@@ -165,4 +166,27 @@ def test_two_submissions_at_once_compute_every_shard_once(runs: Path, finished: 
         time.sleep(1)
     assert store_bytes(target) == store_bytes(finished)
     assert not (target.path / "conflicts").exists()
+    assert not (target.path / "failures").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_an_interrupted_submission_leaves_no_worker_behind(number: signal.Signals, runs: Path, finished: Run) -> None:
+    task = runs.parent / "tiny.toml"
+    task.write_text(tiny_text(members=4000, shard_members=2000))
+    command = [sys.executable, "-m", "ntkhpc", "submit", f"--task={task}", f"--runs={runs}", "--cores=2"]
+    launcher = subprocess.Popen(
+        command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE, text=True,
+        start_new_session=True,
+    )  # fmt: skip
+    while not list(runs.glob("tiny-*/partial/ensemble/*/*.npz")):
+        assert launcher.poll() is None
+        time.sleep(0.1)
+    launcher.send_signal(number)
+    said = launcher.communicate(timeout=60)[0]
+    assert launcher.returncode == 130
+    assert "`make resume` continues" in said
+    with pytest.raises(ProcessLookupError):
+        os.killpg(launcher.pid, 0)
+    target = Run(next(runs.glob("tiny-*")))
+    assert claims.live(target, "ensemble", claims.gone_from_here) == {}
     assert not (target.path / "failures").exists()

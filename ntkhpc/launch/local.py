@@ -3,6 +3,7 @@
 Every worker gets the whole list, longest shard first; claims make it a queue.
 """
 
+import contextlib
 import getpass
 import os
 import shlex
@@ -19,13 +20,14 @@ from typing import Any
 import submitit
 from rich.console import Console
 
-from ntkhpc import files, plan, worker
+from ntkhpc import files, plan, status, worker
 from ntkhpc.fingerprint import PINNED
 from ntkhpc.launch import prepare
 from ntkhpc.launch.progress import Progress
 from ntkhpc.run import Run
 
 POLL_SECONDS = 0.2
+STOP_SECONDS = 20.0
 # submitit's local default is two minutes; here the claims and the user decide when a worker ends.
 A_MONTH_IN_MINUTES = 30 * 24 * 60
 
@@ -56,10 +58,30 @@ def _run_phase(target: Run, phase: str, shard_ids: list[str], count: int, consol
                 time.sleep(POLL_SECONDS)
             progress.update()
     except KeyboardInterrupt:
-        for job in jobs:
-            job.cancel(check=False)
+        _stop(jobs)
         console.print("interrupted; finished tiles are kept, `make resume` continues")
         raise
+    if target.missing(phase) and not status.failures(target):
+        for job in jobs:
+            _show_end(job, console)
+
+
+def _stop(jobs: list[submitit.Job[Any]]) -> None:
+    """Tell workers to stop and wait for it. TERM, not submitit's INT, which a shell's background jobs ignore."""
+    for job in jobs:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(int(job.job_id), signal.SIGTERM)  # a local job's id is its controller's, which passes TERM on
+    deadline = time.monotonic() + STOP_SECONDS
+    while time.monotonic() < deadline and not all(job.done() for job in jobs):
+        time.sleep(POLL_SECONDS)
+
+
+def _show_end(job: submitit.Job[Any], console: Console) -> None:
+    """The last words of a worker that ended without recording why."""
+    path = Path(job.paths.stdout)
+    lines = path.read_text(errors="replace").splitlines() if path.exists() else ["(no output)"]
+    console.print(f"a worker ended early; {path} ends with:", markup=False)
+    console.print("\n".join(lines[-6:]), markup=False)
 
 
 def worker_settings(target: Run) -> dict[str, str]:
