@@ -127,6 +127,8 @@ _REFUSALS = {
     errno.ENOSPC: "the file system is full (blocks or inodes)",
     errno.EDQUOT: "your disk quota is used up",
     errno.EROFS: "the file system is mounted read-only",
+    errno.ENOTDIR: "a part of the path is a file, not a directory",
+    errno.EEXIST: "a file is in the way",
     errno.EACCES: "you may not write there",
     errno.EPERM: "you may not write there, or the file system has no hard links",
 }

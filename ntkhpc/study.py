@@ -207,7 +207,7 @@ def find(task: str, jobs: Path = Path("jobs")) -> Path:
     if task in known:
         return known[task]
     raise StudyError(
-        f"no study is called {task!r}{_nearest(task, known)}",
+        f"no study is called {task!r}{_nearest(task, known)}" if task else "no study was named",
         where=jobs.resolve(),
         cause=f"there are: {', '.join(known) or 'none'}",
         todo="name one of them, or give the path of a study file: TASK=path/to/study.toml",

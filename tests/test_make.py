@@ -190,3 +190,22 @@ def test_an_interrupted_submission_leaves_no_worker_behind(number: signal.Signal
     target = Run(next(runs.glob("tiny-*")))
     assert claims.live(target, "ensemble", claims.gone_from_here) == {}
     assert not (target.path / "failures").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said", "status"),
+    [
+        (["submit", "--task=calorimeter", "--runs=README.md"], "a file is in the way", 1),
+        (["plan"], "no study was named", 2),
+        (["plan", "--task=./jobs"], "Is a directory", 2),
+        (["plan", "--task=nope.toml"], "No such file", 2),
+        (["status", "--run=jobs"], "this is no run directory", 1),
+        (["resume"], "no run was named", 1),
+        (["submit", "--task=calorimeter", "--cores=0"], "not a positive whole number", 2),
+    ],
+)
+def test_clumsy_commands_get_an_error_and_no_traceback(arguments: list[str], said: str, status: int) -> None:
+    ran = ntkhpc(*arguments)
+    assert ran.returncode == status
+    assert said in ran.stderr
+    assert "Traceback" not in ran.stderr
