@@ -11,10 +11,12 @@ export PYTHON
 export PYTHONPATH := $(CURDIR)
 export PYTHONSAFEPATH := 1
 
+# yes(NAME,option): the option, unless NAME is empty, 0, no or false.
+yes = $(if $(filter-out 0 no false,$(value $(1))),$(2))
 NTKHPC := .venv/bin/python -m ntkhpc
 WHERE := --task="$$NTKHPC_TASK" --runs="$$NTKHPC_RUNS"
 WHICH := $(WHERE) --run="$$NTKHPC_RUN"
-HOW := $${NTKHPC_CORES:+--cores="$$NTKHPC_CORES"} $(if $(value ACCEPT_CHANGE),--accept-change) $(if $(value TAKE_OVER),--take-over)
+HOW := $${NTKHPC_CORES:+--cores="$$NTKHPC_CORES"} $(call yes,ACCEPT_CHANGE,--accept-change) $(call yes,TAKE_OVER,--take-over)
 
 .PHONY: help venv lock plan submit status resume verify test bench check clean
 
@@ -41,7 +43,7 @@ resume: venv ## run the missing shards of TASK or RUN (ACCEPT_CHANGE=1, TAKE_OVE
 	@$(NTKHPC) resume $(WHICH) $(HOW)
 
 verify: venv ## check every bit of TASK or RUN (SET_ASIDE=1 lets resume mend it)
-	@$(NTKHPC) verify $(WHICH) $(if $(value SET_ASIDE),--set-aside)
+	@$(NTKHPC) verify $(WHICH) $(call yes,SET_ASIDE,--set-aside)
 
 test: venv ## everything that can be checked on this machine
 	@.venv/bin/python -m pytest -n auto

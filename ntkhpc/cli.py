@@ -23,6 +23,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except NtkhpcError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
+    except OSError as error:
+        print(f"error: {error.strerror or error}\n  where: {error.filename}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         return 130
 
@@ -92,6 +95,10 @@ def _plan(options: argparse.Namespace) -> int:
         f"  in all    {status.duration(planned.seconds)} of one reference core, {planned.store_bytes / 2**20:,.0f} MiB "
         f"in {planned.files:,} files"
     )
+    from ntkhpc.launch import prepare
+
+    if text := prepare.too_large(planned):
+        _console.print(f"[bold]warning[/bold]: {text}")
     _console.print(f"would be in {escape(str(options.runs / planned.run_name))}; nothing was written")
     return 0
 
@@ -108,7 +115,8 @@ def _resume(options: argparse.Namespace) -> int:
 
 
 def _run_missing(target: Run, options: argparse.Namespace) -> int:
-    from ntkhpc.launch import local, prepare  # submitit is not needed to plan or to look
+    from ntkhpc import verify
+    from ntkhpc.launch import local, prepare  # submitit and zarr are not needed to plan or to look
 
     _console.print(f"run [bold]{escape(str(target.path))}[/bold]")
     if options.accept_change and (changed := prepare.differences(target)):
@@ -120,9 +128,15 @@ def _run_missing(target: Run, options: argparse.Namespace) -> int:
             _console.print(f"taken over from {escape(str(owner))}")
     if not status.is_complete(target):
         if changed := prepare.differences(target):
-            _console.print(f"note: {'; '.join(changed)}; the run goes on with its frozen code")
+            _console.print(f"note: {'; '.join(changed)}; the run goes on with its frozen code, unless ACCEPT_CHANGE=1")
         local.run(target, _console, options.cores)
-    return _report(target)
+    code = _report(target)
+    if code == 0 and (lost := verify.diverged(target)):
+        _console.print(
+            f"[bold]warning[/bold]: {lost:,} networks diverged (status 1); they are in no mean, so look at them before "
+            "you use the rest: lower training.learning_rate_fraction, or mind the initial variance"
+        )
+    return code
 
 
 def _report(target: Run) -> int:
@@ -157,12 +171,14 @@ def _verify(options: argparse.Namespace) -> int:
         finished = sum(len(target.finished(phase)) for phase in plan.PHASES)
         print(f"{target.path}: intact; {finished} of {len(target.plan.shards)} shards have receipts")
         return 0
-    print(f"{len(found)} problems")
+    print(f"problems: {len(found)}")
     if options.set_aside:
         shards = verify.set_aside(target, found)
         print(f"{len(shards)} shards set aside; make resume computes them again")
     elif any(problem.shard for problem in found):
         print("make verify SET_ASIDE=1 sets the damaged shards aside; then make resume computes them again")
+    if any(problem.shard is None for problem in found):
+        print("what belongs to no shard cannot be computed again: restore it from a copy, or remove the run and submit")
     return 1
 
 

@@ -55,7 +55,7 @@ def unseal(data: bytes, where: object) -> dict[str, Any]:
             "a sealed record does not match its own checksum",
             where=where,
             cause="the file was edited, truncated, or damaged on disk",
-            todo="make verify lists every damaged file of the run",
+            todo="make verify lists all damage; what is no shard's own must come from a copy, or the run be made anew",
         )
     return record
 
@@ -146,11 +146,13 @@ def explain_refusals(where: Path) -> Iterator[None]:
     except OSError as error:
         if not is_refusal(error):
             raise
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         raise SurroundingsError(
             f"cannot write: {_REFUSALS[error.errno or 0]} ({free_space(where)})",
             where=error.filename or where,
             cause=str(error),
-            todo="make room, or choose another place with RUNS=/path; nothing finished is lost: make resume",
+            todo=("make room; " if full else "mend that, or begin in another place with RUNS=/path; ")
+            + "nothing finished is lost: make resume",
         ) from error
 
 

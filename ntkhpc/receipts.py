@@ -9,7 +9,7 @@ from typing import Any
 
 from msgspec import Struct, convert, to_builtins
 
-from ntkhpc import files
+from ntkhpc import files, plan
 from ntkhpc.plan import Shard
 from ntkhpc.run import Run
 
@@ -22,12 +22,16 @@ ENVIRONMENT = (
 
 
 class Receipt(Struct, frozen=True, kw_only=True):
-    """`values` maps each array to the sha256 of type, shape and values of the shard's region."""
+    """`values` maps each array to the sha256 of type, shape and values of the shard's region.
+
+    `inputs` is the hash of the values it was computed from: those of every receipt of the phase before.
+    """
 
     study_id: str
     phase: str
     shard: str
     values: dict[str, str]
+    inputs: str
     code: str
     lock: str
     git: dict[str, Any] | None
@@ -57,6 +61,13 @@ def read(run: Run, shard: Shard) -> Receipt | None:
         return convert(files.read_sealed(run.receipt(shard)), Receipt)
     except FileNotFoundError:
         return None
+
+
+def inputs_hash(run: Run, phase: str) -> str:
+    """Hash of the values a phase reads, by the receipts of the phase before it. Raises DamagedError for a bad one."""
+    before = plan.PHASES[plan.PHASES.index(phase) - 1] if phase != plan.PHASES[0] else None
+    found = [read(run, shard) for shard in run.plan.of_phase(before)] if before else []
+    return files.sha256(files.canonical_json([receipt and receipt.values for receipt in found]))
 
 
 def surroundings() -> dict[str, Any]:

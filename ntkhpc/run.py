@@ -84,6 +84,11 @@ class Run:
         """The frozen package that jobs import."""
         return self.path / "code" / self.manifest.code[:12]
 
+    @staticmethod
+    def frozen_hash(code: Path) -> str:
+        """Hash of a frozen copy of the package as it is now."""
+        return _code_hash(_sources(code))
+
     def receipt(self, shard: Shard) -> Path:
         return self.path / "receipts" / shard.phase / f"{shard.id}.json"
 
@@ -106,7 +111,7 @@ def load(path: Path) -> Run:
     """An existing run. Raises RunError if `path` is none."""
     if not (path / "manifest.json").is_file():
         raise RunError(
-            "this is no run directory: it has no manifest.json",
+            "this is no run directory: it has no manifest.json" if path.exists() else "there is no such run directory",
             where=path,
             cause="the study was never submitted with this content, or RUN or RUNS points elsewhere",
             todo="make submit TASK=... makes it",
@@ -191,9 +196,9 @@ def checkout_hash() -> str:
     return _code_hash(_sources())
 
 
-def _sources() -> dict[str, bytes]:
-    paths = [path for name in _FROZEN for path in files.tree(_CHECKOUT / name) if path.suffix == ".py"]
-    return {str(path.relative_to(_CHECKOUT)): path.read_bytes() for path in [*paths, _CHECKOUT / "requirements.lock"]}
+def _sources(root: Path = _CHECKOUT) -> dict[str, bytes]:
+    paths = [path for name in _FROZEN for path in files.tree(root / name) if path.suffix == ".py"]
+    return {str(path.relative_to(root)): path.read_bytes() for path in [*paths, root / "requirements.lock"]}
 
 
 def _code_hash(contents: dict[str, bytes]) -> str:

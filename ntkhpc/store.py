@@ -19,7 +19,7 @@ from zarr.errors import ZarrUserWarning
 from ntkhpc import failpoints, files, schema
 from ntkhpc.errors import DamagedError
 from ntkhpc.plan import Shard
-from ntkhpc.study import Study
+from ntkhpc.study import Study, dumps
 
 Values = Mapping[str, np.ndarray]
 
@@ -61,6 +61,7 @@ def _attributes(study: Study) -> dict[str, Any]:
     return {
         "title": f"Test loss over the initialisation ensemble: {study.run_name}",
         "study_id": study.id,
+        "study_toml": dumps(study).decode(),
         "loss": "L = sum over test points a and outputs k of (f_k(x_a) - y_ak)^2 / (2 N_T K)",
         "references": "arXiv:2503.05938, arXiv:2209.04882",
     }

@@ -188,7 +188,11 @@ def load(path: Path) -> Study:
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
-        raise StudyError(f"cannot read the study: {error.strerror}", where=path) from error
+        raise StudyError(
+            f"cannot read the study: {error.strerror}",
+            where=path.absolute(),
+            todo="TASK is a name of jobs/ without .toml, or the path of a study file; a run directory is named by RUN",
+        ) from error
     except UnicodeDecodeError as error:
         raise StudyError(f"not UTF-8 text: {error}", where=path, todo="save the file as UTF-8") from error
     return loads(text, path)

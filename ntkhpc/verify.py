@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ntkhpc import files, receipts, schema, store, study
+from ntkhpc import files, plan, receipts, schema, store, study
 from ntkhpc.errors import NtkhpcError
 from ntkhpc.plan import Shard
 from ntkhpc.run import Run
@@ -45,16 +45,25 @@ def problems(run: Run) -> Iterator[Problem]:
     if study.load(run.path / "study.toml").id != manifest.study_id:
         yield Problem(run.path / "study.toml", f"its id is not {manifest.study_id}")
     readable = {array.name for array in schema.arrays(run.study) if f"store.zarr/{array.name}/zarr.json" not in damaged}
+    inputs = {phase: _inputs(run, phase) for phase in plan.PHASES}
     known = {run.path / name for name in manifest.files}
     for shard in run.plan.shards:
         known.update([run.receipt(shard), *store.chunk_files(run.store, run.study, shard)])
-        yield from _shard_problems(run, shard, readable)
+        yield from _shard_problems(run, shard, readable, inputs)
     for room in ("store.zarr", "receipts", "code"):
         for path in files.tree(run.path / room):
             if path not in known and not is_leftover(path) and "__pycache__" not in path.parts:
-                yield Problem(path, "belongs to nothing in the plan")
+                yield Problem(path, "belongs to nothing in the plan; if it is not yours to keep, delete it")
     for path in files.tree(run.path / "conflicts"):
         yield Problem(path, "two executions of a shard gave different bytes; compare the fingerprints in it")
+
+
+def _inputs(run: Run, phase: str) -> str | None:
+    """Hash of what a phase reads; None where a receipt of the phase before is damaged, which is reported as such."""
+    try:
+        return receipts.inputs_hash(run, phase)
+    except NtkhpcError:
+        return None
 
 
 def is_leftover(path: Path) -> bool:
@@ -62,10 +71,11 @@ def is_leftover(path: Path) -> bool:
     return (path.name.startswith(".") and path.name.endswith(".tmp")) or path.name.endswith(".partial")
 
 
-def _shard_problems(run: Run, shard: Shard, readable: set[str]) -> Iterator[Problem]:
+def _shard_problems(run: Run, shard: Shard, readable: set[str], inputs: dict[str, str | None]) -> Iterator[Problem]:
     """Every chunk by its own checksum, finished or not; then the values against the receipt, if there is one."""
     path = run.receipt(shard)
     expected: dict[str, str] | None = None
+    receipt = None
     try:
         if receipt := receipts.read(run, shard):
             expected = receipt.values
@@ -73,6 +83,8 @@ def _shard_problems(run: Run, shard: Shard, readable: set[str]) -> Iterator[Prob
                 yield Problem(path, "is the receipt of another shard or study", shard)
     except NtkhpcError as error:
         yield Problem(path, error.what, shard)
+    if expected is not None and receipt is not None and inputs[shard.phase] not in (None, receipt.inputs):
+        yield Problem(path, "was computed from other values than the phase before it has now", shard)
     for array in schema.arrays(run.study, shard.phase):
         chunks = store.chunk_files(run.store, run.study, shard, array)
         bad = [chunk for chunk in chunks if chunk.exists() and not store.is_intact(chunk)]
@@ -87,9 +99,18 @@ def _shard_problems(run: Run, shard: Shard, readable: set[str]) -> Iterator[Prob
                 yield Problem(run.store / array.name, f"the values of {shard.id} are not those of its receipt", shard)
 
 
+def diverged(run: Run) -> int:
+    """Members of a complete run that diverged."""
+    used = store.load(run.store, "members_used")["members_used"]
+    return int(used.size * run.study.ensemble.members - used.sum())
+
+
 def set_aside(run: Run, found: list[Problem]) -> list[Shard]:
     """Move the receipts of damaged shards to `quarantine/`, so that `resume` computes them again."""
     shards = {problem.shard.id: problem.shard for problem in found if problem.shard is not None}
+    if any(shard.phase == "ensemble" for shard in shards.values()):
+        # Cheap, and its input may come out different if the code was changed meanwhile.
+        shards |= {shard.id: shard for shard in run.plan.of_phase("finalise")}
     quarantine = run.path / "quarantine"
     for shard in shards.values():
         quarantine.mkdir(exist_ok=True)

@@ -20,7 +20,7 @@ import msgspec
 
 from ntkhpc import claims, failpoints, files, fingerprint, plan, receipts, store
 from ntkhpc.claims import Claim, Owner
-from ntkhpc.errors import ClaimLostError, ConflictError, NtkhpcError, RunError
+from ntkhpc.errors import ClaimLostError, ConflictError, DamagedError, NtkhpcError, RunError
 from ntkhpc.partial import Partial
 from ntkhpc.plan import Shard
 from ntkhpc.receipts import Receipt
@@ -38,6 +38,7 @@ def run_shards(run_directory: str, shard_ids: list[str]) -> dict[str, str]:
     run = load(Path(run_directory))
     fingerprint.require_pinned_threads()
     _require_same_versions(run)
+    _require_intact_code(run)
     shards = {shard.id: shard for shard in run.plan.shards}
     if unknown := [shard_id for shard_id in shard_ids if shard_id not in shards]:
         raise RunError(f"the plan has no shard {unknown[0]!r}", where=run.path / "plan.json")
@@ -81,6 +82,7 @@ def _compute_and_publish(run: Run, shard: Shard, claim: Claim, marks: dict[str, 
     started, clock = datetime.now(UTC), time.monotonic()
     partial = Partial(run, shard, marks["id"])
     phase = importlib.import_module(f"ntkhpc.phases.{shard.phase}")
+    inputs = receipts.inputs_hash(run, shard.phase)
     values, reused = phase.compute(run, shard, partial)
     failpoints.reach("shard-computed", run.path)
     digests = store.digests(values)
@@ -95,6 +97,7 @@ def _compute_and_publish(run: Run, shard: Shard, claim: Claim, marks: dict[str, 
         phase=shard.phase,
         shard=shard.id,
         values=digests,
+        inputs=inputs,
         code=manifest.code,
         lock=manifest.lock,
         git=manifest.git,
@@ -158,6 +161,18 @@ def _require_same_versions(run: Run) -> None:
             where=run.path,
             cause="the virtual environment was rebuilt from another lock or Python",
             todo="go back to the old environment, or accept it for the missing shards: make resume ACCEPT_CHANGE=1",
+        )
+
+
+def _require_intact_code(run: Run) -> None:
+    """Raises DamagedError unless this very code is the one the manifest names."""
+    code = run.code
+    if run.frozen_hash(code) != run.manifest.code or not Path(__file__).resolve().is_relative_to(code.resolve()):
+        raise DamagedError(
+            "the code that would run is not the code frozen in the run",
+            where=code,
+            cause="the frozen copy was edited or damaged, or this worker was started by hand with another PYTHONPATH",
+            todo="undo the edit; to change the code of a run, edit the checkout and make resume ACCEPT_CHANGE=1",
         )
 
 

@@ -209,3 +209,26 @@ def test_clumsy_commands_get_an_error_and_no_traceback(arguments: list[str], sai
     assert ran.returncode == status
     assert said in ran.stderr
     assert "Traceback" not in ran.stderr
+
+
+def test_a_study_whose_networks_diverge_says_so(runs: Path) -> None:
+    task = runs.parent / "tiny.toml"
+    task.write_text(tiny_text().replace("widths = [4]", "widths = [4]\nweight_variance = 1e30"))
+    ran = ntkhpc("submit", f"--task={task}", f"--runs={runs}", "--cores=1")
+    assert "warning: 22 networks diverged" in ran.stdout, ran.stdout + ran.stderr
+
+
+def test_a_worker_that_cannot_fit_is_refused_before_anything_is_made(runs: Path) -> None:
+    task = runs.parent / "tiny.toml"
+    task.write_text(tiny_text(widths="[4, 100000000]"))
+    assert "warning: a worker of phase ensemble needs about" in ntkhpc("plan", f"--task={task}").stdout
+    refused = ntkhpc("submit", f"--task={task}", f"--runs={runs}")
+    assert refused.returncode == 1
+    assert "lower network.widths" in refused.stderr
+    assert not runs.exists()
+
+
+def test_an_option_set_to_zero_is_off(checkout: Path) -> None:
+    said = make(checkout, "-n", "verify", "TASK=calorimeter", "SET_ASIDE=0").stdout
+    assert "--set-aside" not in said
+    assert "--set-aside" in make(checkout, "-n", "verify", "TASK=calorimeter", "SET_ASIDE=1").stdout

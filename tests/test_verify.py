@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from conftest import all_shards, make_run, ntkhpc, run_shards, store_bytes
 
-from ntkhpc import verify
+from ntkhpc import files, schema, store, verify
 from ntkhpc.run import Run
 
 
@@ -70,8 +70,40 @@ def test_damaged_shards_can_be_set_aside_and_are_computed_again(tmp_path: Path, 
     copy = Run(shutil.copytree(finished.path, tmp_path / "copy"))
     flip(sorted((copy.store / "test_loss").glob("c.*"))[1], random.Random(1))
     assert ntkhpc("verify", f"--run={copy.path}").returncode == 1
-    assert "1 shards set aside" in ntkhpc("verify", f"--run={copy.path}", "--set-aside").stdout
+    assert "2 shards set aside" in ntkhpc("verify", f"--run={copy.path}", "--set-aside").stdout
     resumed = ntkhpc("resume", f"--run={copy.path}", "--cores=1")
     assert resumed.returncode == 0, resumed.stdout + resumed.stderr
     assert store_bytes(copy) == store_bytes(finished)
     assert "intact; 6 of 6 shards" in ntkhpc("verify", f"--run={copy.path}").stdout
+
+
+def test_values_computed_from_other_inputs_are_found(tmp_path: Path, finished: Run) -> None:
+    """The ensemble was computed again with other values after finalise had read the first ones."""
+    copy = Run(shutil.copytree(finished.path, tmp_path / "copy"))
+    shard = copy.plan.of_phase("ensemble")[0]
+    values = {a.name: store.read(copy.store, copy.study, shard, a) for a in schema.arrays(copy.study, "ensemble")}
+    values["test_loss"] = values["test_loss"] + 1
+    store.write(copy.store, copy.study, shard, values)
+    receipt = files.read_sealed(copy.receipt(shard))
+    copy.receipt(shard).write_bytes(files.seal({**receipt, "values": store.digests(values)}))
+    found = list(verify.problems(copy))
+    assert [problem.path for problem in found] == [copy.receipt(copy.plan.of_phase("finalise")[0])]
+    assert "other values than the phase before" in found[0].what
+
+
+def test_recomputing_an_ensemble_shard_recomputes_the_moments(tmp_path: Path, finished: Run) -> None:
+    copy = Run(shutil.copytree(finished.path, tmp_path / "copy"))
+    flip(next((copy.store / "status").glob("c.*")), random.Random(1))
+    verify.set_aside(copy, list(verify.problems(copy)))
+    assert len(copy.missing("ensemble")) == 1
+    assert len(copy.missing("finalise")) == 1
+
+
+def test_an_edit_of_the_frozen_code_is_refused_by_the_worker(runs: Path) -> None:
+    target = make_run(runs)
+    module = target.code / "ntkhpc" / "training.py"
+    module.write_text(module.read_text() + "\n")
+    refused = run_shards(target, ["data-0"])
+    assert refused.returncode != 0
+    assert "not the code frozen in the run" in refused.stderr
+    assert len(target.missing("data")) == 1

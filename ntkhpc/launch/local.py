@@ -47,11 +47,13 @@ def run(target: Run, console: Console, cores: int | None = None) -> None:
 
 
 def _run_phase(target: Run, phase: str, shard_ids: list[str], count: int, console: Console) -> None:
-    executor = submitit.LocalExecutor(folder=_private_folder(target), python=_python(target))
+    folder = _private_folder(target)
+    executor = submitit.LocalExecutor(folder=folder, python=_python(target))
     executor.update_parameters(timeout_min=A_MONTH_IN_MINUTES, stderr_to_stdout=True)
     jobs: list[submitit.Job[Any]] = []
     try:
-        jobs += [executor.submit(worker.run_shards, str(target.path), shard_ids) for _ in range(count)]
+        with _stderr_to(folder / "controllers.log"):
+            jobs += [executor.submit(worker.run_shards, str(target.path), shard_ids) for _ in range(count)]
         with Progress(target, phase, console) as progress:
             while not all(job.done() for job in jobs):
                 progress.update()
@@ -105,6 +107,20 @@ def _private_folder(target: Run) -> Path:
     folder = target.path / "logs" / name
     folder.mkdir(parents=True, mode=0o700)
     return folder
+
+
+@contextmanager
+def _stderr_to(path: Path) -> Iterator[None]:
+    """What submitit's controllers say when they are interrupted goes to a file, not over the user's terminal."""
+    sys.stderr.flush()
+    saved = os.dup(2)
+    try:
+        with path.open("ab") as log:
+            os.dup2(log.fileno(), 2)
+        yield
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
 
 
 @contextmanager

@@ -17,7 +17,13 @@ def open_run(runs: Path, study: Study) -> Run:
     """The run of a study, made if there is none. Raises SurroundingsError if it cannot fit, before anything is made."""
     with files.explain_refusals(runs):
         if not (runs / study.run_name).exists():
-            _require_room(runs, plan.make(study))
+            planned = plan.make(study)
+            if text := too_large(planned):
+                raise SurroundingsError(
+                    text,
+                    todo="lower network.widths, ensemble.n_train, ensemble.shard_members or data.test in the study",
+                )
+            _require_room(runs, planned)
         return run.create(runs, study)
 
 
@@ -44,18 +50,23 @@ def _require_room(runs: Path, wanted: plan.Plan) -> None:
 
 
 def workers_that_fit(wanted: plan.Plan, phase: str, cores: int) -> int:
-    """How many one-thread workers of a phase this machine's memory holds, at most `cores`.
+    """How many one-thread workers of a phase this machine's memory holds, at most `cores` and at least one."""
+    return max(1, min(cores, int(0.9 * _memory() // wanted.memory_bytes[phase])))
 
-    Raises SurroundingsError if not even one fits.
-    """
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    each = wanted.memory_bytes[phase]
-    if each > memory:
-        raise SurroundingsError(
-            f"a shard of phase {phase} needs about {each / 2**30:.1f} GiB, this machine has {memory / 2**30:.1f} GiB",
-            todo="lower ensemble.shard_members or data.test in the study",
-        )
-    return max(1, min(cores, int(0.9 * memory // each)))
+
+def too_large(wanted: plan.Plan) -> str | None:
+    """What says that a worker of some phase does not fit this machine's memory; None if all fit."""
+    phase = max(wanted.memory_bytes, key=wanted.memory_bytes.__getitem__)
+    if wanted.memory_bytes[phase] <= _memory():
+        return None
+    return (
+        f"a worker of phase {phase} needs about {wanted.memory_bytes[phase] / 2**30:,.1f} GiB, "
+        f"this machine has {_memory() / 2**30:,.1f} GiB"
+    )
+
+
+def _memory() -> int:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def accept_change(existing: Run, why: str) -> None:
