@@ -80,13 +80,13 @@ def live(run: Run, phase: str, gone: Callable[[Owner], bool]) -> dict[str, Owner
     return owners
 
 
-def drop_foreign(run: Run, phases: Iterable[str]) -> list[Owner]:
-    """Remove the claims of owners on other hosts, about whom nobody here can know; the owners."""
+def drop(run: Run, phases: Iterable[str], which: Callable[[Owner], bool]) -> list[Owner]:
+    """Remove the claims of the owners for whom `which` holds; those owners."""
     dropped = []
     for phase in phases:
         for path in (run.path / "claims" / phase).glob("[!.]*"):
             owner = _read(path)
-            if owner is not None and owner.host != platform.node():
+            if owner is not None and which(owner):
                 path.unlink(missing_ok=True)
                 dropped.append(owner)
     return dropped
@@ -117,9 +117,14 @@ def this_process(attempt: str) -> Owner:
 
 def gone_from_here(owner: Owner) -> bool:
     """Whether an owner on this host no longer exists. Owners on other hosts are taken to live: nobody here can know."""
-    if owner.host != platform.node():
+    if is_foreign(owner):
         return False
     return owner.boot != _boot_id() or _start_time(owner.pid) != owner.started
+
+
+def is_foreign(owner: Owner) -> bool:
+    """Whether an owner is on another host, where nobody here can know whether it lives."""
+    return owner.host != platform.node()
 
 
 def _boot_id() -> str:

@@ -124,7 +124,7 @@ def _run_missing(target: Run, options: argparse.Namespace) -> int:
         _console.print("accepted and recorded: " + "; ".join(changed))
     prepare.require_same_packages(target)
     if options.take_over:
-        for owner in claims.drop_foreign(target, plan.PHASES):
+        for owner in claims.drop(target, plan.PHASES, claims.is_foreign):
             _console.print(f"taken over from {escape(str(owner))}")
     if not status.is_complete(target):
         if changed := prepare.differences(target):

@@ -179,3 +179,18 @@ def test_a_twin_with_other_bytes_is_recorded_and_changes_nothing(runs: Path, fin
     assert not list(target.store.glob("test_loss/c.*"))
     conflict = files.read_sealed(next((target.path / "conflicts").iterdir()))
     assert conflict["differing"] == ["test_loss"]
+
+
+@pytest.mark.parametrize("stage", ["receipt-published", "partial-removed"])
+def test_what_a_kill_behind_a_receipt_leaves_is_tidied_up(stage: str, runs: Path, finished: Run) -> None:
+    """The shard is done, so nobody would look at its tiles and its claim again."""
+    task = runs.parent / "tiny.toml"
+    task.write_text(tiny_text())
+    arguments = ("submit", f"--task={task}", f"--runs={runs}", "--cores=1")
+    assert ntkhpc(*arguments, NTKHPC_FAILPOINT=f"{stage}:2").returncode == -signal.SIGKILL
+    target = Run(runs / finished.path.name)
+    assert len(target.finished("ensemble")) == 2
+    assert list((target.path / "claims" / "ensemble").iterdir())
+    assert ntkhpc(*arguments).returncode == 0
+    assert_same_as(target, finished)
+    assert not list((target.path / "claims" / "ensemble").iterdir())

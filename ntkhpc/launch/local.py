@@ -7,6 +7,7 @@ import contextlib
 import getpass
 import os
 import shlex
+import shutil
 import signal
 import sys
 import time
@@ -20,7 +21,7 @@ from typing import Any
 import submitit
 from rich.console import Console
 
-from ntkhpc import files, plan, status, worker
+from ntkhpc import claims, files, plan, status, worker
 from ntkhpc.fingerprint import PINNED
 from ntkhpc.launch import prepare
 from ntkhpc.launch.progress import Progress
@@ -63,9 +64,17 @@ def _run_phase(target: Run, phase: str, shard_ids: list[str], count: int, consol
         _stop(jobs)
         console.print("interrupted; finished tiles are kept, `make resume` continues")
         raise
-    if target.missing(phase) and not status.failures(target):
+    if not target.missing(phase):
+        _tidy(target, phase)
+    elif not status.failures(target):
         for job in jobs:
             _show_end(job, console)
+
+
+def _tidy(target: Run, phase: str) -> None:
+    """Remove what killed workers left of a phase that is complete now: tiles, and claims of processes that are gone."""
+    shutil.rmtree(target.path / "partial" / phase, ignore_errors=True)
+    claims.drop(target, [phase], claims.gone_from_here)
 
 
 def _stop(jobs: list[submitit.Job[Any]]) -> None:
