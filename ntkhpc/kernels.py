@@ -4,39 +4,50 @@
     T1 = K1 ;                T(l+1) = K(l+1) + C_W <dphi dphi'>_K(l) * T(l)
 
 [arXiv:1902.06720 and its references; Cho & Saul 2009 for ReLU, Williams 1997 for erf.] The kernels of the outputs are
-those of layer depth + 1.
+those of layer depth + 1. A fully connected network has them here, tile by tile and without the upper half of a
+symmetric matrix; any other network of neural_tangents.stax has them through `tangents`.
 """
 
 import math
-from functools import partial
+from collections.abc import Callable, Iterator
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import scipy.sparse.linalg
-from jax import Array
 
 from ntkhpc.networks import MLP
 
+TILE = 256
+"""Rows and columns computed at once: the temporaries of a tile stay in cache."""
 
-def nngp_ntk(mlp: MLP, x1: Any, x2: Any = None) -> tuple[np.ndarray, np.ndarray]:
+CLOSE = 1e-6
+"""sin^2 of the angle between two inputs below which ReLU kernels are computed from the difference of the inputs."""
+
+_PAIRS_AT_ONCE = 4096
+
+
+def nngp_ntk(network: MLP | Any, x1: Any, x2: Any = None) -> tuple[np.ndarray, np.ndarray]:
     """NNGP and NTK between inputs x1 (n1, d) and x2 (n2, d), each (n1, n2), per output and in float64.
 
-    With x2 None they are those of x1 with itself: symmetric, with the diagonal computed from the norms alone, where the
-    angle is exactly zero and a difference of products would lose half the digits.
+    With x2 None they are those of x1 with itself: exactly symmetric, and equal inputs give exactly equal rows, the
+    diagonal included. `network` is an MLP, or a kernel function (or the triple holding it) of neural_tangents.stax.
     Raises ValueError for inputs that are not two-dimensional, differ in features, or are not finite.
     """
+    if not isinstance(network, MLP):
+        from ntkhpc import tangents  # seconds to import, and only for architectures that are not fully connected
+
+        return tangents.nngp_ntk(network, x1, x2)
     x1 = _checked("x1", x1)
-    with jax.enable_x64(True):
-        if x2 is None:
-            nngp, ntk = _symmetric(mlp, jnp.asarray(x1))
-        else:
-            x2 = _checked("x2", x2)
-            if x1.shape[1] != x2.shape[1]:
-                raise ValueError(f"x1 {x1.shape} and x2 {x2.shape} differ in features")
-            nngp, ntk = _between(mlp, jnp.asarray(x1), jnp.asarray(x2))
-        return np.asarray(nngp), np.asarray(ntk)
+    if x2 is None:
+        return _symmetric(network, x1)
+    x2 = _checked("x2", x2)
+    if x1.shape[1] != x2.shape[1]:
+        raise ValueError(f"x1 {x1.shape} and x2 {x2.shape} differ in features")
+    nngp, ntk = np.empty((len(x1), len(x2))), np.empty((len(x1), len(x2)))
+    for rows in _slices(len(x1)):
+        for columns in _slices(len(x2)):
+            nngp[rows, columns], ntk[rows, columns] = _tile(network, x1[rows], x2[columns])
+    return nngp, ntk
 
 
 def lambda_max(kernel: np.ndarray) -> float:
@@ -60,73 +71,127 @@ def _checked(name: str, x: Any) -> np.ndarray:
     return x
 
 
-@partial(jax.jit, static_argnums=0)
-def _symmetric(mlp: MLP, x: Array) -> tuple[Array, Array]:
-    variance = _input_variance(mlp, x)
-    nngp, ntk = _recursion(mlp, _input_kernel(mlp, x, x), variance, variance)
-    exact_nngp, exact_ntk = _diagonal(mlp, variance)
-    i = jnp.arange(x.shape[0])
-    nngp, ntk = (nngp + nngp.T) / 2, (ntk + ntk.T) / 2
-    return nngp.at[i, i].set(exact_nngp), ntk.at[i, i].set(exact_ntk)
+def _slices(n: int) -> Iterator[slice]:
+    return (slice(start, min(start + TILE, n)) for start in range(0, n, TILE))
 
 
-@partial(jax.jit, static_argnums=0)
-def _between(mlp: MLP, x1: Array, x2: Array) -> tuple[Array, Array]:
-    return _recursion(mlp, _input_kernel(mlp, x1, x2), _input_variance(mlp, x1), _input_variance(mlp, x2))
+def _symmetric(mlp: MLP, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Tiles on and below the diagonal; the others are their transposes."""
+    kernels = np.empty((len(x), len(x))), np.empty((len(x), len(x)))
+    for rows in _slices(len(x)):
+        for columns in _slices(rows.stop):
+            for kernel, tile in zip(kernels, _tile(mlp, x[rows], x[columns]), strict=True):
+                if rows == columns:
+                    tile = np.tril(tile) + np.tril(tile, -1).T
+                kernel[rows, columns] = tile
+                kernel[columns, rows] = tile.T
+    return kernels
 
 
-def _input_kernel(mlp: MLP, x1: Array, x2: Array) -> Array:
-    return mlp.weight_variance / x1.shape[1] * (x1 @ x2.T) + mlp.bias_variance
+def _tile(mlp: MLP, x1: np.ndarray, x2: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    scale = mlp.weight_variance / x1.shape[1]
+    k = scale * (x1 @ x2.T) + mlp.bias_variance
+    k11, k22 = (scale * np.einsum("ij,ij->i", x, x) + mlp.bias_variance for x in (x1, x2))
+    relu = mlp.activation == "relu"
+    close = np.nonzero(k11[:, None] * k22 - k * k <= CLOSE * k11[:, None] * k22) if relu else None
+    nngp, ntk = _recursion(mlp, k, k11[:, None], k22[None, :])
+    if close is not None and len(close[0]):
+        nngp[close], ntk[close] = _close_relu(mlp, x1, x2, *close)
+    return nngp, ntk
 
 
-def _input_variance(mlp: MLP, x: Array) -> Array:
-    return mlp.weight_variance / x.shape[1] * jnp.sum(x * x, axis=1) + mlp.bias_variance
-
-
-def _recursion(mlp: MLP, k: Array, variance1: Array, variance2: Array) -> tuple[Array, Array]:
+def _recursion(mlp: MLP, k: np.ndarray, k11: np.ndarray, k22: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     theta = k
-    expectations = _RELATED[mlp.activation]
+    related, equal = _EXPECTATIONS[mlp.activation]
     for _ in range(mlp.depth):
-        phi_phi, dphi_dphi = expectations(k, variance1[:, None], variance2[None, :])
-        k = mlp.weight_variance * phi_phi + mlp.bias_variance
-        theta = k + mlp.weight_variance * dphi_dphi * theta
-        variance1, variance2 = _next_variance(mlp, variance1), _next_variance(mlp, variance2)
+        phi_phi, dphi_dphi = related(k, k11, k22)
+        phi_phi *= mlp.weight_variance
+        phi_phi += mlp.bias_variance
+        dphi_dphi *= mlp.weight_variance
+        dphi_dphi *= theta
+        dphi_dphi += phi_phi
+        k, theta = phi_phi, dphi_dphi
+        k11, k22 = (mlp.weight_variance * equal(variance) + mlp.bias_variance for variance in (k11, k22))
     return k, theta
 
 
-def _diagonal(mlp: MLP, variance: Array) -> tuple[Array, Array]:
-    theta = variance
-    for _ in range(mlp.depth):
-        dphi_dphi = _EQUAL[mlp.activation](variance)[1]
-        variance = _next_variance(mlp, variance)
-        theta = variance + mlp.weight_variance * dphi_dphi * theta
-    return variance, theta
+def _relu_related(k12: np.ndarray, k11: np.ndarray, k22: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """<phi phi'> and <dphi dphi'> for ReLU; sqrt(det) and the angle come from one quantity, or they disagree near 0."""
+    root = k11 * k22
+    root -= k12 * k12
+    np.maximum(root, 1e-300, out=root)  # two inputs of norm zero, or rounding; `_close_relu` does the rest
+    np.sqrt(root, out=root)
+    with np.errstate(over="ignore"):
+        cotangent = k12 / root
+    # pi - angle = pi/2 + arctan(cot): half the time of arctan2, and equal to rounding.
+    outside = np.arctan(cotangent, out=cotangent)
+    outside += np.pi / 2
+    root += outside * k12
+    root /= 2 * np.pi
+    outside /= 2 * np.pi
+    return root, outside
 
 
-def _next_variance(mlp: MLP, variance: Array) -> Array:
-    return mlp.weight_variance * _EQUAL[mlp.activation](variance)[0] + mlp.bias_variance
+def _relu_equal(k: np.ndarray) -> np.ndarray:
+    return k / 2
 
 
-def _relu_related(k12: Array, k11: Array, k22: Array) -> tuple[Array, Array]:
-    """<phi phi'> and <dphi dphi'> for ReLU; sqrt(det) and theta come from one quantity, or they disagree near 0."""
-    root = jnp.sqrt(jnp.maximum(k11 * k22 - k12 * k12, 0.0))
-    angle = jnp.pi - jnp.arctan2(root, k12)
-    return (root + angle * k12) / (2 * jnp.pi), angle / (2 * jnp.pi)
-
-
-def _relu_equal(k: Array) -> tuple[Array, Array]:
-    return k / 2, jnp.full_like(k, 0.5)
-
-
-def _erf_related(k12: Array, k11: Array, k22: Array) -> tuple[Array, Array]:
+def _erf_related(k12: np.ndarray, k11: np.ndarray, k22: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     product = (1 + 2 * k11) * (1 + 2 * k22)
-    related = jnp.arcsin(jnp.clip(2 * k12 / jnp.sqrt(product), -1, 1))
-    return 2 / jnp.pi * related, 4 / jnp.pi / jnp.sqrt(product - 4 * k12 * k12)
+    related = np.arcsin(np.clip(2 * k12 / np.sqrt(product), -1, 1))
+    return 2 / np.pi * related, 4 / np.pi / np.sqrt(product - 4 * k12 * k12)
 
 
-def _erf_equal(k: Array) -> tuple[Array, Array]:
-    return 2 / jnp.pi * jnp.arcsin(2 * k / (1 + 2 * k)), 4 / jnp.pi / jnp.sqrt(1 + 4 * k)
+def _erf_equal(k: np.ndarray) -> np.ndarray:
+    return 2 / np.pi * np.arcsin(2 * k / (1 + 2 * k))
 
 
-_RELATED = {"relu": _relu_related, "erf": _erf_related}
-_EQUAL = {"relu": _relu_equal, "erf": _erf_equal}
+Expectation = Callable[[np.ndarray, np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
+_EXPECTATIONS: dict[str, tuple[Expectation, Callable[[np.ndarray], np.ndarray]]] = {
+    "relu": (_relu_related, _relu_equal),
+    "erf": (_erf_related, _erf_equal),
+}
+
+
+def _close_relu(
+    mlp: MLP, x1: np.ndarray, x2: np.ndarray, i: np.ndarray, j: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """NNGP and NTK of the pairs (x1[i], x2[j]), whose directions are nearly or exactly the same.
+
+    k11 k22 - k12^2 loses half the digits of a small angle, so the recursion runs in v = 1 - cos(angle), which begins as
+    half the squared difference of the unit vectors and continues as a sum of positive terms: 0 for equal inputs.
+    """
+    nngp, ntk = np.empty(len(i)), np.empty(len(i))
+    for start in range(0, len(i), _PAIRS_AT_ONCE):
+        part = slice(start, start + _PAIRS_AT_ONCE)
+        nngp[part], ntk[part] = _close_relu_pairs(mlp, x1[i[part]], x2[j[part]])
+    return nngp, ntk
+
+
+def _close_relu_pairs(mlp: MLP, x1: np.ndarray, x2: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    # The bias is one more input, the same for all.
+    bias = np.full((len(x1), 1), math.sqrt(mlp.bias_variance))
+    one, two = (np.hstack([math.sqrt(mlp.weight_variance / x1.shape[1]) * x, bias]) for x in (x1, x2))
+    k11, k22 = np.einsum("ij,ij->i", one, one), np.einsum("ij,ij->i", two, two)
+    norms = [np.sqrt(np.where(k > 0, k, 1.0))[:, None] for k in (k11, k22)]
+    v = ((one / norms[0] - two / norms[1]) ** 2).sum(axis=1) / 2
+    half, b = mlp.weight_variance / 2, mlp.bias_variance
+    root = np.sqrt(k11 * k22)
+    k12 = theta = root * (1 - v)
+    for _ in range(mlp.depth):
+        angle = 2 * np.arcsin(np.sqrt(v / 2))
+        w = v - (np.sin(angle) - angle * np.cos(angle)) / np.pi  # 1 - cos of the next angle, were there no bias
+        k12 = half * root * (1 - w) + b
+        theta = k12 + mlp.weight_variance * (np.pi - angle) / (2 * np.pi) * theta
+        next11, next22 = half * k11 + b, half * k22 + b
+        next_root = np.sqrt(next11 * next22)
+        turned = half * root * w
+        if b:
+            # What the common bias adds to the angle between two vectors of different lengths.
+            lengths = (np.sqrt(k11) + np.sqrt(k22)) * (np.sqrt(next11) + np.sqrt(next22))
+            turned = turned + half * ((k11 - k22) / lengths) ** 2 * b * (
+                1 + (half * (k11 + k22) + b) / (next_root + half * root)
+            )
+        v = turned / np.where(next_root > 0, next_root, 1.0)
+        k11, k22, root = next11, next22, next_root
+    return k12, theta

@@ -82,6 +82,49 @@ def test_the_symmetric_kernel_is_the_general_one_with_an_exact_diagonal(mlp: MLP
         np.testing.assert_allclose(symmetric, general, rtol=1e-6)
 
 
+def in_long_double(mlp: MLP, x1: np.ndarray, x2: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The textbook recursion for pairs of rows in 80-bit arithmetic, whose lost digits are not float64's."""
+    one, two, pi = x1.astype(np.longdouble), x2.astype(np.longdouble), np.arccos(np.longdouble(-1))
+    scale = np.longdouble(mlp.weight_variance) / x1.shape[1]
+    k, k11, k22 = (scale * (a * b).sum(axis=1) + mlp.bias_variance for a, b in ((one, two), (one, one), (two, two)))
+    theta = k
+    for _ in range(mlp.depth):
+        root = np.sqrt(np.maximum(k11 * k22 - k * k, 0))
+        outside = pi - np.arctan2(root, k)
+        k = mlp.weight_variance * (root + outside * k) / (2 * pi) + mlp.bias_variance
+        theta = k + mlp.weight_variance * outside / (2 * pi) * theta
+        k11, k22 = (mlp.weight_variance * variance / 2 + mlp.bias_variance for variance in (k11, k22))
+    return k, theta
+
+
+@pytest.mark.parametrize("mlp", NETWORKS[:2], ids=names[:2])
+@pytest.mark.parametrize("apart", [1.0, 1e-2, 2e-3, 1e-3, 3e-4, 1e-4, 1e-5, 1e-6])
+def test_kernels_keep_12_digits_however_close_two_inputs_are(mlp: MLP, apart: float) -> None:
+    rng = np.random.default_rng(8)
+    x1 = rng.normal(size=(300, 9))
+    x2 = x1 * rng.uniform(0.5, 2, size=(300, 1)) + apart * rng.normal(size=(300, 9))
+    for found, expected in zip(kernels.nngp_ntk(mlp, x1, x2), in_long_double(mlp, x1, x2), strict=True):
+        assert abs(np.diag(found) / expected - 1).max() < 1e-12
+
+
+def test_equal_inputs_have_exactly_equal_rows() -> None:
+    x = np.random.default_rng(9).normal(size=(600, 7))
+    x[500] = x[3]
+    for mlp in NETWORKS:
+        for kernel in kernels.nngp_ntk(mlp, x):
+            np.testing.assert_allclose(kernel[500], kernel[3], rtol=1e-15)
+            np.testing.assert_array_equal(kernel, kernel.T)
+
+
+def test_inputs_of_norm_zero_have_kernels() -> None:
+    x = np.vstack([np.zeros(3), np.ones(3)])
+    for mlp in NETWORKS:
+        for kernel in kernels.nngp_ntk(mlp, x):
+            assert np.isfinite(kernel).all()
+            if not mlp.bias_variance:
+                assert kernel[0, 0] == kernel[0, 1] == 0
+
+
 def test_the_critical_relu_diagonal_is_exact() -> None:
     """C_W = 2, C_b = 0: the NNGP keeps 2|x|^2/d at every layer and the NTK adds it once more per layer."""
     x = np.random.default_rng(4).normal(size=(30, 11))

@@ -1,0 +1,289 @@
+"""The exact law of trained infinitely wide networks, and of their test loss.
+
+Full-batch training of C = 1/(2c) sum (f - y)^2, c = n_train * outputs, keeps the outputs at test points Gaussian over
+initialisations [arXiv:1902.06720]. With T the NTK, K the NNGP kernel, X the training and * the test inputs:
+
+    mean = A Y ;  Sigma = K_** - A K_X* - K_*X A^T + A K_XX A^T ;  A = T_*X T_XX^-1 G
+    G = I at infinite time ;  G = I - (I - eta T_XX / c)^t after t steps of gradient descent
+
+the same Sigma for every output, outputs independent. Ridge r, a penalty r |theta - theta_0|^2 / (2c), is
+T_XX -> T_XX + r. The NNGP posterior with noise variance r has A = K_*X (K_XX + r)^-1 and Sigma = K_** - A K_X*.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import scipy.linalg
+import xarray
+
+from ntkhpc import loss_law
+from ntkhpc.errors import DataError
+from ntkhpc.kernels import nngp_ntk
+
+Kind = Literal["ntk", "nngp"]
+Law = tuple[np.ndarray, np.ndarray]
+"""Mean (n_test, outputs) and covariance (n_test, n_test) of the outputs at the test points."""
+
+_SINGULAR = 1e-14
+
+
+@dataclass(frozen=True)
+class Panels:
+    """Kernels of training and test inputs: *_train (n, n), *_cross (n, n_test), nngp_test (n_test, n_test)."""
+
+    nngp_train: np.ndarray
+    ntk_train: np.ndarray
+    nngp_cross: np.ndarray
+    ntk_cross: np.ndarray
+    nngp_test: np.ndarray
+
+    def leading(self, n: int) -> "Panels":
+        """Those of the first n training points; views, not copies."""
+        return Panels(
+            self.nngp_train[:n, :n], self.ntk_train[:n, :n], self.nngp_cross[:n], self.ntk_cross[:n], self.nngp_test
+        )
+
+
+@dataclass(frozen=True)
+class Training:
+    """How long and how fast: `time` steps (inf: to the end) at `learning_rate`, or, where that is None, at
+    `learning_rate_fraction` of the stability bound 2 (1 + momentum) c / lambda_max."""
+
+    time: float = math.inf
+    learning_rate: float | None = None
+    learning_rate_fraction: float = 0.5
+    momentum: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not (self.time == math.inf or (self.time >= 0 and self.time == int(self.time))):
+            raise ValueError(f"time = {self.time} must be a whole number of steps, or inf")
+        if not 0 <= self.momentum < 1:
+            raise ValueError(f"momentum = {self.momentum} must be in [0, 1)")
+        if not 0 < self.learning_rate_fraction < 1:
+            raise ValueError(f"learning_rate_fraction = {self.learning_rate_fraction} must be in (0, 1)")
+        if self.learning_rate is not None and not self.learning_rate > 0:
+            raise ValueError(f"learning_rate = {self.learning_rate} must be positive")
+
+
+def panels(network: Any, x_train: Any, x_test: Any) -> Panels:
+    """Kernels of a network (an MLP, or a kernel function of neural_tangents.stax) at x_train (n, d), x_test (m, d)."""
+    nngp_train, ntk_train = nngp_ntk(network, x_train)
+    nngp_cross, ntk_cross = nngp_ntk(network, x_train, x_test)
+    return Panels(nngp_train, ntk_train, nngp_cross, ntk_cross, nngp_ntk(network, x_test)[0])
+
+
+def trained_law(
+    network: Any,
+    x_train: Any,
+    y_train: Any,
+    x_test: Any,
+    *,
+    time: float = math.inf,
+    learning_rate: float | None = None,
+    learning_rate_fraction: float = 0.5,
+    momentum: float = 0.0,
+    ridge: float = 0.0,
+    kind: Kind = "ntk",
+) -> Law:
+    """Mean (m, outputs) and covariance (m, m) over initialisations of the trained outputs at x_test (m, d).
+
+    x_train (n, d), y_train (n, outputs); `time` steps of full-batch gradient descent (heavy ball with `momentum`) on
+    the cost per sample and output. `kind="nngp"` is the Bayesian posterior with noise variance `ridge`, which knows no
+    time. [arXiv:1902.06720, eqs. 14-16.] Raises ValueError for shapes and settings that make no sense or a learning
+    rate that diverges, DataError for equal training inputs at infinite time without ridge.
+    """
+    y_train = _targets(y_train, len(x_train))
+    training = Training(time, learning_rate, learning_rate_fraction, momentum)
+    blocks = panels(network, x_train, x_test)
+    if kind == "nngp" or time == math.inf:
+        _require_infinite(kind, time)
+        (law,) = nested_laws(blocks, y_train, [len(y_train)], ridge=ridge, kind=kind)
+        return law
+    (law,) = finite_time_laws(blocks, y_train, [training], ridge=ridge)
+    return law
+
+
+def learning_curve(
+    network: Any,
+    x_train: Any,
+    y_train: Any,
+    x_test: Any,
+    y_test: Any,
+    train_sizes: Sequence[int],
+    *,
+    time: float | Callable[[int], float] = math.inf,
+    learning_rate: float | None = None,
+    learning_rate_fraction: float = 0.5,
+    momentum: float = 0.0,
+    ridge: float = 0.0,
+    kind: Kind = "ntk",
+) -> xarray.Dataset:
+    """mu_L, sigma_L, eps_L, eps_pop, bias2 and variance of the test loss over `n_train`, the first n rows each time.
+
+    Arguments as in `trained_law`; `time` may be a function of n. At infinite time all sizes come from one Cholesky
+    factorisation, at finite time each from its eigendecomposition. `loss_law.statistics` says what the variables are.
+    """
+    x_train, sizes = np.asarray(x_train, np.float64), [int(n) for n in train_sizes]
+    y_train, y_test = _targets(y_train, len(x_train)), _targets(y_test, len(x_test))
+    if not sizes or sizes != sorted(set(sizes)) or not 0 < sizes[0] <= sizes[-1] <= len(x_train):
+        raise ValueError(f"train_sizes = {sizes} must increase from at least 1 to at most {len(x_train)}")
+    blocks = panels(network, x_train[: sizes[-1]], x_test)
+    times = [time(n) if callable(time) else time for n in sizes]
+    if kind == "nngp" or math.inf in times:
+        for one in times:
+            _require_infinite(kind, one)
+        laws = nested_laws(blocks, y_train, sizes, ridge=ridge, kind=kind)
+    else:
+        laws = (
+            next(
+                finite_time_laws(
+                    blocks.leading(n),
+                    y_train[:n],
+                    [Training(steps, learning_rate, learning_rate_fraction, momentum)],
+                    ridge=ridge,
+                )
+            )
+            for n, steps in zip(sizes, times, strict=True)
+        )
+    rows = [loss_law.statistics(*law, y_test) for law in laws]
+    columns = {name: ("n_train", [getattr(row, name) for row in rows]) for name in loss_law.COLUMNS}
+    return xarray.Dataset(columns, coords={"n_train": sizes})
+
+
+def nested_laws(
+    blocks: Panels, y_train: np.ndarray, sizes: Sequence[int], *, ridge: float = 0.0, kind: Kind = "ntk"
+) -> Iterator[Law]:
+    """The law at infinite time of the first n training points, for every n of `sizes`, from one Cholesky factor.
+
+    The leading n x n block of the factor L of the largest T is the factor of the first n points, and the first n rows
+    of V = L^-1 T_X* and u = L^-1 Y are theirs: mean_n = V_n^T u_n and A_n^T = L_n^-T V_n. Costs the factorisation and
+    3 n^2 m + 2 n m^2 multiply-adds a size for m test points.
+    """
+    train, cross = (blocks.ntk_train, blocks.ntk_cross) if kind == "ntk" else (blocks.nngp_train, blocks.nngp_cross)
+    largest = sizes[-1]
+    factor = _cholesky(train[:largest, :largest], ridge)
+    v = scipy.linalg.solve_triangular(factor, cross[:largest], lower=True, check_finite=False)
+    u = scipy.linalg.solve_triangular(factor, y_train[:largest], lower=True, check_finite=False)
+    for n in sizes:
+        mean = v[:n].T @ u[:n]
+        if kind == "nngp":
+            yield mean, blocks.nngp_test - v[:n].T @ v[:n]
+        else:
+            weights = scipy.linalg.solve_triangular(factor[:n, :n], v[:n], lower=True, trans=1, check_finite=False)
+            yield mean, _covariance(blocks.leading(n), weights)
+
+
+def finite_time_laws(
+    blocks: Panels, y_train: np.ndarray, trainings: Sequence[Training], *, ridge: float = 0.0
+) -> Iterator[Law]:
+    """The law after each of several trainings on the same points, from one eigendecomposition of T + ridge.
+
+    `y_train` is (n, outputs). Raises ValueError for a learning rate at which descent diverges.
+    """
+    n, outputs = y_train.shape
+    kernel = blocks.ntk_train + ridge * np.eye(n) if ridge else blocks.ntk_train
+    values, vectors = scipy.linalg.eigh(kernel, driver="evd", check_finite=False)
+    projected = vectors.T @ blocks.ntk_cross
+    for training in trainings:
+        rate = learning_rate(training, float(values[-1]), n * outputs) / (n * outputs)
+        weights = vectors @ (filtered_inverse(values, training, rate)[:, None] * projected)
+        yield weights.T @ y_train, _covariance(blocks, weights)
+
+
+def learning_rate(training: Training, largest: float, c: float) -> float:
+    """eta of a training, given lambda_max and c = n_train * outputs. Raises ValueError if descent diverges with it."""
+    bound = 2 * (1 + training.momentum) * c / largest
+    if training.learning_rate is None:
+        return training.learning_rate_fraction * bound
+    if training.time < math.inf and training.learning_rate >= bound:
+        raise ValueError(
+            f"learning_rate = {training.learning_rate:g} diverges: the bound 2 (1 + momentum) c/lambda_max is {bound:g}"
+        )
+    return training.learning_rate
+
+
+def filtered_inverse(values: np.ndarray, training: Training, rate: float) -> np.ndarray:
+    """G(l)/l at each eigenvalue l: what multiplies T^-1 after `time` steps; `rate` is eta/c.
+
+    G = 1 - p_t(l) with p_0 = 1, p_1 = 1 - rate l, p_(t+1) = (1 + beta - rate l) p_t - beta p_(t-1): gradient descent
+    for beta = 0. G is computed without the difference, which would lose the modes that have hardly moved.
+    """
+    if training.time == math.inf:
+        return 1 / values
+    x, steps, beta = rate * values, int(training.time), training.momentum
+    if not beta:
+        with np.errstate(divide="ignore"):
+            slow = -np.expm1(steps * np.log1p(-np.minimum(x, 0.5)))
+        g = np.where(x < 0.5, slow, 1 - (1 - x) ** steps)
+    else:
+        before, g = np.zeros_like(x), x if steps else np.zeros_like(x)
+        for _ in range(steps - 1):
+            before, g = g, (1 + beta - x) * g - beta * before + x
+    # At l = 0 (rounding may leave a little less) the limit is the sum of all steps.
+    tiny = abs(values) < np.finfo(float).tiny
+    return np.where(tiny, rate * _path_length(steps, beta), g / np.where(tiny, 1, values))
+
+
+def _path_length(steps: int, beta: float) -> float:
+    """dG/dx at x = 0: the sum over steps of 1 + beta + beta^2 + ... up to the step's own number of terms."""
+    return (steps - beta * (1 - beta**steps) / (1 - beta)) / (1 - beta)
+
+
+def _covariance(blocks: Panels, weights: np.ndarray) -> np.ndarray:
+    """Sigma for A^T = weights (n, m): one product of (m, n) and (n, m) makes all three of its terms."""
+    turned = blocks.nngp_train @ weights
+    turned -= 2 * blocks.nngp_cross
+    product = weights.T @ turned
+    covariance = product + product.T
+    covariance /= 2
+    covariance += blocks.nngp_test
+    return covariance
+
+
+def _cholesky(kernel: np.ndarray, ridge: float) -> np.ndarray:
+    matrix = kernel + ridge * np.eye(len(kernel)) if ridge else kernel
+    try:
+        factor = scipy.linalg.cholesky(matrix, lower=True, check_finite=False)
+    except scipy.linalg.LinAlgError as error:
+        raise _singular(kernel) from error
+    pivots = np.diag(factor) ** 2
+    if pivots.min() < _SINGULAR * np.diag(matrix).max():
+        raise _singular(kernel)
+    return factor
+
+
+def _singular(kernel: np.ndarray) -> DataError:
+    """What makes a kernel singular, named by the rows at fault where two inputs are equal or parallel."""
+    scale = np.sqrt(np.diag(kernel))
+    cause = "the training inputs are dependent under this kernel"
+    for row in range(1, len(kernel)):
+        cosine = kernel[row, :row] / (scale[row] * scale[:row])
+        if cosine.max(initial=0) > 1 - 1e-14:
+            cause = f"training inputs {int(cosine.argmax())} and {row} are equal, or equal up to a factor"
+            break
+    return DataError(
+        "the kernel of the training inputs is singular, so the law at infinite time does not exist",
+        cause=cause,
+        todo="remove duplicate rows, or give a ridge (or a finite time)",
+    )
+
+
+def _require_infinite(kind: str, time: float) -> None:
+    if kind not in ("ntk", "nngp"):
+        raise ValueError(f"kind = {kind!r} is neither 'ntk' nor 'nngp'")
+    if time != math.inf:
+        raise ValueError(
+            f"time = {time}: the NNGP posterior is an equilibrium and knows no time"
+            if kind == "nngp"
+            else "time must be finite at every n_train, or infinite at every one"
+        )
+
+
+def _targets(y: Any, rows: int) -> np.ndarray:
+    y = np.asarray(y, np.float64)
+    if y.ndim != 2 or len(y) != rows or not np.isfinite(y).all():
+        raise ValueError(f"targets of shape {y.shape} must be finite and (rows, outputs), for {rows} rows of inputs")
+    return y
