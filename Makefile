@@ -18,7 +18,7 @@ WHERE := --task="$$NTKHPC_TASK" --runs="$$NTKHPC_RUNS"
 WHICH := $(WHERE) --run="$$NTKHPC_RUN"
 HOW := $${NTKHPC_CORES:+--cores="$$NTKHPC_CORES"} $(call yes,ACCEPT_CHANGE,--accept-change) $(call yes,TAKE_OVER,--take-over)
 
-.PHONY: help venv lock plan submit status resume verify test bench check clean
+.PHONY: help venv lock plan submit status resume report verify test bench check clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -41,6 +41,9 @@ status: venv ## one table for TASK or RUN: done, running, failed, missing
 
 resume: venv ## run the missing shards of TASK or RUN (ACCEPT_CHANGE=1, TAKE_OVER=1)
 	@$(NTKHPC) resume $(WHICH) $(HOW)
+
+report: venv ## analyse TASK or RUN again with the code of this checkout (PARTIAL=1 for an incomplete run)
+	@$(NTKHPC) report $(WHICH) $(call yes,PARTIAL,--partial)
 
 verify: venv ## check every bit of TASK or RUN (SET_ASIDE=1 lets resume mend it)
 	@$(NTKHPC) verify $(WHICH) $(call yes,SET_ASIDE,--set-aside)

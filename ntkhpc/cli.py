@@ -1,6 +1,7 @@
 """The command line: `python -m ntkhpc VERB`; the Makefile's targets call it."""
 
 import argparse
+import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -65,6 +66,9 @@ def _parser() -> argparse.ArgumentParser:
     sub = add("resume", _resume, "run the missing shards of a run")
     needs_run(sub)
     starts_shards(sub)
+    sub = add("report", _report_again, "analyse a run with the code of this checkout: figures, tables, report.html")
+    needs_run(sub)
+    sub.add_argument("--partial", action="store_true", help="use what is there of an incomplete run, and say so")
     sub = add("verify", _verify, "check every file, chunk and receipt of a run")
     needs_run(sub)
     sub.add_argument(
@@ -136,13 +140,33 @@ def _run_missing(target: Run, options: argparse.Namespace) -> int:
             f"[bold]warning[/bold]: {lost:,} networks diverged (status 1); they are in no mean, so look at them before "
             "you use the rest: lower training.learning_rate_fraction, or mind the initial variance"
         )
-    return code
+    return _show_results(target) if code == 0 else code
+
+
+def _show_results(target: Run) -> int:
+    """The last lines of a submission; the analysis wrote them."""
+    folder = target.path / "analysis"
+    try:
+        print("\n" + (folder / "summary.txt").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise RunError(
+            "the results of this run are gone", where=folder, cause="somebody removed them", todo="make report"
+        ) from None
+    _console.print(f"report: {escape(str(folder / 'report.html'))}")
+    return 0
+
+
+def _report_again(options: argparse.Namespace) -> int:
+    target = _existing(options)
+    # The analysis stands above this package and imports it: it is called as a user would call it.
+    command = [sys.executable, "-m", "analysis", str(target.path), *(["--partial"] if options.partial else [])]
+    return subprocess.run(command, check=False).returncode
 
 
 def _report(target: Run) -> int:
     _console.print(status.table(target))
     if status.is_complete(target):
-        _console.print(f'complete. Open it with: xarray.open_zarr("{escape(str(target.store))}")')
+        _console.print(f'complete. Its values: xarray.open_zarr("{escape(str(target.store))}")')
         return 0
     for cause in status.causes(target):
         _console.print(escape(cause))

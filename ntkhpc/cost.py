@@ -10,11 +10,15 @@ from ntkhpc import schema
 from ntkhpc.study import Study
 
 FLOPS_PER_SECOND = 45e9
+FLOPS_FLOAT64 = 30e9
 SECONDS_PER_STEP = 5e-6
 SECONDS_PER_SHARD = 1.8
 SECONDS_PER_SHOWER = 60e-6
 WORKER_BYTES = 420 * 2**20
 """Resident size of a worker with JAX and XLA's compiler before it holds any data."""
+
+LIGHT_BYTES = 150 * 2**20
+"""The same without JAX."""
 
 
 def forward_flops(study: Study, width: int, samples: int) -> float:
@@ -47,6 +51,36 @@ def finalise_seconds(study: Study) -> float:
     return 1.0 + sum(schema.chunk_bytes(a, study) * schema.chunk_count(a, study) for a in _moments(study)) / 200e6
 
 
+def kernel_seconds(study: Study, pairs: float) -> float:
+    return pairs * (study.data.features * 2 / FLOPS_FLOAT64 + study.network.depth * 16e-9)
+
+
+def law_seconds(study: Study, n_train: int) -> float:
+    """One cell: kernels, one eigendecomposition of T and one of the covariance, which also gives the distribution."""
+    test = study.data.test
+    pairs = n_train**2 / 2 + n_train * test + test**2 / 2
+    flops = 30 * n_train**3 + 6 * n_train**2 * test + 2 * n_train * test**2 + 34 * test**3
+    return SECONDS_PER_SHARD + kernel_seconds(study, pairs) + flops / FLOPS_FLOAT64
+
+
+def curve_seconds(study: Study) -> float:
+    """One draw: kernels at the largest size, one factorisation, and a law for every size and time."""
+    test, sizes = study.data.test, study.curve_sizes
+    pairs = sizes[-1] ** 2 / 2 + sizes[-1] * test + test**2 / 2
+    flops = sizes[-1] ** 3 + 2.0 * sizes[-1] ** 2 * test
+    finite = [time for time in study.infinite_width.times if time != "infinite"]
+    for n in sizes:
+        law = 2 * n * test**2 + 4 * n**2 * test
+        flops += len(study.infinite_width.times) * (law + 4 * test**2)
+        flops += (30 * n**3 + 2 * n**2 * test + len(finite) * 2 * n**2 * test) if finite else 0
+    return SECONDS_PER_SHARD + kernel_seconds(study, pairs) + flops / FLOPS_FLOAT64
+
+
+def analysis_seconds(study: Study) -> float:
+    losses = math.prod((len(study.network.widths), len(study.ensemble.n_train), study.ensemble.draws))
+    return 15.0 + losses * study.ensemble.members * study.data.test * 30e-9
+
+
 def memory_bytes(study: Study, phase: str) -> int:
     """Projected peak resident size of one worker of a phase."""
     sizes = schema.dimension_sizes(study)
@@ -54,8 +88,14 @@ def memory_bytes(study: Study, phase: str) -> int:
     if phase == "data":
         largest = study.ensemble.n_train[-1]
         return WORKER_BYTES + 6 * rows + 8 * 8 * largest**2
+    if phase in ("law", "curve"):
+        n, test = (study.ensemble.n_train if phase == "law" else study.curve_sizes)[-1], sizes["test_point"]
+        # Kernels and their factors, cross panels and weights, covariances and (law) their eigenvectors.
+        return LIGHT_BYTES + rows + 8 * (7 * n**2 + 6 * n * test + (7 if phase == "law" else 4) * test**2)
+    if phase == "analysis":
+        return 2 * LIGHT_BYTES + 3 * sum(schema.chunk_bytes(array, study) for array in schema.arrays(study, "ensemble"))
     if phase == "finalise":
-        return WORKER_BYTES // 3 + sum(schema.chunk_bytes(array, study) for array in _moments(study)) * 3
+        return LIGHT_BYTES + sum(schema.chunk_bytes(array, study) for array in _moments(study)) * 3
     shard = sum(schema.chunk_bytes(array, study) for array in schema.arrays(study, "ensemble"))
     itemsize = 8 if study.training.precision == "float64" else 4
     samples = max(study.ensemble.n_train[-1], study.data.test)

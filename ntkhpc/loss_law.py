@@ -28,12 +28,16 @@ class Statistics:
     """
 
     mu_L: float
-    sigma_L: float
+    sigma2_L: float
     population_variance: float
     bias2: float
     variance: float
     size_variance: tuple[float, ...]
     largest_share: float
+
+    @property
+    def sigma_L(self) -> float:
+        return math.sqrt(self.sigma2_L)
 
     @property
     def eps_L(self) -> float:
@@ -54,7 +58,7 @@ def statistics(
     point_mean, point_variance = point_moments(mean, covariance, y_test)
     return Statistics(
         mu_L=float(mu),
-        sigma_L=math.sqrt(sigma2),
+        sigma2_L=float(sigma2),
         population_variance=population_variance(float(sigma2), point_variance),
         bias2=float((d**2).mean() / 2),
         variance=float(np.trace(covariance) / (2 * len(d))),

@@ -13,8 +13,20 @@ from ntkhpc import cost, schema
 from ntkhpc.errors import StudyError
 from ntkhpc.study import Study
 
-PHASES = ("data", "ensemble", "finalise")
-"""In the order of their dependencies: each needs every shard of those before it."""
+NEEDS = {
+    "data": (),
+    "ensemble": ("data",),
+    "law": ("data",),
+    "curve": ("data",),
+    "finalise": ("ensemble",),
+    "analysis": ("law", "curve", "finalise"),
+}
+"""The phases whose every shard a phase needs, directly; in an order in which they can be run."""
+
+PHASES = tuple(NEEDS)
+
+STAGES = (("data",), ("ensemble", "law", "curve"), ("finalise",), ("analysis",))
+"""Phases that can run side by side, in order."""
 
 MAX_SHARDS = 1_000_000
 
@@ -59,7 +71,10 @@ def make(study: Study) -> Plan:
     shards = (
         Shard("data-0", "data", {}, cost.data_seconds(study)),
         *_ensemble(study),
+        *_law(study),
+        *_curve(study),
         Shard("finalise-0", "finalise", {}, cost.finalise_seconds(study)),
+        Shard("analysis-0", "analysis", {}, cost.analysis_seconds(study)),
     )
     arrays = schema.arrays(study)
     chunks = {array.name: schema.chunk_count(array, study) for array in arrays}
@@ -96,6 +111,33 @@ def _ensemble(study: Study) -> list[Shard]:
             seconds = cost.ensemble_seconds(study, study.network.widths[width], ensemble.n_train[n_train], stop - start)
             shards.append(Shard(name, "ensemble", region, seconds))
     return shards
+
+
+def _law(study: Study) -> list[Shard]:
+    sizes = study.ensemble.n_train
+    return [
+        Shard(
+            f"law-n{n}-d{draw}",
+            "law",
+            {"draw": (draw, draw + 1), "n_train": (i, i + 1)},
+            cost.law_seconds(study, n),
+        )
+        for draw in range(study.ensemble.draws)
+        for i, n in enumerate(sizes)
+    ]
+
+
+def _curve(study: Study) -> list[Shard]:
+    draws, seconds = range(study.infinite_width.draws), cost.curve_seconds(study)
+    return [Shard(f"curve-d{draw}", "curve", {"curve_draw": (draw, draw + 1)}, seconds) for draw in draws]
+
+
+def closure(phase: str) -> tuple[str, ...]:
+    """Every phase that a phase needs, directly or not, in order."""
+    needed = set(NEEDS[phase])
+    for one in NEEDS[phase]:
+        needed |= set(closure(one))
+    return tuple(phase for phase in PHASES if phase in needed)
 
 
 def dumps(plan: Plan) -> bytes:

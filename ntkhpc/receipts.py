@@ -24,7 +24,7 @@ ENVIRONMENT = (
 class Receipt(Struct, frozen=True, kw_only=True):
     """`values` maps each array to the sha256 of type, shape and values of the shard's region.
 
-    `inputs` is the hash of the values it was computed from: those of every receipt of the phase before.
+    `inputs` is the hash of the values it was computed from: those of every receipt of the phases it needs.
     """
 
     study_id: str
@@ -64,9 +64,8 @@ def read(run: Run, shard: Shard) -> Receipt | None:
 
 
 def inputs_hash(run: Run, phase: str) -> str:
-    """Hash of the values a phase reads, by the receipts of the phase before it. Raises DamagedError for a bad one."""
-    before = plan.PHASES[plan.PHASES.index(phase) - 1] if phase != plan.PHASES[0] else None
-    found = [read(run, shard) for shard in run.plan.of_phase(before)] if before else []
+    """Hash of the values a phase reads, by the receipts of the phases it needs. Raises DamagedError for a bad one."""
+    found = [read(run, shard) for before in plan.NEEDS[phase] for shard in run.plan.of_phase(before)]
     return files.sha256(files.canonical_json([receipt and receipt.values for receipt in found]))
 
 

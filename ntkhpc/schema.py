@@ -13,7 +13,16 @@ Region = Mapping[str, tuple[int, int]]
 """Half-open index range per dimension; a dimension that is not named is meant whole."""
 
 CELL = ("width", "n_train", "draw")
+CUT = ("ensemble", "finalise", "law", "curve")
+"""Phases whose arrays have a chunk for each cell or draw."""
+
+TIMES = ("steps", "fixed", "infinite")
+"""Meaning of the coordinate `time`: 0, 1, 2."""
+
 ROW_CHUNK_BYTES = 16 * 2**20
+
+
+CURVE = ("curve_draw", "time", "curve_n_train")
 
 
 @dataclass(frozen=True)
@@ -36,7 +45,7 @@ class Array:
         """A shard's whole range for what shards write, rows of at most 16 MB for data, everything otherwise."""
         ensemble = study.ensemble
         per_shard = {"member": ensemble.shard_members, "tile": ensemble.shard_members // ensemble.tile}
-        cut = {**dict.fromkeys(CELL, 1), **per_shard} if self.phase in ("ensemble", "finalise") else {}
+        cut = {**dict.fromkeys((*CELL, "curve_draw"), 1), **per_shard} if self.phase in CUT else {}
         shape = self.shape(study)
         chunks = [max(1, min(size, cut.get(dim, size))) for dim, size in zip(self.dims, shape, strict=True)]
         if self.phase == "data" and chunks:
@@ -72,8 +81,18 @@ def dimension_sizes(study: Study) -> dict[str, int]:
         "member": ensemble.members,
         "tile": math.ceil(ensemble.members / ensemble.tile),
         "trace_point": ensemble.trace_points,
+        "order": max(ensemble.draws, study.infinite_width.draws),
+        "test_size": len(study.test_sizes),
+        "cumulant": 4,
+        "quantile": len(PROBABILITIES),
+        "curve_draw": study.infinite_width.draws,
+        "curve_n_train": len(study.curve_sizes),
+        "time": len(study.infinite_width.times),
     }
 
+
+PROBABILITIES = tuple(i / 200 for i in range(1, 200))
+"""At which the distribution of the loss is tabulated."""
 
 OK, DIVERGED = 0, 1
 """Values of `status`; the fill value -1 means: not computed."""
@@ -85,6 +104,12 @@ ARRAYS = (
     Array("member", "create", ("member",), "i8", "1", "number of the initialisation"),
     Array("n_steps", "create", ("n_train",), "i8", "1", "full-batch steps trained at each n_train"),
     Array("trace_step", "create", ("n_train", "trace_point"), "i8", "1", "steps at which losses are traced"),
+    Array("test_size", "create", ("test_size",), "i8", "1", "test points in a block; the last is the whole test set"),
+    Array("quantile", "create", ("quantile",), "f8", "1", "probability that L is below law_quantile"),
+    Array("time", "create", ("time",), "i1", "1", "0 the study's rule of steps, 1 a fixed number of steps, 2 infinite"),
+    Array("curve_draw", "create", ("curve_draw",), "i8", "1", "number of the draw of the training set"),
+    Array("curve_n_train", "create", ("curve_n_train",), "i8", "1", "training-set size N_D at infinite width"),
+    Array("curve_steps", "create", ("time", "curve_n_train"), "i8", "1", "steps at infinite width; -1 is the end"),
     Array("x_train", "data", ("pool", "feature"), "f8", "1", "standardised inputs of the training pool"),
     Array("y_train", "data", ("pool", "output"), "f8", "1", "standardised targets of the training pool"),
     Array("x_test", "data", ("test_point", "feature"), "f8", "1", "test inputs, standardised as the pool"),
@@ -95,7 +120,7 @@ ARRAYS = (
     Array("feature_scale", "data", ("feature",), "f8", "1", "divides the centred raw inputs; one value for all"),
     Array("target_mean", "data", ("output",), "f8", "1", "mean of log(target) over the pool"),
     Array("target_scale", "data", ("output",), "f8", "1", "standard deviation of log(target) over the pool"),
-    Array("permutation", "data", ("draw", "pool"), "i8", "1", "order of the pool; its first n_train rows train"),
+    Array("permutation", "data", ("order", "pool"), "i8", "1", "order d of the pool: draw d trains on its first rows"),
     Array("lambda_max", "data", ("draw", "n_train"), "f8", "1", "largest eigenvalue of the infinite-width NTK"),
     Array("learning_rate", "data", ("draw", "n_train"), "f8", "1", "step size eta of the cost per sample and output"),
     Array("test_point_loss", "ensemble", (*CELL, "member", "test_point"), "f4", "1",
@@ -117,6 +142,23 @@ ARRAYS = (
     Array("variance", "finalise", (*CELL, "test_point"), "f8", "1",
           "sum over outputs of the unbiased variance of f / (2 outputs)"),
     Array("members_used", "finalise", CELL, "i4", "1", "members that did not diverge"),
+    Array("law_mean", "law", ("draw", "n_train", "test_point", "output"), "f8", "1",
+          "infinite width, the ensemble's own steps: mean of f over initialisations"),
+    Array("law_variance", "law", ("draw", "n_train", "test_point"), "f8", "1", "the same: variance of f, every output"),
+    Array("law_cumulant", "law", ("draw", "n_train", "cumulant"), "f8", "1", "the same: cumulants 1 to 4 of L"),
+    Array("law_population_variance", "law", ("draw", "n_train"), "f8", "1",
+          "the same: sigma_pop^2, the part of Var L that an endless test set would leave"),
+    Array("law_size_variance", "law", ("draw", "n_train", "test_size"), "f8", "1",
+          "the same: Var L on a block of test_size points, mean over disjoint blocks"),
+    Array("law_quantile", "law", ("draw", "n_train", "quantile"), "f8", "1", "the same: exact quantiles of L"),
+    Array("curve_mu", "curve", CURVE, "f8", "1", "infinite width: mu_L, the mean of L over initialisations"),
+    Array("curve_sigma2", "curve", CURVE, "f8", "1", "infinite width: sigma_L^2, the variance of L"),
+    Array("curve_population_variance", "curve", CURVE, "f8", "1", "infinite width: sigma_pop^2"),
+    Array("curve_bias2", "curve", CURVE, "f8", "1", "infinite width: mean over test points of bias^2 / 2"),
+    Array("curve_variance", "curve", CURVE, "f8", "1", "infinite width: mean over test points of the variance / 2"),
+    Array("curve_size_variance", "curve", (*CURVE, "test_size"), "f8", "1",
+          "infinite width: Var L on a block of test_size points"),
+    Array("curve_largest_share", "curve", CURVE, "f8", "1", "infinite width: the largest test point's share of mu_L"),
 )  # fmt: skip
 
 

@@ -76,6 +76,15 @@ def _coordinates(study: Study) -> dict[str, Any]:
         "member": range(study.ensemble.members),
         "n_steps": [study.training.steps(n) for n in n_train],
         "trace_step": [study.trace_steps(n) for n in n_train],
+        "test_size": study.test_sizes,
+        "quantile": schema.PROBABILITIES,
+        "time": [schema.TIMES.index(time) for time in study.infinite_width.times],
+        "curve_draw": range(study.infinite_width.draws),
+        "curve_n_train": study.curve_sizes,
+        "curve_steps": [
+            [-1 if (s := study.curve_steps(time, n)) is None else s for n in study.curve_sizes]
+            for time in study.infinite_width.times
+        ],
     }
 
 

@@ -29,6 +29,11 @@ Increasing = Annotated[tuple[Positive, ...], Meta(min_length=1)]
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
+def _require_increasing(name: str, values: tuple[int, ...]) -> None:
+    if any(b <= a for a, b in pairwise(values)):
+        raise ValueError(f"{name} = {list(values)} must be strictly increasing")
+
+
 class Section(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A TOML table."""
 
@@ -119,6 +124,23 @@ class Ensemble(Section, frozen=True, kw_only=True):
             )
 
 
+Time = Literal["steps", "fixed", "infinite"]
+
+
+class InfiniteWidth(Section, frozen=True, kw_only=True):
+    """The exact learning curve of infinitely wide networks. Without `n_train`, at the ensemble's sizes."""
+
+    n_train: tuple[Positive, ...] = ()
+    draws: Positive = 1
+    times: Annotated[tuple[Time, ...], Meta(min_length=1)] = ("steps", "infinite")
+    fixed_steps: Positive = 512
+
+    def __post_init__(self) -> None:
+        _require_increasing("n_train", self.n_train)
+        if len(set(self.times)) < len(self.times):
+            raise ValueError(f"times = {list(self.times)} names one of them twice")
+
+
 class Study(Section, frozen=True, kw_only=True):
     """Everything that decides the values of a run; two studies with equal content have the same id."""
 
@@ -127,6 +149,7 @@ class Study(Section, frozen=True, kw_only=True):
     network: Network
     ensemble: Ensemble
     training: Training = Training()
+    infinite_width: InfiniteWidth = InfiniteWidth()
     seed: Seed = 0
 
     def __post_init__(self) -> None:
@@ -135,10 +158,9 @@ class Study(Section, frozen=True, kw_only=True):
                 f"name = {self.name!r} is not allowed: 1 to 64 letters a-z A-Z, digits, '.', '_' and '-', "
                 "beginning with a letter or digit"
             )
-        if self.ensemble.n_train[-1] > self.data.pool:
-            raise ValueError(
-                f"ensemble.n_train asks for {self.ensemble.n_train[-1]} samples, data.pool has {self.data.pool}"
-            )
+        for section, sizes in (("ensemble", self.ensemble.n_train), ("infinite_width", self.curve_sizes)):
+            if sizes[-1] > self.data.pool:
+                raise ValueError(f"{section}.n_train asks for {sizes[-1]} samples, data.pool has {self.data.pool}")
         fewest = self.training.steps(self.ensemble.n_train[0])
         if fewest < self.ensemble.trace_points - 1:
             raise ValueError(
@@ -155,6 +177,21 @@ class Study(Section, frozen=True, kw_only=True):
     def run_name(self) -> str:
         return f"{self.name}-{self.id}"
 
+    @property
+    def curve_sizes(self) -> tuple[int, ...]:
+        """Training-set sizes of the infinite-width learning curve."""
+        return self.infinite_width.n_train or self.ensemble.n_train
+
+    @property
+    def test_sizes(self) -> tuple[int, ...]:
+        """Test-set sizes at which the spread of L is computed: the whole, and halves of it down to a sixteenth."""
+        return tuple(sorted({max(1, self.data.test >> halvings) for halvings in range(5)}))
+
+    def curve_steps(self, time: Time, n_train: int) -> int | None:
+        """Steps of the infinite-width curve; None is the end of training."""
+        steps = {"steps": self.training.steps(n_train), "fixed": self.infinite_width.fixed_steps, "infinite": None}
+        return steps[time]
+
     def trace_steps(self, n_train: int) -> tuple[int, ...]:
         """Steps at which losses are recorded: 0, then spaced as powers, strictly increasing, the last step last."""
         points, last = self.ensemble.trace_points, self.training.steps(n_train)
@@ -164,11 +201,6 @@ class Study(Section, frozen=True, kw_only=True):
             room = last - (points - 1 - i)
             steps.append(min(max(wanted, steps[-1] + 1), room))
         return tuple(steps)
-
-
-def _require_increasing(name: str, values: tuple[int, ...]) -> None:
-    if any(b <= a for a, b in pairwise(values)):
-        raise ValueError(f"{name} = {list(values)} must be strictly increasing")
 
 
 def loads(text: str, where: object = "study") -> Study:
@@ -245,6 +277,8 @@ def _explain(error: msgspec.ValidationError, raw: dict[str, Any], where: object)
         value = value[int(key)] if isinstance(value, list) else value.get(key) if isinstance(value, dict) else value
         if isinstance(kind, type) and issubclass(kind, Struct):
             kind = {field.name: field.type for field in msgspec.structs.fields(kind)}.get(key)
+        elif key.isdigit():
+            kind = get_args(get_args(kind)[0] if get_origin(kind) is Annotated else kind)[0]
     field = ".".join(keys)
     if isinstance(value, dict):
         # A rule of a whole section: its message already names field and value.

@@ -84,7 +84,7 @@ def _shard_problems(run: Run, shard: Shard, readable: set[str], inputs: dict[str
     except NtkhpcError as error:
         yield Problem(path, error.what, shard)
     if expected is not None and receipt is not None and inputs[shard.phase] not in (None, receipt.inputs):
-        yield Problem(path, "was computed from other values than the phase before it has now", shard)
+        yield Problem(path, "was computed from other values than the phases before it have now", shard)
     for array in schema.arrays(run.study, shard.phase):
         chunks = store.chunk_files(run.store, run.study, shard, array)
         bad = [chunk for chunk in chunks if chunk.exists() and not store.is_intact(chunk)]
@@ -108,9 +108,9 @@ def diverged(run: Run) -> int:
 def set_aside(run: Run, found: list[Problem]) -> list[Shard]:
     """Move the receipts of damaged shards to `quarantine/`, so that `resume` computes them again."""
     shards = {problem.shard.id: problem.shard for problem in found if problem.shard is not None}
-    if any(shard.phase == "ensemble" for shard in shards.values()):
-        # Cheap, and its input may come out different if the code was changed meanwhile.
-        shards |= {shard.id: shard for shard in run.plan.of_phase("finalise")}
+    if shards:
+        # What is cheap follows: its input may come out different if the code was changed meanwhile.
+        shards |= {shard.id: shard for phase in ("finalise", "analysis") for shard in run.plan.of_phase(phase)}
     quarantine = run.path / "quarantine"
     for shard in shards.values():
         quarantine.mkdir(exist_ok=True)

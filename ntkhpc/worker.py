@@ -26,6 +26,9 @@ from ntkhpc.plan import Shard
 from ntkhpc.receipts import Receipt
 from ntkhpc.run import Run, load, versions
 
+PHASE_MODULES = {"analysis": "analysis.phase"}
+"""The analysis stands above this package and is frozen with it; the other phases are rooms of it."""
+
 
 def run_shards(run_directory: str, shard_ids: list[str]) -> dict[str, str]:
     """Run each shard that has no receipt and no live claim, in the order given; shard id -> what became of it.
@@ -81,7 +84,7 @@ def _attempt(run: Run, shard: Shard, marks: dict[str, Any], gone: Callable[[Owne
 def _compute_and_publish(run: Run, shard: Shard, claim: Claim, marks: dict[str, Any]) -> str:
     started, clock = datetime.now(UTC), time.monotonic()
     partial = Partial(run, shard, marks["id"])
-    phase = importlib.import_module(f"ntkhpc.phases.{shard.phase}")
+    phase = importlib.import_module(PHASE_MODULES.get(shard.phase, f"ntkhpc.phases.{shard.phase}"))
     inputs = receipts.inputs_hash(run, shard.phase)
     values, reused = phase.compute(run, shard, partial)
     failpoints.reach("shard-computed", run.path)
@@ -143,7 +146,7 @@ def _compare_with_twin(run: Run, shard: Shard, claim: Claim, digests: dict[str, 
 
 
 def _require_earlier_phases(run: Run, shard: Shard) -> None:
-    for phase in plan.PHASES[: plan.PHASES.index(shard.phase)]:
+    for phase in plan.closure(shard.phase):
         if missing := run.missing(phase):
             raise RunError(
                 f"phase {shard.phase} needs phase {phase} complete; {len(missing)} of its shards are missing",

@@ -8,7 +8,8 @@ from conftest import ROOT
 # From the ground up: a module imports only from rooms that stand before its own.
 ROOMS = (
     "errors", "failpoints", "files", "study", "schema", "cost", "plan", "store", "run",
-    "claims", "partial", "receipts", "fingerprint", "networks", "kernels", "seeds", "training", "data",
+    "claims", "partial", "receipts", "fingerprint", "networks", "tangents", "kernels", "loss_law",
+    "infinite_width", "seeds", "training", "data",
     "phases", "status", "verify", "worker", "launch", "cli", "__main__",
 )  # fmt: skip
 

@@ -34,20 +34,24 @@ A_MONTH_IN_MINUTES = 30 * 24 * 60
 
 
 def run(target: Run, console: Console, cores: int | None = None) -> None:
-    """Run every phase in order until one stays incomplete. What came of it is in the run directory."""
+    """Run the phases, those that need nothing of each other side by side, until one stays incomplete.
+
+    What came of it is in the run directory.
+    """
     cores = cores or len(os.sched_getaffinity(0))
     with _interruptible(), files.explain_refusals(target.path):
-        for phase in plan.PHASES:
-            missing = target.missing(phase)
+        for stage in plan.STAGES:
+            missing = [shard for phase in stage for shard in target.missing(phase)]
             if not missing:
                 continue
-            count = min(prepare.workers_that_fit(target.plan, phase, cores), len(missing))
-            _run_phase(target, phase, [shard.id for shard in plan.longest_first(missing)], count, console)
-            if target.missing(phase):
+            phases = tuple(phase for phase in stage if any(shard.phase == phase for shard in missing))
+            count = min(prepare.workers_that_fit(target.plan, phases, cores), len(missing))
+            _run_stage(target, phases, [shard.id for shard in plan.longest_first(missing)], count, console)
+            if any(target.missing(phase) for phase in phases):
                 return
 
 
-def _run_phase(target: Run, phase: str, shard_ids: list[str], count: int, console: Console) -> None:
+def _run_stage(target: Run, phases: tuple[str, ...], shard_ids: list[str], count: int, console: Console) -> None:
     folder = _private_folder(target)
     executor = submitit.LocalExecutor(folder=folder, python=_python(target))
     executor.update_parameters(timeout_min=A_MONTH_IN_MINUTES, stderr_to_stdout=True)
@@ -55,7 +59,7 @@ def _run_phase(target: Run, phase: str, shard_ids: list[str], count: int, consol
     try:
         with _stderr_to(folder / "controllers.log"):
             jobs += [executor.submit(worker.run_shards, str(target.path), shard_ids) for _ in range(count)]
-        with Progress(target, phase, console) as progress:
+        with Progress(target, phases, console) as progress:
             while not all(job.done() for job in jobs):
                 progress.update()
                 time.sleep(POLL_SECONDS)
@@ -64,9 +68,12 @@ def _run_phase(target: Run, phase: str, shard_ids: list[str], count: int, consol
         _stop(jobs)
         console.print("interrupted; finished tiles are kept, `make resume` continues")
         raise
-    if not target.missing(phase):
-        _tidy(target, phase)
-    elif not status.failures(target):
+    for phase in phases:
+        if not target.missing(phase):
+            _tidy(target, phase)
+    if not any(target.missing(phase) for phase in phases):
+        return
+    if not status.failures(target):
         for job in jobs:
             _show_end(job, console)
 

@@ -21,7 +21,8 @@ def open_run(runs: Path, study: Study) -> Run:
             if text := too_large(planned):
                 raise SurroundingsError(
                     text,
-                    todo="lower network.widths, ensemble.n_train, ensemble.shard_members or data.test in the study",
+                    todo="lower network.widths, ensemble.n_train, infinite_width.n_train, ensemble.shard_members or "
+                    "data.test in the study",
                 )
             _require_room(runs, planned)
         return run.create(runs, study)
@@ -49,9 +50,10 @@ def _require_room(runs: Path, wanted: plan.Plan) -> None:
         )
 
 
-def workers_that_fit(wanted: plan.Plan, phase: str, cores: int) -> int:
-    """How many one-thread workers of a phase this machine's memory holds, at most `cores` and at least one."""
-    return max(1, min(cores, int(0.9 * _memory() // wanted.memory_bytes[phase])))
+def workers_that_fit(wanted: plan.Plan, phases: tuple[str, ...], cores: int) -> int:
+    """How many one-thread workers of these phases this machine's memory holds, at most `cores` and at least one."""
+    largest = max(wanted.memory_bytes[phase] for phase in phases)
+    return max(1, min(cores, int(0.9 * _memory() // largest)))
 
 
 def too_large(wanted: plan.Plan) -> str | None:

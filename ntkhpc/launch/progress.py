@@ -1,4 +1,4 @@
-"""Progress of a phase by projected cost: a bar on a terminal, plain lines elsewhere."""
+"""Progress of phases by projected cost: a bar on a terminal, plain lines elsewhere."""
 
 import os
 import time
@@ -9,6 +9,7 @@ from typing import Self
 from rich import progress as bars
 from rich.console import Console
 
+from ntkhpc import status
 from ntkhpc.run import Run
 
 PLAIN_SECONDS = 15.0
@@ -17,11 +18,12 @@ PLAIN_SECONDS = 15.0
 class Progress:
     """Reads receipts and partial tiles; never asks a process."""
 
-    def __init__(self, run: Run, phase: str, console: Console):
-        self.run, self.phase, self.console = run, phase, console
-        self.shards = run.plan.of_phase(phase)
+    def __init__(self, run: Run, phases: tuple[str, ...], console: Console):
+        self.run, self.phases, self.console, self.name = run, phases, console, ", ".join(phases)
+        self.shards = [shard for phase in phases for shard in run.plan.of_phase(phase)]
         self.total = sum(shard.seconds for shard in self.shards)
         self.started = self.last_line = time.monotonic()
+        self.before = self._done()[1] / self.total
         self.bar = bars.Progress(
             bars.TextColumn("{task.description}"),
             bars.BarColumn(),
@@ -30,14 +32,14 @@ class Progress:
             bars.TimeRemainingColumn(),
             console=console,
         )
-        self.task = self.bar.add_task(phase, total=self.total, shards="")
+        self.task = self.bar.add_task(self.name, total=self.total, shards="")
 
     def __enter__(self) -> Self:
         if self.console.is_terminal:
             self.bar.start()
         else:
-            finished = len(self.run.finished(self.phase))
-            self.console.print(f"{self.phase}: {len(self.shards) - finished} of {len(self.shards)} shards to run")
+            finished = self._done()[0]
+            self.console.print(f"{self.name}: {len(self.shards) - finished} of {len(self.shards)} shards to run")
         return self
 
     def __exit__(
@@ -46,9 +48,9 @@ class Progress:
         if self.console.is_terminal:
             self.bar.stop()
         elif kind is None:
-            finished = len(self.run.finished(self.phase))
+            finished = self._done()[0]
             seconds = time.monotonic() - self.started
-            self.console.print(f"{self.phase}: {finished} of {len(self.shards)} shards done, {seconds:.0f} s")
+            self.console.print(f"{self.name}: {finished} of {len(self.shards)} shards done, {seconds:.0f} s")
 
     def update(self) -> None:
         finished, cost = self._done()
@@ -58,19 +60,18 @@ class Progress:
         elif time.monotonic() - self.last_line > PLAIN_SECONDS:
             self.last_line = time.monotonic()
             share = cost / self.total
-            self.console.print(f"{self.phase}: {text}, {100 * share:.0f} % of the work")
+            left = status.duration((time.monotonic() - self.started) * (1 - share) / max(share - self.before, 0.01))
+            self.console.print(f"{self.name}: {text}, {100 * share:.0f} % of the work, about {left} left")
 
     def _done(self) -> tuple[int, float]:
         """Finished shards, and the projected cost of what is finished: shards, and tiles of those under way."""
-        finished = self.run.finished(self.phase)
-        partial = self.run.path / "partial" / self.phase
-        started = set(os.listdir(partial)) if partial.exists() else set()
-        cost = 0.0
+        finished = {phase: self.run.finished(phase) for phase in self.phases}
+        count, cost = 0, 0.0
         for shard in self.shards:
-            if shard.id in finished:
-                cost += shard.seconds
-            elif shard.id in started:
+            if shard.id in finished[shard.phase]:
+                count, cost = count + 1, cost + shard.seconds
+            elif tiles := shard.region.get("tile"):
                 with suppress(FileNotFoundError):
-                    first, last = shard.region["tile"]
-                    cost += shard.seconds * min(1.0, len(os.listdir(partial / shard.id)) / (last - first))
-        return len(finished), cost
+                    saved = len(os.listdir(self.run.path / "partial" / shard.phase / shard.id))
+                    cost += shard.seconds * min(1.0, saved / (tiles[1] - tiles[0]))
+        return count, cost

@@ -30,8 +30,9 @@ def compute(run: Run, shard: Shard, partial: Partial) -> tuple[dict[str, np.ndar
 
 
 def permutations(study: Study) -> np.ndarray:
-    """(draws, pool): draw d is one seeded permutation, and n_train its first n entries, so that sizes are nested."""
-    streams = [seeds.generator(study.data.seed, seeds.PERMUTATION, draw) for draw in range(study.ensemble.draws)]
+    """(order, pool): draw d is one seeded permutation, and n_train its first n entries, so that sizes are nested."""
+    draws = range(max(study.ensemble.draws, study.infinite_width.draws))
+    streams = [seeds.generator(study.data.seed, seeds.PERMUTATION, draw) for draw in draws]
     return np.array([stream.permutation(study.data.pool) for stream in streams], np.int64)
 
 
@@ -47,8 +48,8 @@ def learning_rates(study: Study, x_train: np.ndarray, permutation: np.ndarray) -
     several outputs are the same for each, so lambda_max is that of one output.
     """
     training, sizes = study.training, study.ensemble.n_train
-    lambda_max = np.empty((len(permutation), len(sizes)))
-    for draw, order in enumerate(permutation):
+    lambda_max = np.empty((study.ensemble.draws, len(sizes)))
+    for draw, order in enumerate(permutation[: study.ensemble.draws]):
         # Sizes are nested, so every smaller kernel is a leading block of the largest.
         kernel = kernels.nngp_ntk(mlp(study), x_train[order[: sizes[-1]]])[1]
         lambda_max[draw] = [kernels.lambda_max(kernel[:n, :n]) for n in sizes]

@@ -1,0 +1,143 @@
+"""From per-point losses of every member to moments of the ensemble, with Dask: nothing larger than a chunk is held."""
+
+from pathlib import Path
+from typing import Any
+
+import dask
+import numpy as np
+import xarray
+
+from analysis import estimators
+from ntkhpc import schema
+
+CELL = schema.CELL
+
+
+def open_store(run: Any) -> xarray.Dataset:
+    """The store of a run (a run directory, its `store.zarr`, or an object with a `.store`), lazily, a chunk a block."""
+    path = Path(getattr(run, "store", run))
+    if (path / "store.zarr").is_dir():
+        path = path / "store.zarr"
+    return xarray.open_zarr(path, chunks={})
+
+
+def moments(run: Any) -> xarray.Dataset:
+    """Moments of the test loss over the initialisation ensemble, over (width, n_train, draw), with standard errors.
+
+    mu_L, sigma_L, eps_L, eps_pop (the part of eps_L that an endless test set would leave), bias2 and variance (their
+    sum is mu_L), skewness and members. `<name>_stderr` is the jackknife's for eps_pop, bias2 and variance, the cumulant
+    formula's for the others, with the jackknife's beside it as `<name>_jackknife`. `<name>_covariance` (n_train,
+    n_train_2) is that of the errors between training-set sizes, which share their initialisations.
+    `size_sigma` (test_size) is the root mean square, over blocks of test_size test points, of the spread of L.
+    """
+    store = open_store(run)
+    trained = store.status == schema.OK
+    losses = store.test_point_loss.astype(np.float64).where(trained)
+    total = losses.mean("test_point", skipna=False)
+    point_mean = losses.mean("member")
+    point_variance = losses.var("member", ddof=1).mean("test_point", skipna=False)
+    spread = ((losses - point_mean) ** 2).mean("test_point", skipna=False)
+    blocks = [
+        losses.coarsen(test_point=int(size), boundary="trim").mean().var("member", ddof=1).mean("test_point")
+        for size in store.test_size.values
+    ]
+    order = (*CELL, "member")
+    sample, spread, point_variance, *blocks = dask.compute(
+        total.transpose(*order), spread.transpose(*order), point_variance, *blocks
+    )
+    result = _moments(sample.values, spread.values, point_variance.values, store.sizes["test_point"])
+    dataset = xarray.Dataset(result, coords={dim: store[dim] for dim in CELL})
+    dataset["size_sigma"] = np.sqrt(xarray.concat(blocks, dim=store.test_size))
+    return dataset.merge(_bias_and_variance(store))
+
+
+def _moments(
+    sample: np.ndarray, spread: np.ndarray, point_variance: np.ndarray, points: int
+) -> dict[str, tuple[tuple[str, ...], np.ndarray]]:
+    """Variables from L (cells, members), each member's mean squared point deviation, and the mean point variance."""
+    found = estimators.moments(sample)
+    left_mu, left_s2 = estimators.leave_one_out(sample)
+    m = np.isfinite(sample).sum(axis=-1, keepdims=True).astype(float)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        left_points = ((m - 1) * point_variance[..., None] - m / (m - 1) * spread) / (m - 2)
+        factor = points / (points - 1) if points > 1 else np.nan
+        population = factor * (found.sigma**2 - point_variance / points)
+        left_population = factor * (left_s2 - left_points / points)
+        jackknife = {
+            "mu_L": estimators.leverage(left_mu),
+            "sigma_L": estimators.leverage(np.sqrt(left_s2)),
+            "eps_L": estimators.leverage(np.sqrt(left_s2) / left_mu),
+            "eps_pop": estimators.leverage(estimators.signed_root(left_population) / left_mu),
+        }
+        eps_pop = estimators.signed_root(population) / found.mu
+    variables = {"members": (CELL, found.members), "skewness": (CELL, found.skewness)}
+    values = {"mu_L": found.mu, "sigma_L": found.sigma, "eps_L": found.eps, "eps_pop": eps_pop}
+    errors = {"mu_L": found.mu_stderr, "sigma_L": found.sigma_stderr, "eps_L": found.eps_stderr}
+    for name, value in values.items():
+        variables[name] = (CELL, value)
+        variables[f"{name}_stderr"] = (CELL, errors.get(name, jackknife[name].stderr))
+        variables[f"{name}_jackknife"] = (CELL, jackknife[name].stderr)
+        between = np.moveaxis(jackknife[name].values, 1, 2)  # (width, draw, n_train, member)
+        covariance = estimators.Leverage(between).covariance()
+        variables[f"{name}_covariance"] = (("width", "draw", "n_train", "n_train_2"), covariance)
+    return variables
+
+
+def _bias_and_variance(store: xarray.Dataset) -> xarray.Dataset:
+    """Mean over test points of bias^2 and variance, with the delete-one-tile jackknife of both."""
+    points = prediction_variance(store)
+    return xarray.Dataset(
+        {
+            "bias2": store.bias2.mean("test_point", skipna=False).compute(),
+            "variance": store.variance.mean("test_point", skipna=False).compute(),
+            "bias2_stderr": points.bias2_stderr,
+            "variance_stderr": points.variance_stderr,
+        }
+    )
+
+
+def prediction_variance(store: xarray.Dataset, chosen: np.ndarray | None = None) -> xarray.Dataset:
+    """bias2 and variance over cells, averaged over the `chosen` test points (all of them), and their standard errors.
+
+    From the moments of the tiles; the errors are the jackknife's over tiles.
+    """
+    chosen = np.ones(store.sizes["test_point"], bool) if chosen is None else chosen
+    y = store.y_test.values[chosen]
+    shape = tuple(store.sizes[dim] for dim in CELL)
+    found = {name: np.full(shape, np.nan) for name in ("bias2", "variance", "bias2_stderr", "variance_stderr")}
+    for cell in np.ndindex(shape):
+        where = dict(zip(CELL, cell, strict=True))
+        counts = _tile_counts(store.status.isel(where).values, store.sizes["tile"])
+        used = counts > 0
+        if counts.sum() < 4 or used.sum() < 2:
+            continue
+        mean = store.prediction_mean.isel(where).values[used][:, chosen]
+        m2 = store.prediction_m2.isel(where).values[used][:, chosen]
+        for name, (value, stderr) in _from_tiles(counts[used], mean, m2, y).items():
+            found[name][cell], found[f"{name}_stderr"][cell] = value, stderr
+    return xarray.Dataset({name: (CELL, value) for name, value in found.items()}, coords={d: store[d] for d in CELL})
+
+
+def _tile_counts(status: np.ndarray, tiles: int) -> np.ndarray:
+    """Trained members of each tile; tiles are of equal size but for the last."""
+    tile = -(-len(status) // tiles)
+    padded = np.pad(status == schema.OK, (0, tiles * tile - len(status)))
+    return padded.reshape(tiles, tile).sum(axis=1)
+
+
+def _from_tiles(counts: np.ndarray, mean: np.ndarray, m2: np.ndarray, y: np.ndarray) -> dict[str, tuple[float, float]]:
+    """(value, jackknife standard error) of bias2 and variance from tiles (tiles, points, outputs)."""
+    # About a common centre, so that sums of squares do not cancel.
+    n = counts[:, None, None].astype(float)
+    centre = (n * mean).sum(axis=0) / n.sum()
+    first, second = n * (mean - centre), m2 + n * (mean - centre) ** 2
+
+    def estimate(count: np.ndarray, first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        variance = (second - first**2 / count) / (count - 1)
+        bias2 = (first / count + centre - y) ** 2 - variance / count
+        return bias2.mean(axis=(-2, -1)) / 2, variance.mean(axis=(-2, -1)) / 2
+
+    whole = estimate(n.sum(), first.sum(axis=0), second.sum(axis=0))
+    left = estimate(n.sum() - n, first.sum(axis=0) - first, second.sum(axis=0) - second)
+    errors = [np.sqrt((len(counts) - 1) * one.var()) for one in left]
+    return {name: (float(whole[i]), float(errors[i])) for i, name in enumerate(("bias2", "variance"))}

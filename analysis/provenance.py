@@ -1,0 +1,36 @@
+"""Where results come from: code, packages, machines and time, from the manifest and the receipts of a run."""
+
+from collections import Counter
+from typing import Any
+
+from ntkhpc import plan, receipts
+from ntkhpc.run import Run
+
+
+def provenance(run: Run) -> dict[str, Any]:
+    """Study, code, versions, hosts and devices; core seconds by phase, receipts and accepted changes."""
+    manifest = run.manifest
+    found = [
+        receipt
+        for phase in plan.closure("analysis")
+        for shard in run.plan.of_phase(phase)
+        if (receipt := receipts.read(run, shard)) is not None
+    ]
+    seconds: Counter[str] = Counter()
+    for receipt in found:
+        seconds[receipt.phase] += receipt.seconds
+    return {
+        "study_id": manifest.study_id,
+        "code": manifest.code,
+        "lock": manifest.lock,
+        "git": manifest.git,
+        "versions": manifest.versions,
+        "shards": len(found),
+        "hosts": sorted({receipt.host for receipt in found}),
+        "devices": sorted({str(receipt.fingerprint.get("device")) for receipt in found}),
+        "fingerprints": len({receipt.fingerprint["id"] for receipt in found}),
+        "seconds_by_phase": {phase: round(seconds[phase], 1) for phase in seconds},
+        "peak_memory_bytes": max((receipt.peak_memory_bytes for receipt in found), default=0),
+        "started": min((receipt.started for receipt in found), default=""),
+        "changes": manifest.changes,
+    }

@@ -1,0 +1,231 @@
+"""The report of a run: one HTML file that needs no other, figures, tables, and a few lines for the terminal."""
+
+import base64
+import html
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from analysis import figures, tables, words
+from analysis.provenance import provenance
+from analysis.results import Results, collect, folder
+from analysis.scaling import Comparison
+from ntkhpc.run import Run
+
+SUMMARY = "summary.txt"
+
+STYLE = """
+body { font: 16px/1.5 system-ui, sans-serif; color: #1b1b1b; max-width: 62rem; margin: 2rem auto; padding: 0 1rem }
+h1 { margin-bottom: 0 } h2 { margin-top: 2.2rem } figure { margin: 1.2rem 0 } img { max-width: 100% }
+figcaption, .small { color: #444; font-size: .92rem } table { border-collapse: collapse; margin: .8rem 0 }
+th, td { padding: .25rem .8rem; text-align: left; border-bottom: 1px solid #ddd } th { border-bottom: 2px solid #888 }
+.claim { font-size: 1.15rem; border-left: 4px solid #3b6ea8; padding: .3rem 1rem; background: #f4f7fb }
+.partial { color: #8b1a1a; font-weight: bold; border: 2px solid #8b1a1a; padding: .5rem 1rem }
+code { background: #f3f3f3; padding: 0 .2rem } dt { font-weight: bold } dd { margin: 0 0 .5rem 1.2rem }
+"""
+
+CAPTIONS = {
+    "learning_curves": (
+        "Mean test loss and its relative spread over initialisations against the number of training samples. Points: "
+        "ensembles of trained networks, with the standard error of their finite number of members. Thick black: the "
+        "exact law of infinitely wide networks, trained on the same samples for the same steps. Thin black: the same "
+        "steps, mean and spread (band) over draws of the training set, beyond the sizes that were trained. Dashes: the "
+        "end of training, another question, in no fit here. Coloured lines: fitted power laws; they need not run "
+        "through the middle of the points, whose errors are correlated from size to size (the same initialisations, "
+        "nested training sets). Below: ratio of the ensembles to the exact law of their own steps and samples."
+    ),
+    "flattening": (
+        "Why eps_L flattens. Left: on N_T test points eps_L contains the fluctuation of single points, which more "
+        "training data do not remove; lines are exact at infinite width, dots the widest ensemble on as many points, "
+        "black what an endless test set would show. Right: a fixed number of steps learns a fixed number of modes, and "
+        "what it leaves unlearned keeps its spread; steps that grow with N_D, or training to the end, do not stop."
+    ),
+    "distribution": (
+        "How the losses of single networks are distributed (steps), against the exact distribution at infinite width "
+        "for the same steps and samples (black). p is the Kolmogorov-Smirnov probability of a larger distance."
+    ),
+    "width_dependence": (
+        "How ensembles approach infinite width: values over their exact limit, with the line 1 + a/width through each "
+        "training-set size (one free parameter; the limit is not fitted)."
+    ),
+    "bias_and_variance": (
+        "The two parts of the mean loss: the error of the mean prediction, which an average over many networks would "
+        "keep, and the variance over initialisations, which it would remove. Lines as in the first figure."
+    ),
+    "residuals": (
+        "What the power laws leave. Above: pulls of the ensembles; p is the probability of a larger chi squared, with "
+        "errors between sizes and between draws of the training set included. Below: the exact curves over their own power "
+        "laws, in per cent: no statistical error, so this is how far they are from being power laws."
+    ),
+}
+
+
+def make(run: Run, *, partial: bool = False) -> Path:
+    """Analyse a run and write everything into its `analysis/`; the path of report.html.
+
+    Raises RunError for an incomplete run unless `partial`.
+    """
+    results = collect(run, partial=partial)
+    target = folder(run)
+    target.mkdir(exist_ok=True)
+    figures.save(figures.draw_all(results), target)
+    tables.write(results, target)
+    made_from = provenance(run)
+    (target / "provenance.json").write_text(json.dumps(made_from, indent=1) + "\n", encoding="utf-8")
+    (target / SUMMARY).write_text(words.terminal(results), encoding="utf-8")
+    report = target / "report.html"
+    report.write_text(page(results, made_from, target), encoding="utf-8")
+    return report
+
+
+def page(results: Results, made_from: dict[str, Any], target: Path) -> str:
+    study = results.study
+    parts = [
+        f"<h1>{_text(study.name)}</h1>",
+        f'<p class="small">How much the test loss of a neural network varies with its random initialisation. Run '
+        f"<code>{_text(study.run_name)}</code>: {_text(_what(results))}</p>",
+    ]
+    if results.missing:
+        parts.append(f'<p class="partial">PARTIAL REPORT: {_text(results.missing)}.</p>')
+    if results.resolution:
+        parts.append(f'<p class="claim">{_text(results.resolution.sentence())}</p>')
+    rows = words.table(results)
+    parts += ["<h2>The numbers</h2>", _table(rows), f'<p class="small">{EXPONENT_NOTE}</p>']
+    parts += ["<p>Against the exact law of infinite width after the same steps on the same samples:</p>"]
+    parts.append(_list(words.agreements(results)))
+    if found := words.warnings(results):
+        parts += ["<p>Mind:</p>", _list(found)]
+    parts += ["<h2>Learning curves</h2>", _figure("learning_curves", target)]
+    parts += ["<h2>Why does eps_L flatten?</h2>", "<p>At infinite width,</p>", _list(words.flattening(results))]
+    parts.append(_figure("flattening", target))
+    parts += ["<h2>The distribution of the loss</h2>", _figure("distribution", target)]
+    parts += ["<h2>Finite width</h2>", _figure("width_dependence", target), _table(_width_rows(results))]
+    parts += ["<h2>Bias and variance</h2>", _figure("bias_and_variance", target)]
+    parts += ["<h2>Exponents</h2>", _table(_exponent_rows(results)), _figure("residuals", target)]
+    parts += ["<h2>What the words mean</h2>", _definitions(results)]
+    parts += ["<h2>Where this comes from</h2>", _table(_provenance_rows(made_from)), FILES]
+    body = "\n".join(parts)
+    return (
+        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{_text(study.run_name)}</title>'
+        f"<style>{STYLE}</style></head><body>\n{body}\n</body></html>\n"
+    )
+
+
+EXPONENT_NOTE = (
+    "value ~ N_D^exponent without an offset; 68 % intervals. Errors of the ensembles' exponents hold for any draw of "
+    "the training set: initialisations, and the spread over draws seen at infinite width. The exact exponent is for "
+    "the very samples the ensembles were trained on, fitted with the weights of the widest ensemble."
+)
+
+FILES = (
+    '<p class="small">Beside this file: <code>fits.json</code>, <code>moments.csv</code>, <code>curve.csv</code>, '
+    "<code>exponents.csv</code>, <code>provenance.json</code>, and every figure as PDF and PNG.</p>"
+)
+
+
+def _what(results: Results) -> str:
+    study, sizes = results.study, results.sizes
+    widths = ", ".join(f"{int(width):,}" for width in results.mean.width.values)
+    return (
+        f"ensembles of {study.ensemble.members:,} networks of width {widths}, {study.network.depth} hidden layer(s), "
+        f"{study.network.activation}, at {len(sizes)} training-set sizes from {sizes[0]:,} to {sizes[-1]:,}, "
+        f"{study.ensemble.draws} draw(s); exact curves at infinite width up to {study.curve_sizes[-1]:,}."
+    )
+
+
+def _definitions(results: Results) -> str:
+    outputs = results.study.data.outputs
+    entries = {
+        "L": f"test loss of one network: the mean over N_T = {results.study.data.test:,} test points"
+             f"{' and outputs' if outputs > 1 else ''} of (f - y)^2 / 2, with standardised targets y; predicting the mean"
+             " gives about 0.5",
+        "mu_L, sigma_L, eps_L": "mean and standard deviation of L over initialisations, and sigma_L/mu_L",
+        "eps_pop": "eps_L as an endless test set would show it: sqrt(mean covariance of the losses of two different "
+                   "test points)/mu_L",
+        "N_D": "number of training samples; sets of different size are nested",
+        "infinite width": "the exact Gaussian law of networks in the NTK parametrisation as their width grows without "
+                          "bound, trained for as many steps (arXiv:1902.06720); no network is trained for it",
+    }  # fmt: skip
+    return "<dl>" + "".join(f"<dt>{_text(k)}</dt><dd>{_text(v)}</dd>" for k, v in entries.items()) + "</dl>"
+
+
+def _exponent_rows(results: Results) -> list[Sequence[str]]:
+    rows: list[Sequence[str]] = [("quantity", "network", "N_D", "exponent", "this draw only", "p", "offset?")]
+    for (name, width), fit in results.fits.items():
+        n = fit.any_draw.n
+        rows.append(
+            (name, f"width {width:,}", f"{n[0]:.0f}-{n[-1]:.0f}", words.exponent(fit.any_draw.none),
+             words.exponent(fit.this_draw.none), f"{fit.any_draw.none.p_value:.2g}", _offset(fit.any_draw))
+        )  # fmt: skip
+    sizes = f"{results.sizes[0]}-{results.sizes[-1]}"
+    for name, law in results.law_fits.items():
+        rows.append((name, "infinite width, these samples", sizes, "", f"{law.exponent:.2f}", "", ""))
+    for (name, time), curve in results.curve_fits.items():
+        label = {"steps": "same rule of steps", "fixed": "fixed steps", "infinite": "end of training"}[time]
+        rows.append(
+            (name, f"infinite width, {label}", f"{curve.n[0]:.0f}-{curve.n[1]:.0f}",
+             words.pm(curve.exponent, curve.exponent_stderr), "", "", f"last slope {curve.last_slope:.2f}")
+        )  # fmt: skip
+    return rows
+
+
+def _offset(comparison: Comparison) -> str:
+    if comparison.free is None:
+        return ""
+    verdict = "preferred" if comparison.preferred is comparison.free else "not needed"
+    return f"{verdict} (AICc {comparison.delta_aicc:+.1f})"
+
+
+def _width_rows(results: Results) -> list[Sequence[str]]:
+    rows: list[Sequence[str]] = [("quantity", "N_D", "infinite width", "a (relative)", "p")]
+    for fit in results.width_fits.values():
+        relative = words.pm(fit.relative, fit.a_stderr / fit.exact)
+        rows.append((fit.quantity, f"{fit.n_train:,}", f"{fit.exact:.4g}", relative, f"{fit.p_value:.2g}"))
+    return rows
+
+
+def _provenance_rows(made_from: dict[str, Any]) -> list[Sequence[str]]:
+    git = made_from["git"]
+    rows: list[Sequence[str]] = [
+        ("what", "value"),
+        (
+            "code",
+            f"{made_from['code'][:12]}"
+            + (f", commit {git['commit'][:12]}{'*' if git['dirty'] else ''}" if git else ""),
+        ),
+        ("packages", ", ".join(f"{name} {version}" for name, version in made_from["versions"].items())),
+        ("hosts", ", ".join(made_from["hosts"])),
+        ("devices", ", ".join(made_from["devices"])),
+        (
+            "core seconds",
+            ", ".join(f"{phase} {seconds:,.0f}" for phase, seconds in made_from["seconds_by_phase"].items()),
+        ),
+        ("started", made_from["started"]),
+        ("shards", f"{made_from['shards']:,}, {made_from['fingerprints']} numerics fingerprint(s)"),
+    ]
+    rows += [("accepted change", f"{change['time']}: {change['why']}") for change in made_from["changes"]]
+    return rows
+
+
+def _figure(name: str, target: Path) -> str:
+    data = base64.b64encode((target / f"{name}.png").read_bytes()).decode()
+    caption = _text(CAPTIONS[name])
+    return (
+        f'<figure><img alt="{_text(name.replace("_", " "))}" src="data:image/png;base64,{data}">'
+        f"<figcaption>{caption}</figcaption></figure>"
+    )
+
+
+def _table(rows: Sequence[Sequence[str]]) -> str:
+    head, *body = ["".join(f"<{tag}>{_text(cell)}</{tag}>" for cell in row)
+                   for tag, row in zip(["th", *["td"] * (len(rows) - 1)], rows, strict=True)]  # fmt: skip
+    return f"<table><tr>{head}</tr>" + "".join(f"<tr>{row}</tr>" for row in body) + "</table>"
+
+
+def _list(items: Sequence[str]) -> str:
+    return "<ul>" + "".join(f"<li>{_text(item)}</li>" for item in items) + "</ul>"
+
+
+def _text(text: str) -> str:
+    return html.escape(text)
