@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-import dask
 import numpy as np
 import xarray
+from dask.base import compute
 
 from analysis import estimators
 from ntkhpc import schema
@@ -26,8 +26,8 @@ def moments(run: Any) -> xarray.Dataset:
 
     mu_L, sigma_L, eps_L, eps_pop (the part of eps_L that an endless test set would leave), bias2 and variance (their
     sum is mu_L), skewness and members. `<name>_stderr` is the jackknife's for eps_pop, bias2 and variance, the cumulant
-    formula's for the others, with the jackknife's beside it as `<name>_jackknife`. `<name>_covariance` (n_train,
-    n_train_2) is that of the errors between training-set sizes, which share their initialisations.
+    formula's for the others, with the jackknife's beside it as `<name>_jackknife`. `<name>_leverage` (member) is what
+    each member does to the value: errors at different n_train and draw covary, as they share their initialisations.
     `size_sigma` (test_size) is the root mean square, over blocks of test_size test points, of the spread of L.
     """
     store = open_store(run)
@@ -42,7 +42,7 @@ def moments(run: Any) -> xarray.Dataset:
         for size in store.test_size.values
     ]
     order = (*CELL, "member")
-    sample, spread, point_variance, *blocks = dask.compute(
+    sample, spread, point_variance, *blocks = compute(
         total.transpose(*order), spread.transpose(*order), point_variance, *blocks
     )
     result = _moments(sample.values, spread.values, point_variance.values, store.sizes["test_point"])
@@ -70,17 +70,38 @@ def _moments(
             "eps_pop": estimators.leverage(estimators.signed_root(left_population) / left_mu),
         }
         eps_pop = estimators.signed_root(population) / found.mu
-    variables = {"members": (CELL, found.members), "skewness": (CELL, found.skewness)}
+    variables: dict[str, tuple[tuple[str, ...], np.ndarray]] = {
+        "members": (CELL, found.members),
+        "skewness": (CELL, found.skewness),
+    }
     values = {"mu_L": found.mu, "sigma_L": found.sigma, "eps_L": found.eps, "eps_pop": eps_pop}
     errors = {"mu_L": found.mu_stderr, "sigma_L": found.sigma_stderr, "eps_L": found.eps_stderr}
     for name, value in values.items():
         variables[name] = (CELL, value)
         variables[f"{name}_stderr"] = (CELL, errors.get(name, jackknife[name].stderr))
         variables[f"{name}_jackknife"] = (CELL, jackknife[name].stderr)
-        between = np.moveaxis(jackknife[name].values, 1, 2)  # (width, draw, n_train, member)
-        covariance = estimators.Leverage(between).covariance()
-        variables[f"{name}_covariance"] = (("width", "draw", "n_train", "n_train_2"), covariance)
+        variables[f"{name}_leverage"] = ((*CELL, "member"), jackknife[name].values)
     return variables
+
+
+def over_draws(moments: xarray.Dataset) -> xarray.Dataset:
+    """Means over draws, with `<name>_stderr` by the jackknife and `<name>_covariance` (width, n_train, n_train_2).
+
+    A member begins with the same weights at every draw, so its leverages are averaged before they are squared. For
+    bias2 and variance the mean of the draws' errors is taken, which is what it is at most. These are errors for these
+    draws of the training set.
+    """
+    found: dict[Any, Any] = {}
+    for key, array in moments.data_vars.items():
+        name, _, kind = str(key).rpartition("_")
+        if kind == "leverage":
+            leverage = array.mean("draw").transpose("width", "n_train", "member")  # a member may have diverged in one
+            errors = estimators.Leverage(leverage.values)
+            found[f"{name}_stderr"] = (("width", "n_train"), errors.stderr)
+            found[f"{name}_covariance"] = (("width", "n_train", "n_train_2"), errors.covariance())
+        elif kind not in ("stderr", "jackknife") or name in ("bias2", "variance"):
+            found[key] = array.mean("draw", skipna=False)
+    return xarray.Dataset(found)
 
 
 def _bias_and_variance(store: xarray.Dataset) -> xarray.Dataset:

@@ -4,6 +4,7 @@ import numpy as np
 import xarray
 from scipy import stats
 
+from analysis.estimators import Leverage
 from ntkhpc import schema
 
 QUANTITIES = ("mu_L", "eps_L", "eps_pop")
@@ -41,7 +42,8 @@ def ks_distance(sample: np.ndarray, quantiles: np.ndarray, probabilities: np.nda
 
 
 def _hotelling(difference: xarray.DataArray, moments: xarray.Dataset, name: str) -> np.ndarray:
-    covariance = moments[f"{name}_covariance"].transpose("width", "draw", "n_train", "n_train_2").values
+    leverage = moments[f"{name}_leverage"].transpose("width", "draw", "n_train", "member").values
+    covariance = Leverage(leverage).covariance()
     r = difference.transpose("width", "draw", "n_train").values
     members = moments.members.transpose("width", "draw", "n_train").values.min(axis=-1)
     p_value = np.full(r.shape[:2], np.nan)

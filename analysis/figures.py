@@ -17,7 +17,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 
 from analysis.results import Results
 
-STYLE = {
+STYLE: Any = {
     "font.size": 9.5,
     "axes.titlesize": 10.5,
     "axes.grid": True,
@@ -39,7 +39,8 @@ NAMES = {
     "eps_L": "relative spread $\\epsilon_L = \\sigma_L/\\mu_L$",
     "eps_pop": "$\\epsilon_L$ of an endless test set, $\\epsilon_\\mathrm{pop}$",
 }
-EXACT, END = {"color": "black", "lw": 1.6}, {"color": "0.55", "lw": 1.4, "ls": "--"}
+EXACT: dict[str, Any] = {"color": "black", "lw": 1.6}
+END: dict[str, Any] = {"color": "0.55", "lw": 1.4, "ls": "--"}
 
 
 @contextmanager
@@ -80,7 +81,7 @@ def learning_curves(results: Results) -> Figure:
             _points(top, cell, name, **style, label=f"width {width:,}")
             fit = results.fits.get((name, width))
             if fit is not None:
-                n = np.geomspace(*results.sizes[[0, -1]], 100)
+                n = np.geomspace(results.sizes[0], results.sizes[-1], 100)
                 top.plot(n, fit.any_draw.none(n), color=style["color"], lw=0.9, alpha=0.8)
             ratio = results.agreement[f"{name}_ratio"].sel(width=width).mean("draw")
             stderr = cell[f"{name}_stderr"] / results.law_mean[name]

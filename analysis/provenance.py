@@ -1,6 +1,6 @@
 """Where results come from: code, packages, machines and time, from the manifest and the receipts of a run."""
 
-from collections import Counter
+from collections import defaultdict
 from typing import Any
 
 from ntkhpc import plan, receipts
@@ -16,7 +16,7 @@ def provenance(run: Run) -> dict[str, Any]:
         for shard in run.plan.of_phase(phase)
         if (receipt := receipts.read(run, shard)) is not None
     ]
-    seconds: Counter[str] = Counter()
+    seconds: defaultdict[str, float] = defaultdict(float)
     for receipt in found:
         seconds[receipt.phase] += receipt.seconds
     return {

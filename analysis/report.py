@@ -55,8 +55,8 @@ CAPTIONS = {
     ),
     "residuals": (
         "What the power laws leave. Above: pulls of the ensembles; p is the probability of a larger chi squared, with "
-        "errors between sizes and between draws of the training set included. Below: the exact curves over their own power "
-        "laws, in per cent: no statistical error, so this is how far they are from being power laws."
+        "errors between sizes and between draws of the training set included. Below: the exact curves over their own "
+        "power laws, in per cent: no statistical error, so this is how far they are from being power laws."
     ),
 }
 
@@ -138,8 +138,8 @@ def _definitions(results: Results) -> str:
     outputs = results.study.data.outputs
     entries = {
         "L": f"test loss of one network: the mean over N_T = {results.study.data.test:,} test points"
-             f"{' and outputs' if outputs > 1 else ''} of (f - y)^2 / 2, with standardised targets y; predicting the mean"
-             " gives about 0.5",
+             f"{' and outputs' if outputs > 1 else ''} of (f - y)^2 / 2, with standardised targets y; predicting the "
+             "mean gives about 0.5",
         "mu_L, sigma_L, eps_L": "mean and standard deviation of L over initialisations, and sigma_L/mu_L",
         "eps_pop": "eps_L as an endless test set would show it: sqrt(mean covariance of the losses of two different "
                    "test points)/mu_L",

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import xarray
@@ -16,6 +16,9 @@ from ntkhpc import plan, schema
 from ntkhpc.errors import RunError
 from ntkhpc.run import Run
 from ntkhpc.study import Study
+
+K = TypeVar("K")
+V = TypeVar("V")
 
 FITTED = ("mu_L", "sigma_L", "eps_L", "eps_pop")
 
@@ -119,7 +122,7 @@ def collect(run: Run, *, partial: bool = False) -> Results:
         )
     store = aggregate.open_store(run)
     moments, law, curve = aggregate.moments(run), infinite.law(store), infinite.curve(store)
-    mean = _over_draws(moments)
+    mean = aggregate.over_draws(moments)
     law_mean = law.drop_dims(["quantile"]).mean("draw")
     errors = {
         (name, int(w)): _errors(mean.sel(width=w), name, curve, moments.sizes["draw"])
@@ -136,14 +139,24 @@ def collect(run: Run, *, partial: bool = False) -> Results:
         curve=curve,
         agreement=agreement.agreement(store, moments, law),
         fits={key: _fit(one) for key, one in errors.items() if one is not None},
-        law_fits={name: fit for name in FITTED if (fit := _fit_law(law_mean[name], errors[name, widest])) is not None},
-        curve_fits={(name, str(t)): fit for name in FITTED for t in curve.time.values
-                    if (fit := _fit_curve(curve[name].sel(time=t))) is not None},
-        width_fits={(name, int(n)): fit for name in ("mu_L", "eps_L") for n in mean.n_train.values
-                    if (fit := _fit_width(mean.sel(n_train=n), law_mean.sel(n_train=n), name)) is not None},
+        law_fits=_there({name: _fit_law(law_mean[name], errors[name, widest]) for name in FITTED}),
+        curve_fits=_there(
+            {(name, str(t)): _fit_curve(curve[name].sel(time=t)) for name in FITTED for t in curve.time.values}
+        ),
+        width_fits=_there(
+            {
+                (name, int(n)): _fit_width(mean.sel(n_train=n), law_mean.sel(n_train=n), name)
+                for name in ("mu_L", "eps_L")
+                for n in mean.n_train.values
+            }
+        ),
         resolution=resolution.resolution(store) if run.study.data.source == "calorimeter" else None,
         missing=missing,
-    )  # fmt: skip
+    )
+
+
+def _there(found: dict[K, V | None]) -> dict[K, V]:
+    return {key: value for key, value in found.items() if value is not None}
 
 
 def _missing(run: Run) -> str:
@@ -154,23 +167,6 @@ def _missing(run: Run) -> str:
         for phase, count in lacking.items()
         if count
     )
-
-
-def _over_draws(moments: xarray.Dataset) -> xarray.Dataset:
-    """Means over draws; standard errors and covariances of these means, the draws' errors being independent.
-
-    They are errors for these draws of the training set: how draws differ is seen in the infinite-width curve.
-    """
-    draws = moments.sizes["draw"]
-    found = {}
-    for name, array in moments.data_vars.items():
-        if str(name).endswith(("_stderr", "_jackknife")):
-            found[name] = np.sqrt((array**2).sum("draw", skipna=False)) / draws
-        elif str(name).endswith("_covariance"):
-            found[name] = array.sum("draw", skipna=False) / draws**2
-        else:
-            found[name] = array.mean("draw", skipna=False)
-    return xarray.Dataset(found)
 
 
 @dataclass(frozen=True)

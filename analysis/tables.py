@@ -47,8 +47,7 @@ def summary(results: Results) -> dict[str, Any]:
 
 def moments(results: Results) -> pd.DataFrame:
     """One row a cell: the ensemble's moments with standard errors, and the exact law of the same cell beside them."""
-    cells = results.moments[[name for name in results.moments.data_vars if "covariance" not in str(name)]]
-    cells = cells.drop_vars("size_sigma")
+    cells = results.moments.drop_dims(["member", "test_size"])
     exact = results.law[["mu_L", "sigma_L", "eps_L", "eps_pop", "bias2", "variance", "skewness"]]
     exact = exact.rename({name: f"law_{name}" for name in exact.data_vars})
     frame = _frame(xarray.merge([cells, exact, results.agreement[["ks_distance", "ks_p_value"]]]), schema.CELL)

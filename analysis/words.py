@@ -31,11 +31,13 @@ def exponent(fit: FitResult) -> str:
     return pm(fit.exponent, (low + high) / 2)
 
 
-def table(results: Results) -> list[tuple[str, str, str, str, str]]:
+def table(results: Results) -> list[tuple[str, ...]]:
     """Rows (network, mu_L, eps_L at the largest n_train, exponent of mu_L, of eps_L); the first is the heading."""
     n = int(results.sizes[-1])
     low, high = int(results.sizes[0]), n
-    rows = [("network", f"mu_L at {n:,}", f"eps_L at {n:,}", f"mu_L exponent, {low}-{high}", "eps_L exponent")]
+    rows: list[tuple[str, ...]] = [
+        ("network", f"mu_L at {n:,}", f"eps_L at {n:,}", f"mu_L exponent, {low}-{high}", "eps_L exponent")
+    ]
     for width in results.mean.width.values:
         cell = results.mean.sel(width=width).isel(n_train=-1)
         fits = [results.fits.get((name, int(width))) for name in ("mu_L", "eps_L")]
