@@ -1,5 +1,6 @@
 """From per-point losses of every member to moments of the ensemble, with Dask: nothing larger than a chunk is held."""
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -42,9 +43,11 @@ def moments(run: Any) -> xarray.Dataset:
         for size in store.test_size.values
     ]
     order = (*CELL, "member")
-    sample, spread, point_variance, *blocks = compute(
-        total.transpose(*order), spread.transpose(*order), point_variance, *blocks
-    )
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "invalid value encountered", RuntimeWarning)  # cells that are not there yet
+        sample, spread, point_variance, *blocks = compute(
+            total.transpose(*order), spread.transpose(*order), point_variance, *blocks
+        )
     result = _moments(sample.values, spread.values, point_variance.values, store.sizes["test_point"])
     dataset = xarray.Dataset(result, coords={dim: store[dim] for dim in CELL})
     dataset["size_sigma"] = np.sqrt(xarray.concat(blocks, dim=store.test_size))

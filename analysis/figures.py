@@ -65,6 +65,9 @@ def save(figures: dict[str, Figure], folder: Path) -> None:
     """PDF and PNG of each, without the time of day: equal results give equal files."""
     with style():
         for name, figure in figures.items():
+            if engine := figure.get_layout_engine():
+                engine.execute(figure)  # once, not for each format
+                figure.set_layout_engine("none")
             figure.savefig(folder / f"{name}.pdf", metadata={"CreationDate": None, "Creator": None, "Producer": None})
             figure.savefig(folder / f"{name}.png", metadata={"Software": None})
 
@@ -90,10 +93,9 @@ def learning_curves(results: Results) -> Figure:
         top.set_ylabel(NAMES[name])
         bottom.set_ylabel("ratio to\ninfinite width")
         bottom.set_xlabel("training samples $N_D$")
-        top.set_yscale("log")
+        _log_y(top)
         _log_x(bottom)
-        _plain_log(top.yaxis)
-        top.legend(fontsize=8)
+        _legend(top, fontsize=8)
     return figure
 
 
@@ -113,7 +115,7 @@ def residuals(results: Results) -> Figure:
         top.axhspan(-1, 1, color="0.9", zorder=0)
         top.axhline(0, color="black", lw=0.8)
         top.set_title(NAMES[name])
-        top.legend(fontsize=7.5)
+        _legend(top, fontsize=7.5)
         for time, label, line in _times(results):
             left = results.curve_fits.get((name, time))
             if left is not None:
@@ -122,7 +124,7 @@ def residuals(results: Results) -> Figure:
         for axis in (top, bottom):
             _log_x(axis)
         bottom.set_xlabel("training samples $N_D$")
-        bottom.legend(fontsize=7.5)
+        _legend(bottom, fontsize=7.5)
     axes[0, 0].set_ylabel("pull of the fit (data - fit)/error")
     axes[1, 0].set_ylabel("exact curve over its\npower law - 1 [%]")
     return figure
@@ -152,11 +154,10 @@ def flattening(results: Results) -> Figure:
         right.plot(one.n_train, one.eps_pop, **{**line, "lw": 0.8}, marker=".", ms=4, label=f"{label}, endless")
     right.set_title("training time, at infinite width")
     for axis in (left, right):
-        axis.set_yscale("log")
+        _log_y(axis)
         _log_x(axis)
-        _plain_log(axis.yaxis)
         axis.set_xlabel("training samples $N_D$")
-        axis.legend(fontsize=8)
+        _legend(axis, fontsize=8)
     return figure
 
 
@@ -178,7 +179,7 @@ def distribution(results: Results) -> Figure:
         axis.set_title(f"$N_D$ = {results.sizes[i]:,}")
         axis.set_xlabel("test loss $L$ of one network")
         axis.xaxis.set_major_locator(MaxNLocator(5))
-        axis.legend(fontsize=7.5, loc="lower right")
+        _legend(axis, fontsize=7.5, loc="lower right")
     axes[0].set_ylabel("share of networks with a smaller loss")
     return figure
 
@@ -201,12 +202,13 @@ def width_dependence(results: Results) -> Figure:
                 x = np.geomspace(widths[0] * 0.85, widths[-1] * 1.3, 60)
                 axis.plot(x, 1 + fit.relative / x, color=colour, lw=0.8, alpha=0.7)
         axis.axhline(1, **EXACT)
-        axis.set_xscale("log")
-        axis.set_xticks(widths, [f"{w:,}" for w in widths])
-        axis.xaxis.set_minor_formatter(NullFormatter())
+        if len(_points_of(axis)):
+            axis.set_xscale("log")
+            axis.set_xticks(widths, [f"{w:,}" for w in widths])
+            axis.xaxis.set_minor_formatter(NullFormatter())
         axis.set_xlabel("width")
         axis.set_ylabel(f"{NAMES[name].split('=')[0].strip()}{'$' if '=' in NAMES[name] else ''} / infinite width")
-    axes[0].legend(fontsize=8, ncols=2)
+    _legend(axes[0], fontsize=8, ncols=2)
     return figure
 
 
@@ -220,10 +222,10 @@ def bias_and_variance(results: Results) -> Figure:
         for width, style in _widths(results):
             _points(axis, results.mean.sel(width=width), name, **style, label=f"width {width:,}")
         axis.set_title(f"{title} (in units of the loss)")
-        axis.set_yscale("log")
+        _log_y(axis)
         _log_x(axis)
         axis.set_xlabel("training samples $N_D$")
-    left.legend(fontsize=8)
+    _legend(left, fontsize=8)
     return figure
 
 
@@ -269,8 +271,27 @@ def _exact_lines(axis: Axes, results: Results, name: str) -> None:
 
 
 def _log_x(axis: Axes) -> None:
-    axis.set_xscale("log", base=2)
-    axis.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.0f}"))
+    if (_points_of(axis)[:, 0] > 0).any():
+        axis.set_xscale("log", base=2)
+        axis.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.0f}"))
+
+
+def _log_y(axis: Axes) -> None:
+    if (_points_of(axis)[:, 1] > 0).any():
+        axis.set_yscale("log")
+        _plain_log(axis.yaxis)
+
+
+def _points_of(axis: Axes) -> np.ndarray:
+    """Finite points (count, 2) that are drawn: of a partial run there may be none, and no logarithm of them."""
+    drawn = [np.asarray(line.get_xydata(), float) for line in axis.lines if line.get_transform() == axis.transData]
+    points = np.concatenate([np.empty((0, 2)), *drawn])
+    return points[np.isfinite(points).all(axis=1)]
+
+
+def _legend(axis: Axes, **settings: Any) -> None:
+    if axis.get_legend_handles_labels()[0]:
+        axis.legend(**settings)
 
 
 def _plain_log(axis: Any) -> None:

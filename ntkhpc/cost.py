@@ -17,8 +17,8 @@ SECONDS_PER_SHOWER = 60e-6
 WORKER_BYTES = 420 * 2**20
 """Resident size of a worker with JAX and XLA's compiler before it holds any data."""
 
-LIGHT_BYTES = 150 * 2**20
-"""The same without JAX."""
+LIGHT_BYTES = 220 * 2**20
+"""The same before JAX compiles anything."""
 
 
 def forward_flops(study: Study, width: int, samples: int) -> float:
@@ -87,7 +87,7 @@ def memory_bytes(study: Study, phase: str) -> int:
     rows = (sizes["pool"] + sizes["test_point"]) * (sizes["feature"] + sizes["output"]) * 8
     if phase == "data":
         largest = study.ensemble.n_train[-1]
-        return WORKER_BYTES + 6 * rows + 8 * 8 * largest**2
+        return LIGHT_BYTES + 6 * rows + 4 * 8 * largest**2
     if phase in ("law", "curve"):
         n, test = (study.ensemble.n_train if phase == "law" else study.curve_sizes)[-1], sizes["test_point"]
         # Kernels and their factors, cross panels and weights, covariances and (law) their eigenvectors.

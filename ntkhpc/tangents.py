@@ -1,103 +1,118 @@
-"""neural-tangents on today's JAX: kernels of every network that its `stax` can describe.
+"""neural-tangents on a jax newer than the one it was written for, without changing either.
 
-Its last release (0.6.5, February 2024) uses names that JAX has since moved out of its public modules, and imports
-TensorFlow for an experimental converter. `load` fills in the names where they are missing, overrides none that JAX
-still has, and leaves the converter out. Nothing happens until it is called.
+neural-tangents 0.6.5 imports as it is up to jax 0.5.3. Later versions of jax moved or dropped names that it imports;
+`load` lends it those names while it is imported, and only those that this jax lacks. Afterwards jax is as before.
+
+Architectures, kernels, batches, Monte Carlo estimates and laws work. The empirical NTK works by JACOBIAN_CONTRACTION
+(the default) and NTK_VECTOR_PRODUCTS; STRUCTURED_DERIVATIVES and AUTO raise, for jax still has the functions that they
+need, and those now do something else. A law (`predict`) used first inside jit cannot be used outside it afterwards.
 """
 
+import contextlib
 import functools
 import importlib
+import importlib.util
 import sys
 import types
 import warnings
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import jax
-import jax.core
-import jax.interpreters.ad
 import numpy as np
 
 from ntkhpc.errors import SurroundingsError
 
-_CORE = (
-    "AbstractValue", "DShapedArray", "Jaxpr", "JaxprEqn", "Literal", "Primitive", "ShapedArray", "Value", "Var",
-    "eval_context", "get_aval",
-)  # fmt: skip
-_AD = ("add_jaxvals_p", "backward_pass", "config", "get_primitive_transpose", "reducing_transposes",
-       "source_info_util")  # fmt: skip
+_MOVED = ("Jaxpr", "JaxprEqn", "Literal", "Primitive", "Var")
+"""Names that went from jax.core to jax.extend.core."""
 
 
 @functools.cache
-def load() -> Any:
-    """The `neural_tangents` module. Raises SurroundingsError if it cannot be imported with this JAX."""
-    private = {name: importlib.import_module(f"jax._src.{name}") for name in ("core", "util", "config")}
-    _fill(jax.core, _CORE, private["core"])
-    _fill(
-        jax.interpreters.ad,
-        _AD,
-        importlib.import_module("jax._src.interpreters.ad"),
-        importlib.import_module("jax._src"),
-    )
-    if not _has(jax.interpreters.ad, "zeros_like_p"):
-        # Gone for good: no program holds it, so a rule registered for this stand-in is never asked for.
-        setattr(jax.interpreters.ad, "zeros_like_p", private["core"].Primitive("zeros_like"))  # noqa: B010
-    if not _has(jax, "util"):
-        sys.modules["jax.util"] = types.ModuleType("jax.util")
-    _fill(sys.modules["jax.util"], ("safe_map", "safe_zip"), private["util"])
-    # The converter from TensorFlow graphs, and what it alone needs, which is not installed.
-    for name in ("neural_tangents.experimental", "neural_tangents.experimental.empirical_tf"):
-        sys.modules.setdefault(name, types.ModuleType(name))
-    with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore"
-        )  # its docstrings hold invalid escapes, and deprecated names are what it is about
-        try:
-            import neural_tangents
-        except (ImportError, AttributeError) as error:
-            raise SurroundingsError(
-                f"neural-tangents cannot be imported with jax {jax.__version__}: {error}",
-                cause="JAX moved another name that its last release needs, or the installation is not the lock's",
-                todo="make venv restores the versions of the lock; fully connected networks do without it",
-            ) from error
-    return neural_tangents
+def load() -> types.ModuleType:
+    """The module neural_tangents.
+
+    Raises SurroundingsError if it is not installed, or needs more of jax than this module knows to lend.
+    """
+    try:
+        with _lent_names():
+            return importlib.import_module("neural_tangents")
+    except (ImportError, AttributeError, TypeError) as error:
+        raise SurroundingsError(
+            "neural-tangents cannot be imported",
+            where=f"jax {jax.__version__}, Python {sys.version.split()[0]}",
+            cause=f"{type(error).__name__}: {error}",
+            todo="install neural-tangents 0.6.5 and the jax of requirements.lock; fully connected networks do without",
+        ) from error
 
 
 def nngp_ntk(kernel_fn: Any, x1: Any, x2: Any = None) -> tuple[np.ndarray, np.ndarray]:
-    """NNGP and NTK (n1, n2) in float64 between x1 (n1, ...) and x2 (n2, ...), of a neural_tangents.stax network.
+    """NNGP and NTK between inputs x1 (n1, ...) and x2 (n2, ...), each (n1, n2), per output and in float64.
 
-    `kernel_fn` is the kernel function, or the triple (init_fn, apply_fn, kernel_fn) that stax makes. With x2 None, x1
-    is paired with itself; the ReLU NTK's diagonal is then accurate to 1e-7 only.
-    Raises ValueError for inputs that are empty or not finite.
+    With x2 None they are those of x1 with itself, exactly symmetric. `kernel_fn` is a kernel function of
+    neural_tangents.stax (or of nt.batch), or the triple (init_fn, apply_fn, kernel_fn). Raises ValueError for inputs
+    that have no sample or no feature, differ in features, or are not finite, and for a network with more than one
+    output position per sample.
     """
-    load()
-    function = kernel_fn[2] if isinstance(kernel_fn, tuple) else kernel_fn
+    function: Callable[..., Any] = kernel_fn[2] if isinstance(kernel_fn, tuple | list) else kernel_fn
     x1, x2 = _checked("x1", x1), None if x2 is None else _checked("x2", x2)
+    if x2 is not None and x1.shape[1:] != x2.shape[1:]:
+        raise ValueError(f"x1 {x1.shape} and x2 {x2.shape} differ in features")
     with jax.enable_x64(True):
-        kernel = function(x1, x2, ("nngp", "ntk"))
-        return np.asarray(kernel.nngp, np.float64), np.asarray(kernel.ntk, np.float64)
-
-
-def _fill(module: Any, names: tuple[str, ...], *sources: Any) -> None:
-    for name in names:
-        if not _has(module, name):
-            found = [getattr(source, name) for source in sources if _has(source, name)]
-            if found:
-                setattr(module, name, found[0])
-
-
-def _has(module: Any, name: str) -> bool:
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", DeprecationWarning)  # a name that warns is one that is about to go
-        try:
-            return hasattr(module, name)
-        except DeprecationWarning:
-            return False
+        two = None if x2 is None else jax.numpy.asarray(x2)
+        nngp, ntk = (np.asarray(kernel) for kernel in function(jax.numpy.asarray(x1), two, ("nngp", "ntk")))
+    shape = len(x1), len(x1 if x2 is None else x2)
+    for name, kernel in (("nngp", nngp), ("ntk", ntk)):
+        if kernel.shape != shape:
+            raise ValueError(f"{name} has shape {kernel.shape}, not {shape}: end the network in Flatten or a pool")
+        if kernel.dtype != np.float64:
+            raise ValueError(f"{name} is {kernel.dtype}, not float64: does the kernel function convert its inputs?")
+    return (nngp, ntk) if x2 is not None else (_mirrored(nngp), _mirrored(ntk))
 
 
 def _checked(name: str, x: Any) -> np.ndarray:
     x = np.asarray(x, np.float64)
     if x.ndim < 2 or 0 in x.shape:
-        raise ValueError(f"{name} has shape {x.shape}; it must be (n, features, ...)")
+        raise ValueError(f"{name} has shape {x.shape}; it must be (n, features) or (n, height, width, channels)")
     if not np.isfinite(x).all():
-        raise ValueError(f"{name}{np.argwhere(~np.isfinite(x))[0].tolist()} is not finite")
+        index = tuple(np.argwhere(~np.isfinite(x))[0])
+        raise ValueError(f"{name}[{', '.join(map(str, index))}] = {x[index]} is not finite")
     return x
+
+
+def _mirrored(kernel: np.ndarray) -> np.ndarray:
+    return np.tril(kernel) + np.tril(kernel, -1).T
+
+
+@contextlib.contextmanager
+def _lent_names() -> Iterator[None]:
+    """What neural-tangents imports and this jax lacks, there for the time of the import."""
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(warnings.catch_warnings())
+        warnings.simplefilter("ignore", DeprecationWarning)
+        warnings.simplefilter("ignore", SyntaxWarning)  # escapes in its docstrings, where it is not compiled yet
+        core, extend, ad = map(importlib.import_module, ("jax.core", "jax.extend.core", "jax.interpreters.ad"))
+        names = [(core, name, getattr(extend, name)) for name in _MOVED]
+        # Only a key in a table of rules: a primitive that no program contains is as good as the one that went.
+        names.append((ad, "zeros_like_p", extend.Primitive("zeros_like")))
+        for module, name, value in names:
+            if not hasattr(module, name):
+                setattr(module, name, value)
+                stack.callback(delattr, module, name)
+        # TensorFlow, which `experimental` alone needs, is not installed.
+        modules = [types.ModuleType("neural_tangents.experimental")]
+        if importlib.util.find_spec("jax.util") is None:
+            modules.append(types.ModuleType("jax.util"))
+            vars(modules[-1]).update(safe_map=_safe_map, safe_zip=_safe_zip)
+        for module in modules:
+            if module.__name__ not in sys.modules:
+                sys.modules[module.__name__] = module
+                stack.callback(sys.modules.pop, module.__name__)
+        yield
+
+
+def _safe_zip(*lists: Iterable[Any]) -> list[tuple]:
+    return list(zip(*lists, strict=True))
+
+
+def _safe_map(function: Callable[..., Any], *lists: Iterable[Any]) -> list[Any]:
+    return [function(*items) for items in _safe_zip(*lists)]

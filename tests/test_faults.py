@@ -20,7 +20,7 @@ IN_A_SHARD = failpoints.STAGES[failpoints.STAGES.index("claimed") :]
 
 def assert_same_as(target: Run, finished: Run) -> None:
     assert store_bytes(target) == store_bytes(finished)
-    for shard in finished.plan.shards:
+    for shard in (shard for shard in finished.plan.shards if shard.phase != "analysis"):
         ours, theirs = (files.read_sealed(run.receipt(shard)) for run in (target, finished))
         assert ours["values"] == theirs["values"]
     assert list(verify.problems(target)) == []
@@ -106,7 +106,7 @@ def test_a_full_disk_and_a_read_only_one_are_named_and_resumed_from(tmp_path: Pa
         set -u
         mount -t tmpfs -o size=4m none "{disk}"
         {submit}; echo "too small: $?"
-        mount -o remount,size=16m "{disk}"
+        mount -o remount,size=32m "{disk}"
         "{sys.executable}" -c "
 from pathlib import Path
 import sys; sys.path.insert(0, '{ROOT}/tests')

@@ -18,8 +18,8 @@ def room(path: Path) -> str:
     return path.relative_to(ROOT / "ntkhpc").parts[0].removesuffix(".py")
 
 
-def imported_rooms(path: Path) -> set[str]:
-    """Rooms of ntkhpc that a file imports, anywhere in it."""
+def imported_modules(path: Path) -> set[str]:
+    """Modules, and names from modules, that a file imports, anywhere in it."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom) and node.module:
@@ -29,8 +29,14 @@ def imported_rooms(path: Path) -> set[str]:
             names = [alias.name for alias in node.names]
         else:
             continue
-        found |= {name.split(".")[1] for name in names if name.split(".")[0] == "ntkhpc" and "." in name}
-    return found - {"__version__"}
+        found |= set(names)
+    return found
+
+
+def imported_rooms(path: Path) -> set[str]:
+    """Rooms of ntkhpc that a file imports."""
+    parts = [name.split(".") for name in imported_modules(path)]
+    return {part[1] for part in parts if part[0] == "ntkhpc" and len(part) > 1} - {"__version__"}
 
 
 def test_imports_point_downward_only() -> None:
@@ -44,6 +50,15 @@ def test_imports_point_downward_only() -> None:
         assert imported_rooms(path) <= below, f"{path} imports {imported_rooms(path) - below}, which stand above it"
         checked += 1
     assert checked > 30
+
+
+def test_the_analysis_stands_above_and_computes_no_networks() -> None:
+    """It reads runs: study, schema, store, receipts; nothing that trains or solves, and nobody below imports it."""
+    allowed = {"errors", "files", "study", "schema", "plan", "run", "receipts", "store", "partial"}
+    for path in sorted((ROOT / "analysis").rglob("*.py")):
+        assert imported_rooms(path) <= allowed, f"{path} imports {imported_rooms(path) - allowed}"
+    for path in sorted((ROOT / "ntkhpc").rglob("*.py")):
+        assert "analysis" not in {name.split(".")[0] for name in imported_modules(path)}, path
 
 
 def test_every_room_exists() -> None:

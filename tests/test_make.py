@@ -19,7 +19,7 @@ from ntkhpc.run import Run
 def checkout(tmp_path: Path) -> Path:
     """A copy of the project under a path with a space, a quote and an umlaut, with this environment's .venv."""
     copy = tmp_path / "it's a grün checkout"
-    wanted = ("Makefile", "requirements.lock", "containers", "jobs", "ntkhpc")
+    wanted = ("Makefile", "requirements.lock", "analysis", "containers", "jobs", "ntkhpc")
     copy.mkdir()
     for name in wanted:
         source = ROOT / name

@@ -75,10 +75,10 @@ def test_the_template_explains_every_field_with_its_default() -> None:
             if isinstance(value, dict):
                 check(type(getattr(study.load(ROOT / "jobs" / "template.toml"), field.name, study.Steps())), value)
             elif not field.required:
-                assert value == field.default, field.name
+                assert value == (list(field.default) if isinstance(field.default, tuple) else field.default), field.name
 
     check(study.Study, template)
-    assert all("#" in line for line in text.splitlines() if " = " in line and not line.startswith("#"))
+    assert all("#" in line for line in text.splitlines() if " = " in line and not line.startswith("#")), text
 
 
 def test_the_id_is_the_content_not_its_spelling() -> None:
