@@ -8,57 +8,24 @@ from pathlib import Path
 from typing import Any
 
 from analysis import figures, tables, words
+from analysis.captions import CAPTIONS
 from analysis.provenance import provenance
-from analysis.results import Results, collect, folder
+from analysis.results import FITTED, Results, collect, folder
 from analysis.scaling import Comparison
 from ntkhpc.run import Run
 
 SUMMARY = "summary.txt"
 
 STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; color: #1b1b1b; max-width: 62rem; margin: 2rem auto; padding: 0 1rem }
+body { font: 16px/1.5 system-ui, sans-serif; color: #1b1b1b; max-width: 66rem; margin: 2rem auto; padding: 0 1rem }
 h1 { margin-bottom: 0 } h2 { margin-top: 2.2rem } figure { margin: 1.2rem 0 } img { max-width: 100% }
 figcaption, .small { color: #444; font-size: .92rem } table { border-collapse: collapse; margin: .8rem 0 }
-th, td { padding: .25rem .8rem; text-align: left; border-bottom: 1px solid #ddd } th { border-bottom: 2px solid #888 }
+th, td { padding: .25rem .8rem; text-align: left; border-bottom: 1px solid #ddd }
+td { vertical-align: top } th { border-bottom: 2px solid #888 }
 .claim { font-size: 1.15rem; border-left: 4px solid #3b6ea8; padding: .3rem 1rem; background: #f4f7fb }
 .partial { color: #8b1a1a; font-weight: bold; border: 2px solid #8b1a1a; padding: .5rem 1rem }
 code { background: #f3f3f3; padding: 0 .2rem } dt { font-weight: bold } dd { margin: 0 0 .5rem 1.2rem }
 """
-
-CAPTIONS = {
-    "learning_curves": (
-        "Mean test loss and its relative spread over initialisations against the number of training samples. Points: "
-        "ensembles of trained networks, with the standard error of their finite number of members. Thick black: the "
-        "exact law of infinitely wide networks, trained on the same samples for the same steps. Thin black: the same "
-        "steps, mean and spread (band) over draws of the training set, beyond the sizes that were trained. Dashes: the "
-        "end of training, another question, in no fit here. Coloured lines: fitted power laws; they need not run "
-        "through the middle of the points, whose errors are correlated from size to size (the same initialisations, "
-        "nested training sets). Below: ratio of the ensembles to the exact law of their own steps and samples."
-    ),
-    "flattening": (
-        "Why eps_L flattens. Left: on N_T test points eps_L contains the fluctuation of single points, which more "
-        "training data do not remove; lines are exact at infinite width, dots the widest ensemble on as many points, "
-        "black what an endless test set would show. Right: a fixed number of steps learns a fixed number of modes, and "
-        "what it leaves unlearned keeps its spread; steps that grow with N_D, or training to the end, do not stop."
-    ),
-    "distribution": (
-        "How the losses of single networks are distributed (steps), against the exact distribution at infinite width "
-        "for the same steps and samples (black). p is the Kolmogorov-Smirnov probability of a larger distance."
-    ),
-    "width_dependence": (
-        "How ensembles approach infinite width: values over their exact limit, with the line 1 + a/width through each "
-        "training-set size (one free parameter; the limit is not fitted)."
-    ),
-    "bias_and_variance": (
-        "The two parts of the mean loss: the error of the mean prediction, which an average over many networks would "
-        "keep, and the variance over initialisations, which it would remove. Lines as in the first figure."
-    ),
-    "residuals": (
-        "What the power laws leave. Above: pulls of the ensembles; p is the probability of a larger chi squared, with "
-        "errors between sizes and between draws of the training set included. Below: the exact curves over their own "
-        "power laws, in per cent: no statistical error, so this is how far they are from being power laws."
-    ),
-}
 
 
 def make(run: Run, *, partial: bool = False) -> Path:
@@ -101,6 +68,9 @@ def page(results: Results, made_from: dict[str, Any], target: Path) -> str:
     parts.append(_figure("flattening", target))
     parts += ["<h2>The distribution of the loss</h2>", _figure("distribution", target)]
     parts += ["<h2>Finite width</h2>", _figure("width_dependence", target), _table(_width_rows(results))]
+    parts += [
+        '<p class="small">A network of width n differs from infinite width by the fraction a/n; p tests the line.</p>'
+    ]
     parts += ["<h2>Bias and variance</h2>", _figure("bias_and_variance", target)]
     parts += ["<h2>Exponents</h2>", _table(_exponent_rows(results)), _figure("residuals", target)]
     parts += ["<h2>What the words mean</h2>", _definitions(results)]
@@ -151,22 +121,27 @@ def _definitions(results: Results) -> str:
 
 
 def _exponent_rows(results: Results) -> list[Sequence[str]]:
-    rows: list[Sequence[str]] = [("quantity", "network", "N_D", "exponent", "this draw only", "p", "offset?")]
-    for (name, width), fit in results.fits.items():
-        n = fit.any_draw.n
-        rows.append(
-            (name, f"width {width:,}", f"{n[0]:.0f}-{n[-1]:.0f}", words.exponent(fit.any_draw.none),
-             words.exponent(fit.this_draw.none), f"{fit.any_draw.none.p_value:.2g}", _offset(fit.any_draw))
-        )  # fmt: skip
+    rows: list[Sequence[str]] = [
+        ("quantity", "network", "N_D", "exponent", "this draw only", "p", "offset, last slope")
+    ]
     sizes = f"{results.sizes[0]}-{results.sizes[-1]}"
-    for name, law in results.law_fits.items():
-        rows.append((name, "infinite width, these samples", sizes, "", f"{law.exponent:.2f}", "", ""))
-    for (name, time), curve in results.curve_fits.items():
-        label = {"steps": "same rule of steps", "fixed": "fixed steps", "infinite": "end of training"}[time]
-        rows.append(
-            (name, f"infinite width, {label}", f"{curve.n[0]:.0f}-{curve.n[1]:.0f}",
-             words.pm(curve.exponent, curve.exponent_stderr), "", "", f"last slope {curve.last_slope:.2f}")
-        )  # fmt: skip
+    labels = {"steps": "same rule of steps", "fixed": "fixed steps", "infinite": "end of training"}
+    for quantity in FITTED:
+        for (name, width), fit in results.fits.items():
+            if name == quantity:
+                one = fit.any_draw.none
+                rows.append(
+                    (name, f"width {width:,}", sizes, words.exponent(one), words.exponent(fit.this_draw.none),
+                     f"{one.p_value:.2g}", _offset(fit.any_draw))
+                )  # fmt: skip
+        if law := results.law_fits.get(quantity):
+            rows.append((quantity, "infinite width, these samples", sizes, "", f"{law.exponent:.2f}", "", ""))
+        for (name, time), curve in results.curve_fits.items():
+            if name == quantity:
+                rows.append(
+                    (name, f"infinite width, {labels[time]}", f"{curve.n[0]:.0f}-{curve.n[1]:.0f}",
+                     words.pm(curve.exponent, curve.exponent_stderr), "", "", f"last slope {curve.last_slope:.2f}")
+                )  # fmt: skip
     return rows
 
 

@@ -100,9 +100,10 @@ def warnings(results: Results) -> list[str]:
                 )
     for (name, width), fit in results.fits.items():
         if fit.any_draw.preferred is fit.any_draw.free and name in ("mu_L", "eps_L"):
+            offset = fit.any_draw.preferred.offset
             found.append(
-                f"{name} at width {width} is described better with an offset "
-                f"({fit.any_draw.preferred.offset:.2g}, exponent {exponent(fit.any_draw.preferred)})"
+                f"{name} at width {width} {'levels off' if offset > 0 else 'bends down'} in this range: an offset of "
+                f"{offset:.2g} describes it better, with exponent {exponent(fit.any_draw.preferred)}"
             )
     return found
 
