@@ -13,9 +13,9 @@ CAPTIONS = {
     "flattening": (
         "What can make eps_L flatten. Left: on N_T test points eps_L contains the fluctuation of single points, which "
         "more training data do not remove; lines are exact at infinite width, dots the widest ensemble on as many "
-        "points, black what an endless test set would show. Right: a fixed number of steps learns a fixed number of modes, "
-        "and what it leaves unlearned keeps its spread; steps that grow with N_D, or training to the end, have no "
-        "such floor."
+        "points, black what an endless test set would show. Right: a fixed number of steps learns a fixed number of "
+        "modes, and what it leaves unlearned keeps its spread; steps that grow with N_D, or training to the end, have "
+        "no such floor."
     ),
     "distribution": (
         "How the losses of single networks are distributed (steps), against the exact distribution at infinite width "

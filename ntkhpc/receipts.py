@@ -5,6 +5,7 @@ import os
 import platform
 import resource
 import sys
+from pathlib import Path
 from typing import Any
 
 from msgspec import Struct, convert, to_builtins
@@ -75,11 +76,20 @@ def surroundings() -> dict[str, Any]:
         user = getpass.getuser()
     except (KeyError, OSError):  # a container without a passwd entry
         user = str(os.getuid())
-    kilobyte = 1 if sys.platform == "darwin" else 1024
     return {
         "host": platform.node(),
         "user": user,
         "environment": {name: os.environ[name] for name in ENVIRONMENT if name in os.environ},
-        "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * kilobyte,
+        "peak_memory_bytes": _peak_memory_bytes(),
         "restart_count": int(os.environ.get("SLURM_RESTART_COUNT", "0")),
     }
+
+
+def _peak_memory_bytes() -> int:
+    """Largest resident size so far. Linux's own count: getrusage's begins with that of the process that forked us."""
+    try:
+        status = Path("/proc/self/status").read_text()
+        return int(status.split("VmHWM:")[1].split()[0]) * 1024
+    except (OSError, IndexError):
+        kilobyte = 1 if sys.platform == "darwin" else 1024
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * kilobyte

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from conftest import make_run
 
-from ntkhpc import kernels, plan, run, seeds, status, training
+from ntkhpc import infinite_width, kernels, plan, run, seeds, status, tangents, training
 from ntkhpc.networks import MLP
 
 
@@ -71,11 +71,54 @@ def ensemble_tile(width: int, n_train: int, members: int = 10) -> None:
 
 
 def kernel(n: int, features: int) -> None:
-    """NNGP and NTK against one matrix product and two writes of the result."""
+    """NNGP and NTK against one matrix product with elementwise passes over its result, and neural-tangents jitted."""
     x = np.random.default_rng(0).normal(size=(n, features))
-    mlp = MLP(depth=3, activation="relu")
-    ours, bound = best(lambda: kernels.nngp_ntk(mlp, x), lambda: ((x @ x.T) + 1, (x @ x.T).copy()))
-    print(f"kernels, depth 3, n {n}, d {features}, float64: {ours:.2f} s, {ours / bound:.1f} times GEMM and writes")
+    mlp, other = MLP(depth=3, activation="relu"), x.copy()
+    theirs = jax.jit(lambda x: tuple(stax_kernel(3)(x, None, ("nngp", "ntk"))))
+
+    def bound() -> Any:
+        product = x @ other.T  # not x @ x.T, of which BLAS computes one half
+        return product + 1.0, product * 2.0
+
+    with jax.enable_x64(True):
+        device = jnp.asarray(x)
+        times = best(lambda: kernels.nngp_ntk(mlp, x), bound, lambda: theirs(device), repeats=3)
+    print(
+        f"kernels, depth 3, n {n}, d {features}, float64: {times[0]:.2f} s, {times[0] / times[1]:.1f} times GEMM and "
+        f"writes; neural-tangents jitted takes {times[2] / times[0]:.1f} times as long"
+    )
+
+
+def stax_kernel(depth: int) -> Any:
+    stax = tangents.load().stax
+    hidden = [layer for _ in range(depth) for layer in (stax.Dense(1, W_std=2**0.5), stax.Relu())]
+    return stax.serial(*hidden, stax.Dense(1, W_std=2**0.5))[2]
+
+
+def learning_curve(n: int, points: int, sizes: int) -> None:
+    """Laws of many nested sizes against the law of the largest alone, against each by itself, and neural-tangents'."""
+    rng = np.random.default_rng(0)
+    x, y, x_test = (rng.normal(size=s) for s in ((n, 25), (n, 1), (points, 25)))
+    mlp = MLP(depth=1, activation="relu")
+    ends = sorted({int(size) for size in np.geomspace(n / 64, n, sizes)})
+    blocks = infinite_width.panels(mlp, x, x_test)
+
+    def theirs() -> Any:
+        predict = tangents.load().predict.gradient_descent_mse_ensemble
+        return [predict(stax_kernel(1), x[:m], y[:m])(x_test=x_test, get="ntk", compute_cov=True) for m in ends]
+
+    with jax.enable_x64(True):
+        curve, one, each, tangent = best(
+            lambda: [law[0] for law in infinite_width.nested_laws(blocks, y, ends)],
+            lambda: [law[0] for law in infinite_width.nested_laws(blocks, y, [n])],
+            lambda: [next(infinite_width.nested_laws(blocks.leading(m), y[:m], [m]))[0] for m in ends],
+            theirs,
+            repeats=2,
+        )
+    print(
+        f"learning curve, {len(ends)} sizes to {n}, {points} test points: {curve:.2f} s, {curve / one:.2f} times the "
+        f"largest alone; size by size takes {each / curve:.2f}, neural-tangents {tangent / curve:.1f} times as long"
+    )
 
 
 def ten_thousand_shards() -> None:
@@ -92,3 +135,6 @@ if __name__ == "__main__":
         for n_train in (32, 256):
             ensemble_tile(width, n_train)
     kernel(2000, 784)
+    kernel(4000, 784)
+    learning_curve(2048, 500, 16)
+    learning_curve(2048, 2000, 16)

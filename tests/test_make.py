@@ -44,7 +44,7 @@ def test_submit_status_verify_and_a_second_submit_in_a_hostile_path(checkout: Pa
     which = (f"TASK={task}", "RUNS=some runs/$HOME 'x'", "CORES=2")
     submitted = make(checkout, "submit", *which)
     assert submitted.returncode == 0, submitted.stdout + submitted.stderr
-    assert "complete. Open it with" in submitted.stdout
+    assert "complete. Its values" in submitted.stdout
     target = Run(checkout / "some runs" / "OME 'x'" / finished.path.name)  # make reads $H as a variable of its own
     if not target.path.exists():
         target = Run(checkout / "some runs" / "$HOME 'x'" / finished.path.name)
