@@ -118,15 +118,17 @@ def fit_power_law(n: Any, value: Any, stderr: Any, offset: Offset = "none", *, c
     offset_68 = offset_95 = (math.nan, math.nan)
     if free:
         profile_offset = _offset_profile(points)
-        reach = 30 * float(errors[2]) + 3 * float(np.ptp(points.value)) + abs(linear[1])
+        reach = 30 * float(np.nan_to_num(errors[2])) + 3 * float(np.ptp(points.value)) + abs(linear[1])
         ends = (linear[1] - reach, linear[1] + reach)
         offset_68, offset_95 = (
             _interval(profile_offset, linear[1], min(chi2, profile_offset(linear[1])), ends, step)
             for step in (1.0, 3.841459)
         )
-    for name, interval in (("exponent", exponent_68), ("offset", offset_68)):
-        if any(math.isinf(end) for end in interval):
+    for name, narrow, wide in (("exponent", exponent_68, exponent_95), ("offset", offset_68, offset_95)):
+        if any(math.isinf(end) for end in narrow):
             flags.append(f"the {name} is not constrained by these sizes: its 68 % interval is open")
+        elif any(math.isinf(end) for end in wide):
+            flags.append(f"the {name} is hardly constrained by these sizes: its 95 % interval is open")
     if linear[0] <= 0:
         flags.append("the power-law part is not positive")
     p_value = float(stats.chi2.sf(chi2, dof)) if dof > 0 else math.nan
@@ -203,6 +205,8 @@ def _checked(n: Any, value: Any, stderr: Any, covariance: Any, offset: str) -> _
     matrix = np.diag(stderr**2) if covariance is None else np.asarray(covariance, float)
     if matrix.shape != (len(n), len(n)) or not np.isfinite(matrix).all():
         raise ValueError(f"covariance of shape {matrix.shape} must be finite and ({len(n)}, {len(n)})")
+    if not np.allclose(matrix, matrix.T, rtol=1e-9, atol=1e-9 * float(np.abs(matrix).max())):
+        raise ValueError("covariance must be symmetric")
     try:
         factor = np.linalg.cholesky(matrix)
     except np.linalg.LinAlgError as error:
@@ -243,7 +247,8 @@ def _parameter_covariance(points: _Points, exponent: float, amplitude: float, fr
     jacobian = points.whiten @ np.stack(columns if free else columns[:2], axis=1)
     information = jacobian.T @ jacobian
     scale = np.sqrt(np.diag(information))
-    scaled = information / np.outer(scale, scale)
+    with np.errstate(invalid="ignore", divide="ignore"):  # a vanishing amplitude leaves the exponent without any
+        scaled = information / np.outer(scale, scale)
     if not np.isfinite(scaled).all() or np.linalg.cond(scaled) > 1e14:
         return np.full(information.shape, np.nan)
     return np.linalg.inv(scaled) / np.outer(scale, scale)

@@ -61,7 +61,7 @@ CASES = {
 def test_intervals_cover_what_they_say(case: str) -> None:
     """Coverage over synthetic studies within 3.3 binomial standard errors of 68.27 and 95 % (false alarm 1e-3 each)."""
     n, offset, true_offset, linked = CASES[case]
-    trials = 1000 if offset == "none" else 400
+    trials = 600 if offset == "none" else 250
     truth = 0.02 * (n / 90) ** -0.7 + true_offset
     stderr = 0.04 * truth
     covariance = (np.eye(len(n)) if linked is None else linked) * np.outer(stderr, stderr)
@@ -113,6 +113,30 @@ def test_an_offset_that_the_sizes_cannot_tell_is_flagged() -> None:
     assert json.loads(text)["exponent"] == pytest.approx(fit.exponent)
 
 
+@pytest.mark.parametrize("slope", [-0.1, 0.1])
+def test_a_logarithm_has_neither_an_exponent_nor_an_offset_and_the_fit_says_so(slope: float) -> None:
+    """A power law tends to a logarithm as its exponent vanishes and amplitude and offset run away against each other."""
+    value = 1 + slope * np.log(N / 90)
+    fit = fit_power_law(N, value, 0.01 * np.ones(7), "free")
+    np.testing.assert_allclose(fit(N), value, atol=1e-3)
+    assert fit.exponent_68[0] < 0 < fit.exponent_68[1]
+    assert any("offset is not constrained" in flag or "offset is hardly constrained" in flag for flag in fit.flags)
+
+
+@pytest.mark.parametrize("offset", ["none", "free"])
+def test_values_without_any_power_law_are_fitted_by_none(offset: str) -> None:
+    fit = fit_power_law(N, np.zeros(7), np.ones(7), offset)
+    assert (fit.amplitude, fit.chi2, fit.offset) == pytest.approx((0, 0, 0), abs=1e-12)
+    assert any("exponent is not constrained" in flag for flag in fit.flags)
+    assert any("not positive" in flag for flag in fit.flags)
+
+
+def test_an_interval_open_at_95_percent_alone_is_said_too() -> None:
+    n = np.array([100.0, 200, 400, 800])
+    flags = [fit_power_law(n, n**-0.5, error * n**-0.5, "free").flags for error in np.geomspace(0.02, 0.4, 12)]
+    assert any("hardly constrained" in flag for one in flags for flag in one)
+
+
 def test_a_bad_fit_is_flagged() -> None:
     fit = fit_power_law(N, N**-0.5 * (1 + 0.5 * (N > 100)), 0.01 * N**-0.5)
     assert fit.p_value == pytest.approx(stats.chi2.sf(fit.chi2, 5))
@@ -142,6 +166,7 @@ GOOD = (N, N**-0.5, 0.01 * N**-0.5)
         ((*GOOD, "maybe"), {}, "neither"),
         (GOOD, {"covariance": np.ones((7, 7))}, "not positive definite"),
         (GOOD, {"covariance": np.eye(6)}, "covariance of shape"),
+        (GOOD, {"covariance": np.triu(np.full((7, 7), 0.1), 1) + np.eye(7)}, "symmetric"),
     ],
 )
 def test_input_that_makes_no_sense_is_refused(arguments: tuple, keywords: dict, message: str) -> None:
