@@ -115,7 +115,7 @@ def test_an_offset_that_the_sizes_cannot_tell_is_flagged() -> None:
 
 @pytest.mark.parametrize("slope", [-0.1, 0.1])
 def test_a_logarithm_has_neither_an_exponent_nor_an_offset_and_the_fit_says_so(slope: float) -> None:
-    """A power law tends to a logarithm as its exponent vanishes and amplitude and offset run away against each other."""
+    """A power law tends to a logarithm as its exponent vanishes and amplitude and offset run away together."""
     value = 1 + slope * np.log(N / 90)
     fit = fit_power_law(N, value, 0.01 * np.ones(7), "free")
     np.testing.assert_allclose(fit(N), value, atol=1e-3)
