@@ -9,13 +9,18 @@ import xarray
 from dask.base import compute
 
 from analysis import estimators
-from ntkhpc import schema
+from ntkhpc import schema, study
 
 CELL = schema.CELL
 
 
 def open_store(run: Any) -> xarray.Dataset:
-    """The store of a run (a run directory, its `store.zarr`, or an object with a `.store`), lazily, a chunk a block."""
+    """The store of a run (a run directory, its `store.zarr`, or an object with a `.store`), lazily, a chunk a block.
+
+    An open store is returned as it is.
+    """
+    if isinstance(run, xarray.Dataset):
+        return run
     path = Path(getattr(run, "store", run))
     if (path / "store.zarr").is_dir():
         path = path / "store.zarr"
@@ -126,12 +131,12 @@ def prediction_variance(store: xarray.Dataset, chosen: np.ndarray | None = None)
     From the moments of the tiles; the errors are the jackknife's over tiles.
     """
     chosen = np.ones(store.sizes["test_point"], bool) if chosen is None else chosen
-    y = store.y_test.values[chosen]
+    y, tile = store.y_test.values[chosen], study.loads(store.attrs["study_toml"]).ensemble.tile
     shape = tuple(store.sizes[dim] for dim in CELL)
     found = {name: np.full(shape, np.nan) for name in ("bias2", "variance", "bias2_stderr", "variance_stderr")}
     for cell in np.ndindex(shape):
         where = dict(zip(CELL, cell, strict=True))
-        counts = _tile_counts(store.status.isel(where).values, store.sizes["tile"])
+        counts = _tile_counts(store.status.isel(where).values, tile)
         used = counts > 0
         if counts.sum() < 4 or used.sum() < 2:
             continue
@@ -142,11 +147,9 @@ def prediction_variance(store: xarray.Dataset, chosen: np.ndarray | None = None)
     return xarray.Dataset({name: (CELL, value) for name, value in found.items()}, coords={d: store[d] for d in CELL})
 
 
-def _tile_counts(status: np.ndarray, tiles: int) -> np.ndarray:
-    """Trained members of each tile; tiles are of equal size but for the last."""
-    tile = -(-len(status) // tiles)
-    padded = np.pad(status == schema.OK, (0, tiles * tile - len(status)))
-    return padded.reshape(tiles, tile).sum(axis=1)
+def _tile_counts(status: np.ndarray, tile: int) -> np.ndarray:
+    """Trained members of each tile of `tile` members; the last may be shorter."""
+    return np.add.reduceat(status == schema.OK, np.arange(0, len(status), tile), dtype=int)
 
 
 def _from_tiles(counts: np.ndarray, mean: np.ndarray, m2: np.ndarray, y: np.ndarray) -> dict[str, tuple[float, float]]:

@@ -11,15 +11,16 @@ CAPTIONS = {
         "nested training sets). Below: ratio of the ensembles to the exact law of their own steps and samples."
     ),
     "flattening": (
-        "What can make eps_L flatten. Left: on N_T test points eps_L contains the fluctuation of single points, which "
-        "more training data do not remove; lines are exact at infinite width, dots the widest ensemble on as many "
-        "points, black what an endless test set would show. Right: a fixed number of steps learns a fixed number of "
-        "modes, and what it leaves unlearned keeps its spread; steps that grow with N_D, or training to the end, have "
-        "no such floor."
+        "What can make eps_L flatten. Left, for the samples the ensembles were trained on: on N_T test points eps_L "
+        "contains the fluctuation of single points, which more training data do not remove; lines are exact at "
+        "infinite width, points the widest ensemble, black what an endless test set would show. Right, mean over draws "
+        "of the training set: steps that stay the same while N_D grows learn a fixed number of modes, and what they "
+        "leave unlearned keeps its spread; compare the curves of the study's other times."
     ),
     "distribution": (
         "How the losses of single networks are distributed (steps), against the exact distribution at infinite width "
-        "for the same steps and samples (black). p is the Kolmogorov-Smirnov probability of a larger distance."
+        "for the same steps and samples (black, from 0.5 to 99.5 %). p is the Kolmogorov-Smirnov probability of a "
+        "larger distance at this one size; the sentences above test all sizes together."
     ),
     "width_dependence": (
         "How ensembles approach infinite width: values over their exact limit, with the line 1 + a/width through each "
@@ -31,7 +32,8 @@ CAPTIONS = {
     ),
     "residuals": (
         "What the power laws leave. Above: pulls of the ensembles; p is the probability of a larger chi squared, with "
-        "errors between sizes and between draws of the training set included. Below: the exact curves over their own "
-        "power laws, in per cent: no statistical error, so this is how far they are from being power laws."
+        "the correlation of errors between sizes (the same initialisations, nested samples) included, so that pulls do "
+        "not simply add up, and widths trained on the same samples share their pattern. Below: the exact curves over "
+        "their own power laws, in per cent: no statistical error, so this is how far they are from being power laws."
     ),
 }

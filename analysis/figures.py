@@ -99,6 +99,10 @@ def learning_curves(results: Results) -> Figure:
     return figure
 
 
+def _p(value: float) -> str:
+    return f"p = {value:.2g}" if value >= 1e-3 else "p < 0.001"
+
+
 def residuals(results: Results) -> Figure:
     """What the fitted power laws leave: pulls of the ensembles, and per cent of the exact curves."""
     names = ("mu_L", "sigma_L", "eps_L")
@@ -111,7 +115,7 @@ def residuals(results: Results) -> Figure:
             if fit is not None:
                 one = fit.any_draw
                 top.plot(np.asarray(one.n) * style["shift"], one.none.pulls, style["fmt"], color=style["color"],
-                         label=f"width {width:,}: p = {one.none.p_value:.2g}")  # fmt: skip
+                         label=f"width {width:,}: {_p(one.none.p_value)}")  # fmt: skip
         top.axhspan(-1, 1, color="0.9", zorder=0)
         top.axhline(0, color="black", lw=0.8)
         top.set_title(NAMES[name])
@@ -134,18 +138,18 @@ def flattening(results: Results) -> Figure:
     """Why eps_L flattens: few test points, or few steps. Infinite width, and the widest ensemble beside it."""
     figure = Figure(figsize=(10, 4.4))
     left, right = figure.subplots(1, 2, sharey=True)
-    curve = results.curve.mean("draw")
-    own = curve.sel(time="steps") if "steps" in curve.time.values else curve.isel(time=0)
+    curve, own = results.curve.mean("draw"), results.law_mean  # on the left the samples of the ensemble itself
     sizes = own.test_size.values
     colours = mpl.colormaps["viridis"](np.linspace(0.05, 0.85, len(sizes)))
     widest = results.mean.isel(width=-1)
     for size, colour in zip(sizes, colours, strict=True):
         left.plot(own.n_train, own.size_sigma.sel(test_size=size) / own.mu_L, color=colour, lw=1.4,
                   label=f"$N_T$ = {size:,}")  # fmt: skip
-        left.plot(widest.n_train, widest.size_sigma.sel(test_size=size) / widest.mu_L, "o", color=colour, ms=3.2)
+        left.plot(widest.n_train, widest.size_sigma.sel(test_size=size) / widest.mu_L, "o", color=colour, ms=3.2,
+                  label=f"the same, width {int(widest.width):,}" if size == sizes[0] else None)  # fmt: skip
     left.plot(own.n_train, own.eps_pop, **EXACT, label="endless test set")
     left.errorbar(widest.n_train, widest.eps_pop, widest.eps_pop_stderr, fmt="s", color="black", ms=3.5,
-                  label=f"ensemble, width {int(widest.width):,}")  # fmt: skip
+                  label=f"endless test set, width {int(widest.width):,}")  # fmt: skip
     left.set_title("test points: lines infinite width, dots the ensemble")
     left.set_ylabel("$\\epsilon_L$")
     for time, label, line in _times(results):
@@ -174,7 +178,7 @@ def distribution(results: Results) -> Figure:
             if len(losses):
                 p = float(results.agreement.ks_p_value.sel(width=width).isel(n_train=i, draw=0))
                 axis.step(losses, np.arange(1, len(losses) + 1) / len(losses), where="post", color=style["color"],
-                          lw=1.2, label=f"width {width:,}: p = {p:.2g}")  # fmt: skip
+                          lw=1.2, label=f"width {width:,}: {_p(p)}")  # fmt: skip
         axis.plot(exact, probability, **EXACT, label="infinite width, exact")
         axis.set_title(f"$N_D$ = {results.sizes[i]:,}")
         axis.set_xlabel("test loss $L$ of one network")
@@ -185,28 +189,25 @@ def distribution(results: Results) -> Figure:
 
 
 def width_dependence(results: Results) -> Figure:
-    """mu_L and eps_L over their infinite-width values, against the width, with the line 1 + a/width."""
+    """mu_L and eps_L over their infinite-width values, against 1/width, with the lines 1 + a/width."""
     figure = Figure(figsize=(10, 4))
     axes = figure.subplots(1, 2)
     colours = mpl.colormaps["plasma"](np.linspace(0.05, 0.85, len(results.sizes)))
     widths = results.mean.width.values
-    spread = np.geomspace(0.94, 1.06, len(results.sizes))
+    apart = (np.arange(len(results.sizes)) - (len(results.sizes) - 1) / 2) * 0.006 / widths[0]
     for axis, name in zip(axes, ("mu_L", "eps_L"), strict=True):
         for i, colour in enumerate(colours):
             exact = float(results.law_mean[name].isel(n_train=i))
             cell = results.mean.isel(n_train=i)
-            axis.errorbar(widths * spread[i], cell[name] / exact, cell[f"{name}_stderr"] / exact, fmt="o",
+            axis.errorbar(1 / widths + apart[i], cell[name] / exact, cell[f"{name}_stderr"] / exact, fmt="o",
                           color=colour, label=f"$N_D$ = {results.sizes[i]:,}")  # fmt: skip
             fit = results.width_fits.get((name, int(results.sizes[i])))
             if fit is not None:
-                x = np.geomspace(widths[0] * 0.85, widths[-1] * 1.3, 60)
-                axis.plot(x, 1 + fit.relative / x, color=colour, lw=0.8, alpha=0.7)
+                x = np.array([0, 1.05 / widths[0]])
+                axis.plot(x, 1 + fit.relative * x, color=colour, lw=0.8, alpha=0.7)
         axis.axhline(1, **EXACT)
-        if len(_points_of(axis)):
-            axis.set_xscale("log")
-            axis.set_xticks(widths, [f"{w:,}" for w in widths])
-            axis.xaxis.set_minor_formatter(NullFormatter())
-        axis.set_xlabel("width")
+        axis.set_xticks([0, *(1 / widths)], ["0", *(f"1/{w:,}" for w in widths)])
+        axis.set_xlabel("1/width")
         axis.set_ylabel(f"{NAMES[name].split('=')[0].strip()}{'$' if '=' in NAMES[name] else ''} / infinite width")
     _legend(axes[0], fontsize=8, ncols=2)
     return figure
@@ -295,6 +296,6 @@ def _legend(axis: Axes, **settings: Any) -> None:
 
 
 def _plain_log(axis: Any) -> None:
-    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 3.0, 5.0)))
     axis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
     axis.set_minor_formatter(NullFormatter())

@@ -4,7 +4,7 @@ from collections import defaultdict
 from typing import Any
 
 from ntkhpc import plan, receipts
-from ntkhpc.run import Run
+from ntkhpc.run import Run, code_hash, versions
 
 
 def provenance(run: Run) -> dict[str, Any]:
@@ -33,4 +33,6 @@ def provenance(run: Run) -> dict[str, Any]:
         "peak_memory_bytes": max((receipt.peak_memory_bytes for receipt in found), default=0),
         "started": min((receipt.started for receipt in found), default=""),
         "changes": manifest.changes,
+        # A report made again is made with the code of a checkout, of which the manifest knows nothing.
+        "analysis": {"code": code_hash(), "versions": versions()},
     }

@@ -3,6 +3,7 @@
 import base64
 import html
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ body { font: 16px/1.5 system-ui, sans-serif; color: #1b1b1b; max-width: 66rem; m
 h1 { margin-bottom: 0 } h2 { margin-top: 2.2rem } figure { margin: 1.2rem 0 } img { max-width: 100% }
 figcaption, .small { color: #444; font-size: .92rem } table { border-collapse: collapse; margin: .8rem 0 }
 th, td { padding: .25rem .8rem; text-align: left; border-bottom: 1px solid #ddd }
+td:nth-child(n+2) { white-space: nowrap }
 td { vertical-align: top } th { border-bottom: 2px solid #888 }
 .claim { font-size: 1.15rem; border-left: 4px solid #3b6ea8; padding: .3rem 1rem; background: #f4f7fb }
 .partial { color: #8b1a1a; font-weight: bold; border: 2px solid #8b1a1a; padding: .5rem 1rem }
@@ -72,7 +74,8 @@ def page(results: Results, made_from: dict[str, Any], target: Path) -> str:
         '<p class="small">A network of width n differs from infinite width by the fraction a/n; p tests the line.</p>'
     ]
     parts += ["<h2>Bias and variance</h2>", _figure("bias_and_variance", target)]
-    parts += ["<h2>Exponents</h2>", _table(_exponent_rows(results)), _figure("residuals", target)]
+    parts += ["<h2>Exponents</h2>", _exponent_tables(results), f'<p class="small">{TABLE_NOTE}</p>']
+    parts.append(_figure("residuals", target))
     parts += ["<h2>What the words mean</h2>", _definitions(results)]
     parts += ["<h2>Where this comes from</h2>", _table(_provenance_rows(made_from)), FILES]
     body = "\n".join(parts)
@@ -85,7 +88,17 @@ def page(results: Results, made_from: dict[str, Any], target: Path) -> str:
 EXPONENT_NOTE = (
     "value ~ N_D^exponent without an offset; 68 % intervals. Errors of the ensembles' exponents hold for any draw of "
     "the training set: initialisations, and the spread over draws seen at infinite width. The exact exponent is for "
-    "the very samples the ensembles were trained on, fitted with the weights of the widest ensemble."
+    "the very samples the ensembles were trained on, fitted with the weights of the widest ensemble. Curved: no pure "
+    "power law, and the exponent is the average slope in this range."
+)
+
+TABLE_NOTE = (
+    "Exponent: of a power law without an offset, its error for any draw of the training set; p: probability of a "
+    "larger chi squared, were it one; this draw only: with the errors of the initialisations alone, to compare "
+    "networks trained on the same samples. With an offset: the exponent of value = a N_D^b + c, which measures how "
+    "much the data bend; an offset below zero says nothing about endless data. Exact curves have no statistical error: "
+    "theirs is that of the mean over draws, and how far they are from a power law is in the figure; last slope is the "
+    "local one between the two largest sizes."
 )
 
 FILES = (
@@ -98,10 +111,15 @@ def _what(results: Results) -> str:
     study, sizes = results.study, results.sizes
     widths = ", ".join(f"{int(width):,}" for width in results.mean.width.values)
     return (
-        f"ensembles of {study.ensemble.members:,} networks of width {widths}, {study.network.depth} hidden layer(s), "
-        f"{study.network.activation}, at {len(sizes)} training-set sizes from {sizes[0]:,} to {sizes[-1]:,}, "
-        f"{study.ensemble.draws} draw(s); exact curves at infinite width up to {study.curve_sizes[-1]:,}."
+        f"ensembles of {study.ensemble.members:,} networks of width {widths}, "
+        f"{_count(study.network.depth, 'hidden layer')}, {study.network.activation}, at {len(sizes)} training-set "
+        f"sizes from {sizes[0]:,} to {sizes[-1]:,}, {_count(study.ensemble.draws, 'draw')}; exact curves at infinite "
+        f"width up to {study.curve_sizes[-1]:,}."
     )
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def _definitions(results: Results) -> str:
@@ -120,43 +138,46 @@ def _definitions(results: Results) -> str:
     return "<dl>" + "".join(f"<dt>{_text(k)}</dt><dd>{_text(v)}</dd>" for k, v in entries.items()) + "</dl>"
 
 
-def _exponent_rows(results: Results) -> list[Sequence[str]]:
+def _exponent_tables(results: Results) -> str:
+    return "".join(f"<h3>{_text(name)}</h3>{_table(_exponent_rows(results, name))}" for name in FITTED)
+
+
+def _exponent_rows(results: Results, quantity: str) -> list[Sequence[str]]:
     rows: list[Sequence[str]] = [
-        ("quantity", "network", "N_D", "exponent", "this draw only", "p", "offset, last slope")
+        ("network", "N_D", "exponent", "p of the power law", "this draw only", "with an offset", "last slope")
     ]
-    sizes = f"{results.sizes[0]}-{results.sizes[-1]}"
     labels = {"steps": "same rule of steps", "fixed": "fixed steps", "infinite": "end of training"}
-    for quantity in FITTED:
-        for (name, width), fit in results.fits.items():
-            if name == quantity:
-                one = fit.any_draw.none
-                rows.append(
-                    (name, f"width {width:,}", sizes, words.exponent(one), words.exponent(fit.this_draw.none),
-                     f"{one.p_value:.2g}", _offset(fit.any_draw))
-                )  # fmt: skip
-        if law := results.law_fits.get(quantity):
-            rows.append((quantity, "infinite width, these samples", sizes, "", f"{law.exponent:.2f}", "", ""))
-        for (name, time), curve in results.curve_fits.items():
-            if name == quantity:
-                rows.append(
-                    (name, f"infinite width, {labels[time]}", f"{curve.n[0]:.0f}-{curve.n[1]:.0f}",
-                     words.pm(curve.exponent, curve.exponent_stderr), "", "", f"last slope {curve.last_slope:.2f}")
-                )  # fmt: skip
+    for (name, width), fit in results.fits.items():
+        if name == quantity:
+            one, sizes = fit.any_draw.none, f"{fit.any_draw.n[0]:.0f}-{fit.any_draw.n[-1]:.0f}"
+            rows.append(
+                (f"width {width:,}", sizes, words.exponent(one), words.probability(one.p_value),
+                 words.exponent(fit.this_draw.none), _offset(fit.any_draw), "")
+            )  # fmt: skip
+    if law := results.law_fits.get(quantity):
+        sizes = f"{results.sizes[0]}-{results.sizes[-1]}"
+        rows.append(("infinite width, these samples", sizes, "", "", f"{law.exponent:.2f}", "", ""))
+    for (name, time), curve in results.curve_fits.items():
+        if name == quantity:
+            rows.append(
+                (f"infinite width, {labels[time]}", f"{curve.n[0]:.0f}-{curve.n[1]:.0f}",
+                 words.pm(curve.exponent, curve.exponent_stderr), "", "", "", f"{curve.last_slope:.2f}")
+            )  # fmt: skip
     return rows
 
 
 def _offset(comparison: Comparison) -> str:
-    if comparison.free is None:
-        return ""
-    verdict = "preferred" if comparison.preferred is comparison.free else "not needed"
-    return f"{verdict} (AICc {comparison.delta_aicc:+.1f})"
+    if comparison.free is None or math.isinf(comparison.delta_aicc):
+        return "too few sizes"
+    verdict = "better" if comparison.preferred is comparison.free else "not needed"
+    return f"{words.exponent(comparison.free)}; {verdict} (AICc {comparison.delta_aicc:+.1f})"
 
 
 def _width_rows(results: Results) -> list[Sequence[str]]:
     rows: list[Sequence[str]] = [("quantity", "N_D", "infinite width", "a (relative)", "p")]
     for fit in results.width_fits.values():
         relative = words.pm(fit.relative, fit.a_stderr / fit.exact)
-        rows.append((fit.quantity, f"{fit.n_train:,}", f"{fit.exact:.4g}", relative, f"{fit.p_value:.2g}"))
+        rows.append((fit.quantity, f"{fit.n_train:,}", f"{fit.exact:.4g}", relative, words.probability(fit.p_value)))
     return rows
 
 
@@ -177,8 +198,13 @@ def _provenance_rows(made_from: dict[str, Any]) -> list[Sequence[str]]:
             ", ".join(f"{phase} {seconds:,.0f}" for phase, seconds in made_from["seconds_by_phase"].items()),
         ),
         ("started", made_from["started"]),
-        ("shards", f"{made_from['shards']:,}, {made_from['fingerprints']} numerics fingerprint(s)"),
+        ("shards", f"{made_from['shards']:,}; numerics fingerprints: {made_from['fingerprints']}"),
     ]
+    later = made_from["analysis"]
+    if later["code"] != made_from["code"]:
+        rows.append(("this report made with", f"code {later['code'][:12]}, not the run's"))
+    if changed := [f"{k} {v}" for k, v in later["versions"].items() if made_from["versions"].get(k) != v]:
+        rows.append(("and packages", ", ".join(changed)))
     rows += [("accepted change", f"{change['time']}: {change['why']}") for change in made_from["changes"]]
     return rows
 

@@ -33,11 +33,16 @@ class Resolution:
         return asdict(self)
 
     def sentence(self) -> str:
+        exact = (
+            f" (exactly {100 * self.infinite_width:.1f} % for infinitely wide networks after the same steps)"
+            if np.isfinite(self.infinite_width)
+            else ""
+        )
         return (
             f"For a network of width {self.width:,} trained on {self.n_train:,} showers, the random initialisation "
             f"contributes {100 * self.initialisation:.1f} ± {100 * self.initialisation_stderr:.1f} % to sigma_E/E at "
-            f"{self.energy:.0f} {self.unit}, where the whole error of one network is {100 * self.total:.1f} %; "
-            f"infinitely wide networks would have {100 * self.infinite_width:.1f} %."
+            f"{self.energy:.0f} {self.unit}{exact}; with the error of the mean network, added in quadrature, the whole "
+            f"error is {100 * self.total:.1f} %."
         )
 
 

@@ -20,6 +20,12 @@ from ntkhpc.study import Study
 K = TypeVar("K")
 V = TypeVar("V")
 
+MEMBERS_A_SIZE = 10
+"""Members a size below which errors are taken as independent between sizes: their covariance would be mostly noise."""
+
+NOISE = 2.0
+"""Standard errors that a value must be above zero to be fitted."""
+
 FITTED = ("mu_L", "sigma_L", "eps_L", "eps_pop")
 
 
@@ -69,8 +75,8 @@ class CurveFit:
 class Results:
     """`moments` per draw, `mean` over draws; `law` and `curve` at infinite width. `missing` says what is not there.
 
-    `fits` by (quantity, width), `law_fits` by quantity (the same sizes, at infinite width), `curve_fits` by (quantity,
-    time), `width_fits` by (quantity, n_train).
+    `fits` by (quantity, width), without those that cannot be had, `law_fits` by quantity (the same sizes, at infinite
+    width), `curve_fits` by (quantity, time), `width_fits` by (quantity, n_train).
     """
 
     run: Run
@@ -120,8 +126,8 @@ def collect(run: Run, *, partial: bool = False) -> Results:
             cause="shards are missing, and figures without them could mislead",
             todo="make resume runs them; make report PARTIAL=1 shows what is there, and says so on every figure",
         )
-    store = aggregate.open_store(run)
-    moments, law, curve = aggregate.moments(run), infinite.law(store), infinite.curve(store)
+    store = _with_receipts(run, aggregate.open_store(run)) if missing else aggregate.open_store(run)
+    moments, law, curve = aggregate.moments(store), infinite.law(store), infinite.curve(store)
     mean = aggregate.over_draws(moments)
     law_mean = law.drop_dims(["quantile"]).mean("draw")
     errors = {
@@ -169,6 +175,22 @@ def _missing(run: Run) -> str:
     )
 
 
+def _with_receipts(run: Run, store: xarray.Dataset) -> xarray.Dataset:
+    """The store without the values of shards that have no receipt: half written, or set aside as damaged."""
+    masked = {}
+    for phase in ("ensemble", "law", "curve", "finalise"):
+        arrays = [array for array in schema.arrays(run.study, phase) if np.dtype(array.dtype).kind == "f"]
+        if phase == "ensemble":  # a member without a receipt counts as not computed
+            arrays = [array for array in schema.arrays(run.study, phase) if array.name == "status"]
+        for array in arrays:
+            values = store[array.name]
+            there = xarray.ones_like(values, bool).compute()
+            for shard in run.missing(phase):
+                there[{dim: slice(*span) for dim, span in shard.region.items() if dim in there.dims}] = False
+            masked[array.name] = values.where(there, schema.MISSING if array.name == "status" else np.nan)
+    return store.assign(masked)
+
+
 @dataclass(frozen=True)
 class _Errors:
     """Sizes at which a quantity is usable, with the covariances of its errors: of this draw, and of any draw."""
@@ -184,13 +206,17 @@ class _Errors:
 def _errors(cell: xarray.Dataset, name: str, curve: xarray.Dataset, draw_count: int) -> _Errors | None:
     """Of one width; None with fewer than 3 usable sizes."""
     value, stderr = cell[name].values, cell[f"{name}_stderr"].values
-    good = np.isfinite(value) & np.isfinite(stderr) & (stderr > 0) & (value > 0)
-    if good.sum() < 3:
+    good = np.isfinite(value) & np.isfinite(stderr) & (stderr > 0)
+    # Where the difference that eps_pop is may be zero, its root has no Gaussian error, and leaving a size out biases.
+    if good.sum() < 3 or (value[good] < NOISE * stderr[good]).any():
         return None
     n, value, stderr = cell.n_train.values[good].astype(float), value[good], stderr[good]
     covariance = cell[f"{name}_covariance"].values[np.ix_(good, good)]
-    if cell.members.values[good].min() <= 2 * good.sum() or not np.isfinite(covariance).all():
+    members, k = cell.members.values[good].min(), good.sum()
+    if members < MEMBERS_A_SIZE * k or not np.isfinite(covariance).all():
         covariance = np.diag(stderr**2)  # too few members to tell how sizes covary
+    else:
+        covariance = covariance * (members - 1) / (members - k - 2)  # the inverse of an estimate is too large
     time = "steps" if "steps" in curve.time.values else curve.time.values[0]
     spread = draws.relative_spread(curve[name].sel(time=time), n[0], n[-1])
     # From a smooth curve: errors proportional to the very values they belong to would pull the fit below them all.

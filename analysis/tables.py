@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 import xarray
 
-from analysis.agreement import QUANTITIES
 from analysis.results import FITTED, CurveFit, Results
 from analysis.scaling import plain
 from ntkhpc import schema
@@ -29,9 +28,10 @@ def write(results: Results, folder: Path) -> None:
 def summary(results: Results) -> dict[str, Any]:
     """Everything fitted, JSON-able; what could not be had is null."""
     p_values = {
-        name: {str(int(w)): plain(results.agreement[f"{name}_p_value"].sel(width=w).values) for w in results.mean.width}
-        for name in QUANTITIES
+        name: {str(int(w)): plain(float(results.agreement[f"{name}_p_value"].sel(width=w))) for w in results.mean.width}
+        for name in ("mu_L", "eps_L")
     }
+    resolution = results.resolution.to_dict() if results.resolution else {}
     return {
         "study": results.run.study.run_name,
         "missing": results.missing,
@@ -40,8 +40,8 @@ def summary(results: Results) -> dict[str, Any]:
         "infinite_width_same_cells": {name: fit.to_dict() for name, fit in results.law_fits.items()},
         "infinite_width_curve": {f"{name} {time}": fit.to_dict() for (name, time), fit in results.curve_fits.items()},
         "width": [{key: plain(value) for key, value in fit.to_dict().items()} for fit in results.width_fits.values()],
-        "agreement_p_value_by_draw": p_values,
-        "resolution": results.resolution and results.resolution.to_dict(),
+        "agreement_p_value": p_values,
+        "resolution": {key: plain(value) for key, value in resolution.items()} or None,
     }
 
 

@@ -2,10 +2,14 @@
 
 import math
 
-from analysis.results import Results
+from analysis.agreement import MEMBERS_A_SIZE
+from analysis.results import EnsembleFit, Results
 from analysis.scaling import FitResult
 
 SIGNIFICANT = 0.01
+"""Probability below which a difference, or the failure of a power law, is called one."""
+
+CURVED = "(curved)"
 
 
 def pm(value: float, stderr: float) -> str:
@@ -31,6 +35,18 @@ def exponent(fit: FitResult) -> str:
     return pm(fit.exponent, (low + high) / 2)
 
 
+def probability(p: float) -> str:
+    """p with two digits; a tiny one as a bound, as nobody believes its digits."""
+    if not math.isfinite(p):
+        return "-"
+    return f"{p:.2g}" if p >= 1e-3 else "< 0.001" if p >= 1e-6 else "< 1e-6"
+
+
+def fitted(fit: FitResult) -> str:
+    """The exponent, marked where the data are no pure power law: it is the average slope then."""
+    return exponent(fit) + (f" {CURVED}" if fit.p_value < SIGNIFICANT else "")
+
+
 def table(results: Results) -> list[tuple[str, ...]]:
     """Rows (network, mu_L, eps_L at the largest n_train, exponent of mu_L, of eps_L); the first is the heading."""
     n = int(results.sizes[-1])
@@ -45,7 +61,7 @@ def table(results: Results) -> list[tuple[str, ...]]:
             (
                 f"width {int(width):,}",
                 *(pm(float(cell[name]), float(cell[f"{name}_stderr"])) for name in ("mu_L", "eps_L")),
-                *(exponent(fit.any_draw.none) if fit else "-" for fit in fits),
+                *(fitted(fit.any_draw.none) if fit else "-" for fit in fits),
             )
         )
     exact = results.law_mean.isel(n_train=-1)
@@ -61,19 +77,26 @@ def table(results: Results) -> list[tuple[str, ...]]:
 
 
 def agreements(results: Results) -> list[str]:
-    """One sentence a width: does its ensemble agree with the exact law of the same steps?"""
+    """One sentence a width: does its ensemble differ from the exact law of the same steps?"""
     said = []
     n = int(results.sizes[-1])
     for width in results.mean.width.values:
-        one = results.agreement.sel(width=width)
-        p = [float(one[f"{name}_p_value"].mean("draw")) for name in ("mu_L", "eps_L")]
-        if not all(math.isfinite(x) for x in p):
+        one, cell = results.agreement.sel(width=width), results.mean.sel(width=width).isel(n_train=-1)
+        p = {name: float(one[f"{name}_p_value"]) for name in ("mu_L", "eps_L")}
+        if not all(map(math.isfinite, p.values())):
+            said.append(
+                f"width {int(width):,}: not tested, as some of it is missing or has fewer than {MEMBERS_A_SIZE} "
+                f"members for each of {len(results.sizes)} sizes"
+            )
             continue
-        ratio = [float(one[f"{name}_ratio"].isel(n_train=-1).mean("draw")) - 1 for name in ("mu_L", "eps_L")]
-        what = f"mu_L {100 * ratio[0]:+.0f} %, eps_L {100 * ratio[1]:+.0f} % at N_D = {n:,}"
-        chance = f"p = {p[0]:.2g} for mu_L, {p[1]:.2g} for eps_L, all sizes together"
-        agrees = min(p) > SIGNIFICANT
-        said.append(f"width {int(width):,} {'agrees' if agrees else 'differs'}: {what} ({chance})")
+        found = []
+        for name in p:
+            exact = float(results.law_mean[name].isel(n_train=-1))
+            percent = 100 * (float(one[f"{name}_ratio"].isel(n_train=-1).mean("draw")) - 1)
+            found.append(f"{name} {percent:+.1f} ± {100 * float(cell[f'{name}_stderr']) / exact:.1f} %")
+        verdict = "no difference seen" if min(p.values()) > SIGNIFICANT else "differs"
+        chance = f"p = {probability(p['mu_L'])} for mu_L, {probability(p['eps_L'])} for eps_L, all sizes together"
+        said.append(f"width {int(width):,}: {verdict}; {', '.join(found)} at N_D = {n:,} ({chance})")
     return said
 
 
@@ -90,22 +113,39 @@ def warnings(results: Results) -> list[str]:
     constant = float((results.store.y_test.values**2).mean() / 2)
     if (results.curve.mu_L > constant).any():
         found.append(f"at infinite width some mu_L exceed {constant:.2g}, the loss of predicting the mean")
-    for (name, width), fit in results.fits.items():
-        if name in ("mu_L", "eps_L"):
-            found += [f"power law of {name} at width {width}: {flag}" for flag in fit.any_draw.preferred.flags]
-            if math.isnan(fit.draw_spread):
-                found.append(
-                    f"{name}, width {width}: the exponent's error knows nothing of other draws of the training set; "
-                    "infinite_width.draws of 2 or more estimates them"
-                )
-    for (name, width), fit in results.fits.items():
-        if fit.any_draw.preferred is fit.any_draw.free and name in ("mu_L", "eps_L"):
-            offset = fit.any_draw.preferred.offset
-            found.append(
-                f"{name} at width {width} {'levels off' if offset > 0 else 'bends down'} in this range: an offset of "
-                f"{offset:.2g} describes it better, with exponent {exponent(fit.any_draw.preferred)}"
-            )
+    found += [
+        f"{name} of width {_listed(lacking)} is not fitted: fewer than 3 sizes, or values that could be zero"
+        for name in ("mu_L", "eps_L", "eps_pop")
+        if (lacking := [int(w) for w in results.mean.width.values if (name, int(w)) not in results.fits])
+    ]
+    for name in ("mu_L", "eps_L"):
+        found += _about_fits(name, {w: fit for (quantity, w), fit in results.fits.items() if quantity == name})
+    if any(math.isnan(fit.draw_spread) for fit in results.fits.values()):
+        found.append(
+            "the errors of exponents know nothing of other draws of the training set: infinite_width.draws of 2 or "
+            "more, at sizes that overlap the ensemble's, would tell how much they matter"
+        )
     return found
+
+
+def _about_fits(name: str, fits: dict[int, EnsembleFit]) -> list[str]:
+    found = []
+    for width, fit in fits.items():
+        one = fit.any_draw.none
+        found += [f"power law of {name} at width {width}: {flag}" for flag in one.flags if "fits badly" not in flag]
+        if one.p_value < SIGNIFICANT:
+            text = (
+                f"{name} at width {width} is no pure power law (p = {probability(one.p_value)}): {exponent(one)} is "
+                "its average slope in this range, not an asymptotic exponent"
+            )
+            if fit.any_draw.preferred is fit.any_draw.free:
+                text += f"; it gets {'flatter' if fit.any_draw.preferred.offset > 0 else 'steeper'} with N_D"
+            found.append(text)
+    return found
+
+
+def _listed(numbers: list[int]) -> str:
+    return ", ".join(f"{number:,}" for number in numbers)
 
 
 def flattening(results: Results) -> list[str]:
@@ -125,7 +165,7 @@ def flattening(results: Results) -> list[str]:
         said.append(
             f"{name}, eps_L is {eps:.3g} at N_D = {n:,}; {share:.0f} % of its square is due to having only {points:,} "
             f"test points, and an endless test set would give {population:.3g}"
-            + (f" (falling with local exponent {fit.last_slope:.2f} there)" if fit else "")
+            + (f" (local exponent {fit.last_slope:+.2f} there)" if fit else "")
         )
     return said
 

@@ -22,6 +22,12 @@ import xarray
 from ntkhpc import loss_law
 from ntkhpc.errors import DataError
 from ntkhpc.kernels import nngp_ntk
+from ntkhpc.loss_law import loss_moments
+
+__all__ = [
+    "Panels", "Training", "finite_time_laws", "learning_curve", "learning_rate", "loss_moments", "nested_laws",
+    "panels", "trained_law",
+]  # fmt: skip
 
 Kind = Literal["ntk", "nngp"]
 Law = tuple[np.ndarray, np.ndarray]
@@ -95,6 +101,7 @@ def trained_law(
     time. [arXiv:1902.06720, eqs. 14-16.] Raises ValueError for shapes and settings that make no sense or a learning
     rate that diverges, DataError for equal training inputs at infinite time without ridge.
     """
+    _require_sense(kind, ridge)
     y_train = _targets(y_train, len(x_train))
     training = Training(time, learning_rate, learning_rate_fraction, momentum)
     blocks = panels(network, x_train, x_test)
@@ -126,6 +133,7 @@ def learning_curve(
     Arguments as in `trained_law`; `time` may be a function of n. At infinite time all sizes come from one Cholesky
     factorisation, at finite time each from its eigendecomposition. `loss_law.statistics` says what the variables are.
     """
+    _require_sense(kind, ridge)
     x_train, sizes = np.asarray(x_train, np.float64), [int(n) for n in train_sizes]
     y_train, y_test = _targets(y_train, len(x_train)), _targets(y_test, len(x_test))
     if not sizes or sizes != sorted(set(sizes)) or not 0 < sizes[0] <= sizes[-1] <= len(x_train):
@@ -181,8 +189,11 @@ def finite_time_laws(
 ) -> Iterator[Law]:
     """The law after each of several trainings on the same points, from one eigendecomposition of T + ridge.
 
-    `y_train` is (n, outputs). Raises ValueError for a learning rate at which descent diverges.
+    `y_train` is (n, outputs). Raises ValueError for a learning rate at which descent diverges, and for infinite time,
+    where `nested_laws` tells a singular kernel from another.
     """
+    if any(training.time == math.inf for training in trainings):
+        raise ValueError("time = inf is for nested_laws")
     n, outputs = y_train.shape
     kernel = blocks.ntk_train + ridge * np.eye(n) if ridge else blocks.ntk_train
     values, vectors = scipy.linalg.eigh(kernel, driver="evd", check_finite=False)
@@ -250,7 +261,7 @@ def _cholesky(kernel: np.ndarray, ridge: float) -> np.ndarray:
     except scipy.linalg.LinAlgError as error:
         raise _singular(kernel) from error
     pivots = np.diag(factor) ** 2
-    if pivots.min() < _SINGULAR * np.diag(matrix).max():
+    if (pivots < _SINGULAR * np.diag(matrix)).any():
         raise _singular(kernel)
     return factor
 
@@ -258,6 +269,11 @@ def _cholesky(kernel: np.ndarray, ridge: float) -> np.ndarray:
 def _singular(kernel: np.ndarray) -> DataError:
     """What makes a kernel singular, named by the rows at fault where two inputs are equal or parallel."""
     scale = np.sqrt(np.diag(kernel))
+    if not scale.all():
+        raise DataError(
+            f"training input {int(np.argmin(scale))} is zero in every feature, and a network without biases is 0 there",
+            todo="remove that row, or give the network.bias_variance",
+        )
     cause = "the training inputs are dependent under this kernel"
     for row in range(1, len(kernel)):
         cosine = kernel[row, :row] / (scale[row] * scale[:row])
@@ -271,9 +287,14 @@ def _singular(kernel: np.ndarray) -> DataError:
     )
 
 
-def _require_infinite(kind: str, time: float) -> None:
+def _require_sense(kind: str, ridge: float) -> None:
     if kind not in ("ntk", "nngp"):
         raise ValueError(f"kind = {kind!r} is neither 'ntk' nor 'nngp'")
+    if not (ridge >= 0 and math.isfinite(ridge)):
+        raise ValueError(f"ridge = {ridge} must be finite and not negative")
+
+
+def _require_infinite(kind: str, time: float) -> None:
     if time != math.inf:
         raise ValueError(
             f"time = {time}: the NNGP posterior is an equilibrium and knows no time"

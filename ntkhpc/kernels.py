@@ -94,16 +94,23 @@ def _tile(mlp: MLP, x1: np.ndarray, x2: np.ndarray) -> tuple[np.ndarray, np.ndar
     k11, k22 = (scale * np.einsum("ij,ij->i", x, x) + mlp.bias_variance for x in (x1, x2))
     relu = mlp.activation == "relu"
     close = np.nonzero(k11[:, None] * k22 - k * k <= CLOSE * k11[:, None] * k22) if relu else None
-    nngp, ntk = _recursion(mlp, k, k11[:, None], k22[None, :])
-    if close is not None and len(close[0]):
-        nngp[close], ntk[close] = _close_relu(mlp, x1, x2, *close)
+    signs = np.sign(k[close]) if close is not None else np.empty(0)
+    nngp, ntk = _recursion(mlp, k, k, k11[:, None], k22[None, :], mlp.depth)
+    if close is not None:
+        for pairs, function in ((signs >= 0, _close_relu_pairs), (signs < 0, _opposite_relu_pairs)):
+            i, j = close[0][pairs], close[1][pairs]
+            for start in range(0, len(i), _PAIRS_AT_ONCE):
+                part = slice(start, start + _PAIRS_AT_ONCE)
+                where = i[part], j[part]
+                nngp[where], ntk[where] = function(mlp, x1[where[0]], x2[where[1]])
     return nngp, ntk
 
 
-def _recursion(mlp: MLP, k: np.ndarray, k11: np.ndarray, k22: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    theta = k
+def _recursion(
+    mlp: MLP, k: np.ndarray, theta: np.ndarray, k11: np.ndarray, k22: np.ndarray, layers: int
+) -> tuple[np.ndarray, np.ndarray]:
     related, equal = _EXPECTATIONS[mlp.activation]
-    for _ in range(mlp.depth):
+    for _ in range(layers):
         phi_phi, dphi_dphi = related(k, k11, k22)
         phi_phi *= mlp.weight_variance
         phi_phi += mlp.bias_variance
@@ -153,28 +160,14 @@ _EXPECTATIONS: dict[str, tuple[Expectation, Callable[[np.ndarray], np.ndarray]]]
 }
 
 
-def _close_relu(
-    mlp: MLP, x1: np.ndarray, x2: np.ndarray, i: np.ndarray, j: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """NNGP and NTK of the pairs (x1[i], x2[j]), whose directions are nearly or exactly the same.
+def _close_relu_pairs(mlp: MLP, x1: np.ndarray, x2: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """NNGP and NTK (pairs,) of inputs (pairs, d) whose directions are nearly or exactly the same.
 
     k11 k22 - k12^2 loses half the digits of a small angle, so the recursion runs in v = 1 - cos(angle), which begins as
     half the squared difference of the unit vectors and continues as a sum of positive terms: 0 for equal inputs.
     """
-    nngp, ntk = np.empty(len(i)), np.empty(len(i))
-    for start in range(0, len(i), _PAIRS_AT_ONCE):
-        part = slice(start, start + _PAIRS_AT_ONCE)
-        nngp[part], ntk[part] = _close_relu_pairs(mlp, x1[i[part]], x2[j[part]])
-    return nngp, ntk
-
-
-def _close_relu_pairs(mlp: MLP, x1: np.ndarray, x2: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    # The bias is one more input, the same for all.
-    bias = np.full((len(x1), 1), math.sqrt(mlp.bias_variance))
-    one, two = (np.hstack([math.sqrt(mlp.weight_variance / x1.shape[1]) * x, bias]) for x in (x1, x2))
-    k11, k22 = np.einsum("ij,ij->i", one, one), np.einsum("ij,ij->i", two, two)
-    norms = [np.sqrt(np.where(k > 0, k, 1.0))[:, None] for k in (k11, k22)]
-    v = ((one / norms[0] - two / norms[1]) ** 2).sum(axis=1) / 2
+    unit1, unit2, k11, k22 = _directions(mlp, x1, x2)
+    v = ((unit1 - unit2) ** 2).sum(axis=1) / 2
     half, b = mlp.weight_variance / 2, mlp.bias_variance
     root = np.sqrt(k11 * k22)
     k12 = theta = root * (1 - v)
@@ -195,3 +188,25 @@ def _close_relu_pairs(mlp: MLP, x1: np.ndarray, x2: np.ndarray) -> tuple[np.ndar
         v = turned / np.where(next_root > 0, next_root, 1.0)
         k11, k22, root = next11, next22, next_root
     return k12, theta
+
+
+def _opposite_relu_pairs(mlp: MLP, x1: np.ndarray, x2: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The same for nearly or exactly opposite directions: one layer from pi - angle; after it they are no longer so."""
+    unit1, unit2, k11, k22 = _directions(mlp, x1, x2)
+    left = 2 * np.arcsin(np.minimum(np.sqrt(((unit1 + unit2) ** 2).sum(axis=1)) / 2, 1))
+    half, b, root = mlp.weight_variance / 2, mlp.bias_variance, np.sqrt(k11 * k22)
+    k12 = half * root * (np.sin(left) - left * np.cos(left)) / np.pi + b
+    theta = k12 - mlp.weight_variance * left / (2 * np.pi) * root * np.cos(left)
+    return _recursion(mlp, k12, theta, half * k11 + b, half * k22 + b, mlp.depth - 1)
+
+
+def _directions(mlp: MLP, x1: np.ndarray, x2: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Unit vectors (pairs, d + 1) of the inputs, and their squared lengths as the first layer sees them.
+
+    The bias is one more input, the same for all.
+    """
+    bias = np.full((len(x1), 1), math.sqrt(mlp.bias_variance))
+    one, two = (np.hstack([math.sqrt(mlp.weight_variance / x1.shape[1]) * x, bias]) for x in (x1, x2))
+    k11, k22 = np.einsum("ij,ij->i", one, one), np.einsum("ij,ij->i", two, two)
+    norms = [np.sqrt(np.where(k > 0, k, 1.0))[:, None] for k in (k11, k22)]
+    return one / norms[0], two / norms[1], k11, k22

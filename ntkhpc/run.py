@@ -191,8 +191,8 @@ def freeze_code(run_path: Path) -> str:
     return code
 
 
-def checkout_hash() -> str:
-    """Hash of the code that would be frozen now."""
+def code_hash() -> str:
+    """Hash of the code that runs now: of the checkout, which would be frozen, or of a frozen copy."""
     return _code_hash(_sources())
 
 

@@ -94,8 +94,8 @@ def dimension_sizes(study: Study) -> dict[str, int]:
 PROBABILITIES = tuple(i / 200 for i in range(1, 200))
 """At which the distribution of the loss is tabulated."""
 
-OK, DIVERGED = 0, 1
-"""Values of `status`; the fill value -1 means: not computed."""
+OK, DIVERGED, MISSING = 0, 1, -1
+"""Values of `status`; the last, its fill value, means: not computed."""
 
 ARRAYS = (
     Array("width", "create", ("width",), "i8", "1", "hidden units per layer"),

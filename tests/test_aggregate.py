@@ -66,6 +66,41 @@ def test_bias_and_variance_of_chosen_points_are_those_of_their_predictions(finis
         np.testing.assert_allclose([cell.bias2_stderr, cell.variance_stderr], errors, rtol=1e-5)
 
 
+def test_tiles_are_the_studys_own_also_when_the_last_one_is_short() -> None:
+    status = np.zeros(100, int)
+    status[[3, 99]] = 1
+    assert aggregate._tile_counts(status, 32).tolist() == [31, 32, 32, 3]
+
+
+def test_all_sizes_together_call_a_true_law_false_no_more_often_than_they_say() -> None:
+    """500 skewed samples whose sizes share members: p < 0.05 in 5 %, and p < 0.2 in 20 %, within 3.3 binomial errors.
+
+    False-alarm rate 1e-3 each. An F distribution, as Hotelling has it, gives p < 0.05 in about 15 % for eps.
+    """
+    rng, k, members, trials = np.random.default_rng(11), 4, 40, 500
+    mean, variance = np.exp(0.18), (np.exp(0.36) - 1) * np.exp(0.36)
+    exact = {agreement.log_mean: np.log(mean), agreement.log_relative_spread: np.log(np.sqrt(variance) / mean)}
+    resamples, agreement.RESAMPLES = agreement.RESAMPLES, 199
+    try:
+        for statistic, value in exact.items():
+            p = []
+            for _ in range(trials):
+                common, own = rng.normal(size=(1, 1, members)), rng.normal(size=(k, 1, members))
+                sample = np.exp(0.6 * (0.8 * common + 0.6 * own))
+                p.append(agreement.all_sizes_p_value(sample, np.full((k, 1), value), statistic))
+            for level in (0.05, 0.2):
+                rate = np.mean(np.array(p) <= level)
+                assert abs(rate - level) < 3.3 * np.sqrt(level * (1 - level) / trials) + 0.02, (statistic, level, rate)
+    finally:
+        agreement.RESAMPLES = resamples
+
+
+def test_all_sizes_together_find_a_difference() -> None:
+    sample = np.exp(0.3 * np.random.default_rng(2).normal(size=(5, 2, 300)))
+    assert agreement.all_sizes_p_value(sample, np.full((5, 2), 0.045 + 0.1), agreement.log_mean) < 0.002
+    assert np.isnan(agreement.all_sizes_p_value(sample[..., :14], np.zeros((5, 2)), agreement.log_mean))
+
+
 def test_spreads_on_fewer_test_points_are_those_of_blocks(finished: Run, moments: xarray.Dataset) -> None:
     store = aggregate.open_store(finished)
     losses = store.test_point_loss.values.astype(float)

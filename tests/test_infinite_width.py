@@ -164,6 +164,11 @@ def test_equal_training_inputs_are_named() -> None:
         infinite_width.trained_law(NETWORKS[0], x, Y, X_TEST)
     mean, _ = infinite_width.trained_law(NETWORKS[0], x, Y, X_TEST, ridge=0.1)
     assert np.isfinite(mean).all()
+    x[9] = 1e-9 * X[9]  # small is not singular
+    assert np.isfinite(infinite_width.trained_law(NETWORKS[0], x, Y, X_TEST)[0]).all()
+    x[9] = 0
+    with pytest.raises(DataError, match=r"input 9 is zero|9 are equal"):
+        infinite_width.trained_law(MLP(depth=1, activation="relu"), x, Y, X_TEST)
 
 
 @pytest.mark.parametrize(
@@ -175,6 +180,8 @@ def test_equal_training_inputs_are_named() -> None:
         ({"time": 10, "momentum": 1.0}, "momentum"),
         ({"time": 10, "kind": "nngp"}, "knows no time"),
         ({"kind": "gp"}, "neither"),
+        ({"kind": "gp", "time": 5}, "neither"),
+        ({"ridge": -0.1, "time": 5}, "ridge"),
         ({"time": 5, "learning_rate_fraction": 1.0}, "learning_rate_fraction"),
     ],
 )

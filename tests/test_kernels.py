@@ -107,6 +107,18 @@ def test_kernels_keep_12_digits_however_close_two_inputs_are(mlp: MLP, apart: fl
         assert abs(np.diag(found) / expected - 1).max() < 1e-12
 
 
+@pytest.mark.parametrize("mlp", NETWORKS[:2], ids=names[:2])
+@pytest.mark.parametrize("apart", [1e-2, 1e-3, 1e-4, 1e-6, 0.0])
+def test_kernels_keep_12_digits_however_opposite_two_inputs_are(mlp: MLP, apart: float) -> None:
+    """Relative to the kernels' size, |x1| |x2|: the kernel itself vanishes with the third power of the angle."""
+    rng = np.random.default_rng(8)
+    x1 = rng.normal(size=(300, 9))
+    x2 = -x1 * rng.uniform(0.5, 2, size=(300, 1)) + apart * rng.normal(size=(300, 9))
+    size = np.linalg.norm(x1, axis=1) * np.linalg.norm(x2, axis=1)
+    for found, expected in zip(kernels.nngp_ntk(mlp, x1, x2), in_long_double(mlp, x1, x2), strict=True):
+        assert (abs(np.diag(found) - expected) / size).max() < (1e-12 if apart else 1e-9)  # in long double, sqrt(1e-19)
+
+
 def test_equal_inputs_have_exactly_equal_rows() -> None:
     x = np.random.default_rng(9).normal(size=(600, 7))
     x[500] = x[3]

@@ -81,6 +81,23 @@ def test_what_there_is_of_a_run_without_laws_or_networks_is_reported(runs: Path)
     made = ntkhpc("report", f"--run={target.path}", "--partial")
     assert made.returncode == 0, made.stderr
     assert "4 of 4 ensemble shards missing" in made.stdout
+    ensemble = [shard.id for shard in target.plan.of_phase("ensemble")]
+    assert run_shards(target, ensemble).returncode == 0
+    made = ntkhpc("report", f"--run={target.path}", "--partial")
+    assert made.returncode == 0, made.stderr
+    assert "contributes" in made.stdout
+    assert "nan" not in made.stdout.lower()
+
+
+def test_values_whose_receipts_are_gone_are_in_no_partial_report(finished: Run, tmp_path: Path) -> None:
+    copy = Run(shutil.copytree(finished.path, tmp_path / "copy"))
+    for shard in (copy.plan.of_phase("law")[-1], copy.plan.of_phase("ensemble")[0], copy.plan.of_phase("curve")[0]):
+        copy.receipt(shard).unlink()
+    partial = results.collect(copy, partial=True)
+    assert np.isnan(partial.law.mu_L.isel(n_train=-1)).all()
+    assert np.isfinite(partial.law.mu_L.isel(n_train=0)).all()
+    assert np.isnan(partial.curve.mu_L).all()
+    assert partial.moments.members.values.ravel().tolist() == [5, 11]
 
 
 def test_the_curve_of_the_same_draw_is_the_law_of_the_cells(finished: Run, collected: Results) -> None:
@@ -93,9 +110,9 @@ def test_the_curve_of_the_same_draw_is_the_law_of_the_cells(finished: Run, colle
 def test_small_widths_are_told_from_infinite_width_only_by_their_data(collected: Results) -> None:
     said = words.agreements(collected)
     assert len(said) == 1
-    assert said[0].startswith("width 4 ")
+    assert said[0].startswith("width 4: ")
     ratio = collected.agreement.mu_L_ratio.values[0, -1, 0]
-    assert f"mu_L {100 * (ratio - 1):+.0f} %" in said[0]
+    assert f"mu_L {100 * (ratio - 1):+.1f} ± " in said[0]
 
 
 @pytest.mark.parametrize(

@@ -98,7 +98,7 @@ def differences(existing: Run) -> list[str]:
     """How today's code and packages differ from those the run was made with."""
     manifest = existing.manifest
     found = []
-    if run.checkout_hash() != manifest.code:
+    if run.code_hash() != manifest.code:
         found.append("the code of this checkout is not the code frozen in the run")
     here = run.versions()
     found += [

@@ -13,6 +13,7 @@ from ntkhpc import status
 from ntkhpc.run import Run
 
 PLAIN_SECONDS = 15.0
+ENOUGH = 0.1
 
 
 class Progress:
@@ -60,8 +61,11 @@ class Progress:
         elif time.monotonic() - self.last_line > PLAIN_SECONDS:
             self.last_line = time.monotonic()
             share = cost / self.total
-            left = status.duration((time.monotonic() - self.started) * (1 - share) / max(share - self.before, 0.01))
-            self.console.print(f"{self.name}: {text}, {100 * share:.0f} % of the work, about {left} left")
+            line = f"{self.name}: {text}, {100 * share:.0f} % of the work"
+            if share - self.before > ENOUGH:  # before that an estimate would mostly be wrong
+                left = (time.monotonic() - self.started) * (1 - share) / (share - self.before)
+                line += f", about {status.duration(left)} left"
+            self.console.print(line)
 
     def _done(self) -> tuple[int, float]:
         """Finished shards, and the projected cost of what is finished: shards, and tiles of those under way."""
