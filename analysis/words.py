@@ -42,6 +42,12 @@ def probability(p: float) -> str:
     return f"{p:.2g}" if p >= 1e-3 else "< 0.001" if p >= 1e-6 else "< 1e-6"
 
 
+def chance(p: float) -> str:
+    """As `probability`, for a sentence: "p = 0.12", "p < 0.001"."""
+    text = probability(p)
+    return f"p {text}" if text.startswith("<") else f"p = {text}"
+
+
 def fitted(fit: FitResult) -> str:
     """The exponent, marked where the data are no pure power law: it is the average slope then."""
     return exponent(fit) + (f" {CURVED}" if fit.p_value < SIGNIFICANT else "")
@@ -95,8 +101,8 @@ def agreements(results: Results) -> list[str]:
             percent = 100 * (float(one[f"{name}_ratio"].isel(n_train=-1).mean("draw")) - 1)
             found.append(f"{name} {percent:+.1f} ± {100 * float(cell[f'{name}_stderr']) / exact:.1f} %")
         verdict = "no difference seen" if min(p.values()) > SIGNIFICANT else "differs"
-        chance = f"p = {probability(p['mu_L'])} for mu_L, {probability(p['eps_L'])} for eps_L, all sizes together"
-        said.append(f"width {int(width):,}: {verdict}; {', '.join(found)} at N_D = {n:,} ({chance})")
+        odds = f"{chance(p['mu_L'])} for mu_L, {chance(p['eps_L'])} for eps_L, all sizes together"
+        said.append(f"width {int(width):,}: {verdict}; {', '.join(found)} at N_D = {n:,} ({odds})")
     return said
 
 
@@ -135,7 +141,7 @@ def _about_fits(name: str, fits: dict[int, EnsembleFit]) -> list[str]:
         found += [f"power law of {name} at width {width}: {flag}" for flag in one.flags if "fits badly" not in flag]
         if one.p_value < SIGNIFICANT:
             text = (
-                f"{name} at width {width} is no pure power law (p = {probability(one.p_value)}): {exponent(one)} is "
+                f"{name} at width {width} is no pure power law ({chance(one.p_value)}): {exponent(one)} is "
                 "its average slope in this range, not an asymptotic exponent"
             )
             if fit.any_draw.preferred is fit.any_draw.free:
