@@ -206,7 +206,7 @@ def width_dependence(results: Results) -> Figure:
                 x = np.array([0, 1.05 / widths[0]])
                 axis.plot(x, 1 + fit.relative * x, color=colour, lw=0.8, alpha=0.7)
         axis.axhline(1, **EXACT)
-        axis.set_xticks([0, *(1 / widths)], ["0", *(f"1/{w:,}" for w in widths)])
+        axis.set_xticks(1 / widths, [f"1/{w:,}" for w in widths])
         axis.set_xlabel("1/width")
         axis.set_ylabel(f"{NAMES[name].split('=')[0].strip()}{'$' if '=' in NAMES[name] else ''} / infinite width")
     _legend(axes[0], fontsize=8, ncols=2)

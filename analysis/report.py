@@ -22,7 +22,7 @@ body { font: 16px/1.5 system-ui, sans-serif; color: #1b1b1b; max-width: 66rem; m
 h1 { margin-bottom: 0 } h2 { margin-top: 2.2rem } figure { margin: 1.2rem 0 } img { max-width: 100% }
 figcaption, .small { color: #444; font-size: .92rem } table { border-collapse: collapse; margin: .8rem 0 }
 th, td { padding: .25rem .8rem; text-align: left; border-bottom: 1px solid #ddd }
-td:nth-child(n+2) { white-space: nowrap }
+td:nth-child(-n+6) { white-space: nowrap }
 td { vertical-align: top } th { border-bottom: 2px solid #888 }
 .claim { font-size: 1.15rem; border-left: 4px solid #3b6ea8; padding: .3rem 1rem; background: #f4f7fb }
 .partial { color: #8b1a1a; font-weight: bold; border: 2px solid #8b1a1a; padding: .5rem 1rem }
@@ -74,7 +74,8 @@ def page(results: Results, made_from: dict[str, Any], target: Path) -> str:
         '<p class="small">A network of width n differs from infinite width by the fraction a/n; p tests the line.</p>'
     ]
     parts += ["<h2>Bias and variance</h2>", _figure("bias_and_variance", target)]
-    parts += ["<h2>Exponents</h2>", _exponent_tables(results), f'<p class="small">{TABLE_NOTE}</p>']
+    parts += ["<h2>Exponents</h2>", _table(_ensemble_rows(results)), f'<p class="small">{ENSEMBLE_NOTE}</p>']
+    parts += [_table(_curve_rows(results)), f'<p class="small">{CURVE_NOTE}</p>']
     parts.append(_figure("residuals", target))
     parts += ["<h2>What the words mean</h2>", _definitions(results)]
     parts += ["<h2>Where this comes from</h2>", _table(_provenance_rows(made_from)), FILES]
@@ -92,13 +93,16 @@ EXPONENT_NOTE = (
     "power law, and the exponent is the average slope in this range."
 )
 
-TABLE_NOTE = (
+ENSEMBLE_NOTE = (
     "Exponent: of a power law without an offset, its error for any draw of the training set; p: probability of a "
-    "larger chi squared, were it one; this draw only: with the errors of the initialisations alone, to compare "
-    "networks trained on the same samples. With an offset: the exponent of value = a N_D^b + c, which measures how "
-    "much the data bend; an offset below zero says nothing about endless data. Exact curves have no statistical error: "
-    "theirs is that of the mean over draws, and how far they are from a power law is in the figure; last slope is the "
-    "local one between the two largest sizes."
+    "larger chi squared, were it one. This draw only: with the errors of the initialisations alone, to compare "
+    "networks trained on the same samples. With an offset: b of value = a N_D^b + c, and the change of AICc; it "
+    "measures how much the data bend, and an offset below zero says nothing about endless data."
+)
+
+CURVE_NOTE = (
+    "Exact curves have no statistical error: theirs is that of the mean over draws of the training set. How far they "
+    "are from a power law is in the figure; the last slope is the local one between the two largest sizes."
 )
 
 FILES = (
@@ -138,39 +142,38 @@ def _definitions(results: Results) -> str:
     return "<dl>" + "".join(f"<dt>{_text(k)}</dt><dd>{_text(v)}</dd>" for k, v in entries.items()) + "</dl>"
 
 
-def _exponent_tables(results: Results) -> str:
-    return "".join(f"<h3>{_text(name)}</h3>{_table(_exponent_rows(results, name))}" for name in FITTED)
+def _ensemble_rows(results: Results) -> list[Sequence[str]]:
+    rows: list[Sequence[str]] = [("quantity", "network", "N_D", "exponent", "p", "this draw only", "with an offset")]
+    for quantity in FITTED:
+        for (name, width), fit in results.fits.items():
+            if name == quantity:
+                one, sizes = fit.any_draw.none, f"{fit.any_draw.n[0]:.0f}-{fit.any_draw.n[-1]:.0f}"
+                rows.append(
+                    (name, f"width {width:,}", sizes, words.exponent(one), words.probability(one.p_value),
+                     words.exponent(fit.this_draw.none), _offset(fit.any_draw))
+                )  # fmt: skip
+        if law := results.law_fits.get(quantity):
+            sizes = f"{results.sizes[0]}-{results.sizes[-1]}"
+            rows.append((quantity, "infinite, exact", sizes, "", "", f"{law.exponent:.2f}", ""))
+    return rows
 
 
-def _exponent_rows(results: Results, quantity: str) -> list[Sequence[str]]:
-    rows: list[Sequence[str]] = [
-        ("network", "N_D", "exponent", "p of the power law", "this draw only", "with an offset", "last slope")
-    ]
+def _curve_rows(results: Results) -> list[Sequence[str]]:
     labels = {"steps": "same rule of steps", "fixed": "fixed steps", "infinite": "end of training"}
-    for (name, width), fit in results.fits.items():
-        if name == quantity:
-            one, sizes = fit.any_draw.none, f"{fit.any_draw.n[0]:.0f}-{fit.any_draw.n[-1]:.0f}"
-            rows.append(
-                (f"width {width:,}", sizes, words.exponent(one), words.probability(one.p_value),
-                 words.exponent(fit.this_draw.none), _offset(fit.any_draw), "")
-            )  # fmt: skip
-    if law := results.law_fits.get(quantity):
-        sizes = f"{results.sizes[0]}-{results.sizes[-1]}"
-        rows.append(("infinite width, these samples", sizes, "", "", f"{law.exponent:.2f}", "", ""))
-    for (name, time), curve in results.curve_fits.items():
-        if name == quantity:
-            rows.append(
-                (f"infinite width, {labels[time]}", f"{curve.n[0]:.0f}-{curve.n[1]:.0f}",
-                 words.pm(curve.exponent, curve.exponent_stderr), "", "", "", f"{curve.last_slope:.2f}")
-            )  # fmt: skip
+    rows: list[Sequence[str]] = [("quantity", "infinite width", "N_D", "exponent", "last slope")]
+    for quantity in FITTED:
+        for (name, time), fit in results.curve_fits.items():
+            if name == quantity:
+                mean = words.pm(fit.exponent, fit.exponent_stderr)
+                rows.append((name, labels[time], f"{fit.n[0]:.0f}-{fit.n[1]:.0f}", mean, f"{fit.last_slope:.2f}"))
     return rows
 
 
 def _offset(comparison: Comparison) -> str:
     if comparison.free is None or math.isinf(comparison.delta_aicc):
         return "too few sizes"
-    verdict = "better" if comparison.preferred is comparison.free else "not needed"
-    return f"{words.exponent(comparison.free)}; {verdict} (AICc {comparison.delta_aicc:+.1f})"
+    better = ", better" if comparison.preferred is comparison.free else ""
+    return f"{words.exponent(comparison.free)}{better} (AICc {comparison.delta_aicc:+.1f})"
 
 
 def _width_rows(results: Results) -> list[Sequence[str]]:
