@@ -164,24 +164,38 @@ def learning_curve(
 def nested_laws(
     blocks: Panels, y_train: np.ndarray, sizes: Sequence[int], *, ridge: float = 0.0, kind: Kind = "ntk"
 ) -> Iterator[Law]:
-    """The law at infinite time of the first n training points, for every n of `sizes`, from one Cholesky factor.
+    """The law at infinite time of the first n training points, for every n of `sizes`, from one Cholesky factor L.
 
-    The leading n x n block of the factor L of the largest T is the factor of the first n points, and the first n rows
-    of V = L^-1 T_X* and u = L^-1 Y are theirs: mean_n = V_n^T u_n and A_n^T = L_n^-T V_n. Costs the factorisation and
-    3 n^2 m + 2 n m^2 multiply-adds a size for m test points.
+    The leading n rows of V = L^-1 T_X*, u = L^-1 Y, W = L^-1 K_X* and the leading block of M = L^-1 K_XX L^-T belong to
+    the first n points, so that mean = V^T u and Sigma = K_** - V^T W - W^T V + V^T M V are sums that grow with n: all
+    sizes together cost about what the largest costs alone.
     """
-    train, cross = (blocks.ntk_train, blocks.ntk_cross) if kind == "ntk" else (blocks.nngp_train, blocks.nngp_cross)
     largest = sizes[-1]
-    factor = _cholesky(train[:largest, :largest], ridge)
-    v = scipy.linalg.solve_triangular(factor, cross[:largest], lower=True, check_finite=False)
-    u = scipy.linalg.solve_triangular(factor, y_train[:largest], lower=True, check_finite=False)
+    if kind == "nngp":
+        factor = _cholesky(blocks.nngp_train[:largest, :largest], ridge)
+        cross = blocks.nngp_cross
+    else:
+        factor = _cholesky(blocks.ntk_train[:largest, :largest], ridge)
+        cross = blocks.ntk_cross
+    v = _solve(factor, cross[:largest])
+    u = _solve(factor, y_train[:largest])
+    if kind == "ntk" and len(sizes) == 1:  # M is not worth its while for one size
+        weights = _solve(factor, v, transposed=True)
+        yield v.T @ u, _covariance(blocks.leading(largest), weights)
+        return
+    turned = -v / 2 if kind == "nngp" else -_solve(factor, blocks.nngp_cross[:largest])
+    m = None if kind == "nngp" else _congruent(blocks.nngp_train[:largest, :largest], factor)
+    mean, covariance, start = np.zeros((cross.shape[1], y_train.shape[1])), blocks.nngp_test.copy(), 0
     for n in sizes:
-        mean = v[:n].T @ u[:n]
-        if kind == "nngp":
-            yield mean, blocks.nngp_test - v[:n].T @ v[:n]
-        else:
-            weights = scipy.linalg.solve_triangular(factor[:n, :n], v[:n], lower=True, trans=1, check_finite=False)
-            yield mean, _covariance(blocks.leading(n), weights)
+        new = slice(start, n)
+        if m is not None:
+            square = np.tril(m[new, new])
+            square[np.diag_indices(n - start)] /= 2
+            # Half of the new square, as the other half is its transpose.
+            turned[new] += m[new, :start] @ v[:start] + square @ v[new]
+        product = v[new].T @ turned[new]
+        mean, covariance, start = mean + v[new].T @ u[new], covariance + product + product.T, n
+        yield mean, covariance
 
 
 def finite_time_laws(
@@ -264,6 +278,18 @@ def _cholesky(kernel: np.ndarray, ridge: float) -> np.ndarray:
     if (pivots < _SINGULAR * np.diag(matrix)).any():
         raise _singular(kernel)
     return factor
+
+
+def _solve(factor: np.ndarray, right: np.ndarray, *, transposed: bool = False) -> np.ndarray:
+    return scipy.linalg.solve_triangular(factor, right, lower=True, trans=int(transposed), check_finite=False)
+
+
+def _congruent(matrix: np.ndarray, factor: np.ndarray) -> np.ndarray:
+    """The lower triangle of L^-1 K L^-T for symmetric K; half the work of two triangular solves."""
+    found, info = scipy.linalg.lapack.dsygst(matrix, factor, lower=1)
+    if info:
+        raise ValueError(f"dsygst refuses its argument {-info}")
+    return found
 
 
 def _singular(kernel: np.ndarray) -> DataError:
