@@ -1,4 +1,5 @@
-# Variables: TASK (a study of jobs/ by name, or a path), RUNS (default runs), RUN (a run directory), CORES, PYTHON.
+# Variables: TASK (a study of jobs/ by name, or a path), RUNS (default runs), RUN (a run directory), CORES, PYTHON;
+# of images: GPU (cuda12, cuda13), BASE (a base.sif, or debootstrap), MIRROR (a Debian mirror), IMAGE (a .sif to test).
 # Values reach the program through the environment and are never pasted into a shell line, so a hostile one stays text.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
@@ -6,50 +7,68 @@ export NTKHPC_TASK := $(value TASK)
 export NTKHPC_RUNS := $(if $(value RUNS),$(value RUNS),runs)
 export NTKHPC_RUN := $(value RUN)
 export NTKHPC_CORES := $(value CORES)
-unexport TASK RUNS RUN CORES
-export PYTHON
+export NTKHPC_PROFILE := $(if $(value PROFILE),$(value PROFILE),$(value NTKHPC_PROFILE))
+unexport TASK RUNS RUN CORES PROFILE
+export PYTHON GPU BASE MIRROR IMAGE
 export PYTHONPATH := $(CURDIR)
 export PYTHONSAFEPATH := 1
 
 # yes(NAME,option): the option, unless NAME is empty, 0, no or false.
 yes = $(if $(filter-out 0 no false,$(value $(1))),$(2))
-NTKHPC := .venv/bin/python -m ntkhpc
+NTKHPC := sh containers/ntkhpc.sh
 WHERE := --task="$$NTKHPC_TASK" --runs="$$NTKHPC_RUNS"
 WHICH := $(WHERE) --run="$$NTKHPC_RUN"
-HOW := $${NTKHPC_CORES:+--cores="$$NTKHPC_CORES"} $(call yes,ACCEPT_CHANGE,--accept-change) $(call yes,TAKE_OVER,--take-over)
+WITH := --profile="$$NTKHPC_PROFILE"
+HOW := $(WITH) $${NTKHPC_CORES:+--cores="$$NTKHPC_CORES"} $(call yes,RETRY,--retry) $(call yes,ACCEPT_CHANGE,--accept-change) $(call yes,TAKE_OVER,--take-over)
 
-.PHONY: help venv lock plan submit status resume report verify test bench check clean
+.PHONY: help venv lock image image-test plan submit status resume report verify doctor efficiency test test-cluster bench check clean
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
 	@echo "  variables: TASK=calorimeter RUNS=runs RUN=runs/NAME CORES=2 PYTHON=python3.11"
 
 venv: ## make or update .venv from requirements.lock
 	@sh containers/venv.sh
 
-lock: ## write requirements.lock anew from pyproject.toml (needs uv)
+lock: ## write requirements.lock and its CUDA companion anew from pyproject.toml (needs uv)
 	@sh containers/lock.sh
+	@sh containers/lock.sh cuda12
 
-plan: venv ## show what TASK would compute and cost; writes nothing
-	@$(NTKHPC) plan $(WHERE)
+image: ## build the Apptainer image of the lock, unless it is there (GPU=cuda12, BASE=debootstrap)
+	@sh containers/image.sh
 
-submit: venv ## run TASK: whatever of it has no receipt yet
+image-test: ## check the image of the lock, or IMAGE, and measure what starting it costs
+	@sh containers/image_test.sh
+
+plan: ## show what TASK would compute and cost; writes nothing
+	@$(NTKHPC) plan $(WHERE) $(WITH)
+
+submit: ## run TASK: whatever of it has no receipt yet
 	@$(NTKHPC) submit $(WHERE) $(HOW)
 
-status: venv ## one table for TASK or RUN: done, running, failed, missing
+status: ## one table for TASK or RUN: done, running, failed, missing
 	@$(NTKHPC) status $(WHICH)
 
-resume: venv ## run the missing shards of TASK or RUN (ACCEPT_CHANGE=1, TAKE_OVER=1)
+resume: ## run the missing shards of TASK or RUN (ACCEPT_CHANGE=1, TAKE_OVER=1)
 	@$(NTKHPC) resume $(WHICH) $(HOW)
 
-report: venv ## analyse TASK or RUN again with the code of this checkout (PARTIAL=1 for an incomplete run)
+report: ## analyse TASK or RUN again with the code of this checkout (PARTIAL=1 for an incomplete run)
 	@$(NTKHPC) report $(WHICH) $(call yes,PARTIAL,--partial)
 
-verify: venv ## check every bit of TASK or RUN (SET_ASIDE=1 lets resume mend it)
+verify: ## check every bit of TASK or RUN (SET_ASIDE=1 lets resume mend it)
 	@$(NTKHPC) verify $(WHICH) $(call yes,SET_ASIDE,--set-aside)
 
+doctor: ## check this machine, and with PROFILE a compute node (with TASK it is timed too)
+	@$(NTKHPC) doctor $(WHERE) $(WITH)
+
+efficiency: ## what the tasks of TASK or RUN asked for against what they used
+	@$(NTKHPC) efficiency $(WHICH)
+
 test: venv ## everything that can be checked on this machine
-	@.venv/bin/python -m pytest -n auto
+	@.venv/bin/python -m pytest -n auto --ignore=tests/cluster
+
+test-cluster: venv ## a real SLURM and a real Apptainer on this machine: root on a throw-away Debian 12
+	@sh tests/cluster/run.sh
 
 bench: venv ## measure tiles, kernels, plan and status against their bounds; ratios
 	@PYTHONPATH="$$PYTHONPATH:$$PYTHONPATH/tests" NPROC=1 OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 .venv/bin/python tests/bench.py

@@ -3,6 +3,7 @@
 import numpy as np
 
 from analysis import report
+from analysis.workers import workers
 from ntkhpc.partial import Partial
 from ntkhpc.plan import Shard
 from ntkhpc.run import Run
@@ -10,5 +11,6 @@ from ntkhpc.run import Run
 
 def compute(run: Run, shard: Shard, partial: Partial) -> tuple[dict[str, np.ndarray], int]:
     """Write the report; the phase owns no array of the store."""
-    report.make(run)
+    with workers():
+        report.make(run)
     return {}, 0

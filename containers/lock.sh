@@ -1,13 +1,25 @@
 #!/bin/sh
-# Write requirements.lock: every package of pyproject.toml with its hashes, for every Python >= 3.11, and no index address.
-# Needs uv (https://docs.astral.sh/uv). Run it through `make lock`.
+# Write a lock: packages with their hashes, for every Python >= 3.11, and no index address. Run it through `make lock`.
+#
+#   containers/lock.sh           requirements.lock: every package of pyproject.toml
+#   containers/lock.sh cuda12    containers/requirements-cuda12.lock: the same versions, and what jax[cuda12] adds
+#
+# Also cuda13 and rocm7-local: any extra of jax. Needs uv (https://docs.astral.sh/uv).
 set -eu
 cd "$(dirname "$0")/.."
-uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
-    --override containers/lock-overrides.txt --extra test pyproject.toml \
-| awk '/^[^ ]/ { keep = !/sys_platform == .never./ } keep' > requirements.lock.new
-if grep -n "://" requirements.lock.new; then
-    echo "lock: an address got into requirements.lock.new; it is left for you to look at" >&2
+extra=${1:-}
+lock=requirements.lock
+set --
+if [ -n "$extra" ]; then
+    lock=containers/requirements-$extra.lock
+    set -- --constraint requirements.lock -
+fi
+printf '%s\n' "${extra:+jax[$extra]}" | uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+    --no-header --no-annotate --override containers/lock-overrides.txt --extra test pyproject.toml "$@" > "$lock.all"
+awk '/^[^ ]/ { keep = !/sys_platform == .never./ } keep' "$lock.all" > "$lock.new"
+rm "$lock.all"
+if grep -n "://" "$lock.new"; then
+    echo "lock: an address got into $lock.new; it is left for you to look at" >&2
     exit 1
 fi
-mv requirements.lock.new requirements.lock
+mv "$lock.new" "$lock"

@@ -1,11 +1,11 @@
 #!/bin/sh
-# Make .venv from requirements.lock, or leave it alone when it is up to date.
+# Make .venv from requirements.lock, or leave it alone when it is up to date; `venv.sh find` prints the Python for it.
 # PYTHON=/path/to/python names the interpreter; otherwise each candidate is run, because a name on PATH may be a stub.
 set -eu
 cd "$(dirname "$0")/.."
 lock_id=$(cksum < requirements.lock | tr ' ' '-')
 stamp=.venv/lock-$lock_id
-[ -e "$stamp" ] && exit 0
+[ "${1:-}" != find ] && [ -e "$stamp" ] && exit 0
 
 fail() { printf 'ntkhpc set-up: %s\n' "$@" >&2; exit 1; }
 usable() { "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; }
@@ -19,8 +19,13 @@ else
     for candidate in python3.11 python3.12 python3.13 python3.14 python3 python; do
         if usable "$candidate"; then python=$candidate; break; fi
     done
-    [ -n "$python" ] || fail "no Python 3.11 or newer was found on PATH." \
-        "Install one (Debian: apt-get install python3 python3-venv; a cluster: module load python), or name it: make venv PYTHON=/path/to/python3.11"
+    [ -n "$python" ] || [ "${1:-}" = find ] || fail "no Python 3.11 or newer was found on PATH." \
+        "Install one (Debian: apt-get install python3 python3-venv; a cluster: module load python), or name it: make venv PYTHON=/path/to/python3.11" \
+        "Without any, Apptainer and an image do too: make image on a machine that has Python or a registry, then make submit."
+fi
+if [ "${1:-}" = find ]; then
+    [ -z "$python" ] || echo "$python"
+    exit 0
 fi
 
 echo "ntkhpc set-up: making .venv with $("$python" -c 'import sys; print(sys.executable, sys.version.split()[0])') (once, about a minute, 1 GB)"

@@ -30,6 +30,8 @@ class Owner(Struct, frozen=True, kw_only=True):
     pid: int
     started: str
     job: str | None = None
+    restart: int = 0
+    node: str | None = None
 
     def __str__(self) -> str:
         return f"process {self.pid} on {self.host}" + (f", job {self.job}" if self.job else "")
@@ -58,7 +60,12 @@ class Claim:
 
 def take(run: Run, shard: Shard, owner: Owner, gone: Callable[[Owner], bool]) -> Claim | Owner:
     """Claim a shard: the claim, or the live owner who has it. `gone` says whether an owner no longer exists."""
-    path = run.path / "claims" / shard.phase / f"{shard.id}.0"
+    return acquire(run.path / "claims" / shard.phase / shard.id, owner, gone)
+
+
+def acquire(name: Path, owner: Owner, gone: Callable[[Owner], bool]) -> Claim | Owner:
+    """Claim whatever `name` stands for, in files beside it."""
+    path = name.with_name(f"{name.name}.0")
     while True:
         if files.publish(path, files.seal(to_builtins(owner))):
             return Claim(path, owner)
@@ -111,12 +118,29 @@ def this_process(attempt: str) -> Owner:
         boot=_boot_id(),
         pid=os.getpid(),
         started=_start_time(os.getpid()) or "",
-        job=os.environ.get("SLURM_JOB_ID"),
+        job=_job(),
+        restart=int(os.environ.get("SLURM_RESTART_COUNT", "0")),
+        node=os.environ.get("SLURMD_NODENAME"),
     )
 
 
+def _job() -> str | None:
+    """This array element, or job, of SLURM. An element keeps its name when it is requeued."""
+    environment = os.environ
+    if "SLURM_ARRAY_JOB_ID" in environment:
+        return f"{environment['SLURM_ARRAY_JOB_ID']}_{environment.get('SLURM_ARRAY_TASK_ID', '')}"
+    return environment.get("SLURM_JOB_ID")
+
+
 def gone_from_here(owner: Owner) -> bool:
-    """Whether an owner on this host no longer exists. Owners on other hosts are taken to live: nobody here can know."""
+    """Whether an owner no longer exists, as far as can be told without asking SLURM.
+
+    Owners on other hosts are taken to live, but for an earlier life of this very array element: SLURM has requeued it.
+    """
+    if owner.job is not None and owner.job == _job():
+        restart = int(os.environ.get("SLURM_RESTART_COUNT", "0"))
+        if owner.restart < restart:
+            return True
     if is_foreign(owner):
         return False
     return owner.boot != _boot_id() or _start_time(owner.pid) != owner.started

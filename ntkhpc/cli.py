@@ -1,17 +1,23 @@
 """The command line: `python -m ntkhpc VERB`; the Makefile's targets call it."""
 
 import argparse
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.markup import escape
 
 from ntkhpc import claims, plan, run, schema, status, study
-from ntkhpc.errors import NtkhpcError, RunError
+from ntkhpc.errors import NtkhpcError, RunError, SchedulerError
 from ntkhpc.run import Run
+
+if TYPE_CHECKING:
+    from ntkhpc.launch.cluster import Queue
+    from ntkhpc.launch.profile import Profile
 
 _console = Console(highlight=False, soft_wrap=True)
 
@@ -48,7 +54,13 @@ def _parser() -> argparse.ArgumentParser:
         needs_study(sub)
         sub.add_argument("--run", default="", help="a run directory, instead of --task and --runs")
 
+    def needs_profile(sub: argparse.ArgumentParser) -> None:
+        default = os.environ.get("NTKHPC_PROFILE", "")
+        sub.add_argument("--profile", default=default, help="a cluster profile by name or path, or `local`")
+
     def starts_shards(sub: argparse.ArgumentParser) -> None:
+        needs_profile(sub)
+        sub.add_argument("--retry", action="store_true", help="try shards again that failed by a bug")
         sub.add_argument("--cores", type=_positive, help="worker processes (default: every core this process may use)")
         sub.add_argument(
             "--accept-change", action="store_true", help="run missing shards with today's code and packages; recorded"
@@ -58,7 +70,9 @@ def _parser() -> argparse.ArgumentParser:
             "--take-over", action="store_true", help="run shards claimed on other hosts, if you know nobody works there"
         )
 
-    needs_study(add("plan", _plan, "show what a study would compute and cost; writes nothing"))
+    sub = add("plan", _plan, "show what a study would compute and cost, and with a profile its scripts; writes nothing")
+    needs_study(sub)
+    needs_profile(sub)
     sub = add("submit", _submit, "make the run of a study and run every shard that has no receipt")
     needs_study(sub)
     starts_shards(sub)
@@ -69,6 +83,13 @@ def _parser() -> argparse.ArgumentParser:
     sub = add("report", _report_again, "analyse a run with the code of this checkout: figures, tables, report.html")
     needs_run(sub)
     sub.add_argument("--partial", action="store_true", help="use what is there of an incomplete run, and say so")
+    needs_run(add("efficiency", _efficiency, "what the tasks of a run asked for against what they used"))
+    sub = add(
+        "doctor", _doctor, "check this machine, and with a profile the compute nodes, before anything is submitted"
+    )
+    sub.add_argument("--runs", type=Path, default=Path("runs"), help="where run directories are (default: runs)")
+    sub.add_argument("--task", default="", help="time this study on a compute node, for `plan`")
+    needs_profile(sub)
     sub = add("verify", _verify, "check every file, chunk and receipt of a run")
     needs_run(sub)
     sub.add_argument(
@@ -99,37 +120,87 @@ def _plan(options: argparse.Namespace) -> int:
         f"  in all    {status.duration(planned.seconds)} of one reference core, {planned.store_bytes / 2**20:,.0f} MiB "
         f"in {planned.files:,} files"
     )
-    from ntkhpc.launch import prepare
+    from ntkhpc.launch import choose, prepare
 
-    if text := prepare.too_large(planned):
+    profile = choose.choose(options.profile, _console)
+    if profile is not None:
+        _preview(wanted, planned, profile, options.runs / planned.run_name)
+    elif text := prepare.too_large(planned):
         _console.print(f"[bold]warning[/bold]: {text}")
     _console.print(f"would be in {escape(str(options.runs / planned.run_name))}; nothing was written")
     return 0
 
 
-def _submit(options: argparse.Namespace) -> int:
-    from ntkhpc.launch import prepare
+def _preview(wanted: study.Study, planned: plan.Plan, profile: "Profile", target: Path) -> None:
+    from ntkhpc.launch import cluster, preview, tasks
 
-    target = prepare.open_run(options.runs, study.load(study.find(options.task)))
-    return _run_missing(target, options)
+    probe = preview.probe(wanted, profile)
+    experience = tasks.Experience(speed=preview.speeds(profile, wanted.id))
+    shards = {phase: planned.of_phase(phase) for phase in plan.PHASES}
+    intent = cluster.intend(planned, profile, shards, experience, preview.image(profile), None)
+    for array, text in preview.scripts(target.resolve(), intent, profile):
+        _console.rule(f"{array.phase}: {len(array.tasks):,} tasks")
+        print(text, end="")
+    _console.rule()
+    for array in intent.arrays:
+        limit = profile.partitions[array.partition].memory_gb * 1024
+        _console.print(
+            f"  {array.phase:9} {len(array.tasks):6,} tasks x {array.workers} workers, {array.memory_mb:,} MB of "
+            f"{limit:,.0f} MB, at most {status.duration(60 * array.minutes)}, partition {array.partition}"
+        )
+    hours = preview.task_hours(planned, intent, profile, probe)
+    said = ", ".join(f"{label} {one:,.2f}" for label, one in hours.items())
+    _console.print(f"  task hours: {said}; speed against the reference core: {escape(probe.said)}")
+
+
+def _submit(options: argparse.Namespace) -> int:
+    from ntkhpc.launch import choose, prepare
+
+    profile = choose.choose(options.profile, _console)
+    if profile is not None:
+        os.umask(int(profile.umask, 8))
+    target = prepare.open_run(options.runs, study.load(study.find(options.task)), profile)
+    return _run_missing(target, options, profile)
 
 
 def _resume(options: argparse.Namespace) -> int:
-    return _run_missing(_existing(options), options)
+    from ntkhpc.launch import choose
+
+    target = _existing(options)
+    return _run_missing(target, options, choose.choose(options.profile, _console))
 
 
-def _run_missing(target: Run, options: argparse.Namespace) -> int:
+def _submit_missing(target: Run, options: argparse.Namespace, profile: "Profile") -> int:
+    from ntkhpc.launch import cluster
+
+    whole = cluster.submit(target, profile, _console, accept=options.accept_change, retry_bugs=options.retry)
+    where = f"RUN={escape(str(target.path))}"
+    _console.print(f"`make status {where}` shows how it stands, `make resume {where}` mends what is lost")
+    return 0 if whole else 1
+
+
+def _run_missing(target: Run, options: argparse.Namespace, profile: "Profile | None") -> int:
     from ntkhpc import verify
-    from ntkhpc.launch import local, prepare  # submitit and zarr are not needed to plan or to look
+    from ntkhpc.launch import cluster, local, prepare  # submitit and zarr are not needed to plan or to look
 
+    if profile is not None:
+        os.umask(int(profile.umask, 8))  # as jobs do
     _console.print(f"run [bold]{escape(str(target.path))}[/bold]")
     if options.accept_change and (changed := prepare.differences(target)):
         prepare.accept_change(target, why="; ".join(changed))
         _console.print("accepted and recorded: " + "; ".join(changed))
     prepare.require_same_packages(target)
     if options.take_over:
-        for owner in claims.drop(target, plan.PHASES, claims.is_foreign):
+        there = (
+            cluster.queue(target) if cluster.submitted(target) else None
+        )  # a task in the queue is nobody to take over
+        taken = claims.drop(
+            target, plan.PHASES, lambda o: claims.is_foreign(o) and (there is None or o.job not in there.jobs)
+        )
+        for owner in taken:
             _console.print(f"taken over from {escape(str(owner))}")
+    if profile is not None and not status.is_complete(target):
+        return _submit_missing(target, options, profile)
     if not status.is_complete(target):
         if changed := prepare.differences(target):
             _console.print(f"note: {'; '.join(changed)}; the run goes on with its frozen code, unless ACCEPT_CHANGE=1")
@@ -164,12 +235,25 @@ def _report_again(options: argparse.Namespace) -> int:
 
 
 def _report(target: Run) -> int:
-    _console.print(status.table(target))
+    from ntkhpc.launch import cluster
+
+    waiting, silence = None, None
+    if cluster.submitted(target) and not status.is_complete(target):
+        try:
+            waiting = cluster.queue(target)
+        except SchedulerError as error:
+            silence = error
+    _console.print(status.table(target, waiting, unknown=silence is not None))
     if status.is_complete(target):
         _console.print(f'complete. Its values: xarray.open_zarr("{escape(str(target.store))}")')
         return 0
     for cause in status.causes(target):
         _console.print(escape(cause))
+    if silence is not None:
+        _console.print(f"what is queued or running is unknown: {escape(str(silence))}")
+        return 1
+    if waiting is not None:
+        return _report_queue(target, waiting)
     if any(phase.running for phase in status.phases(target)):
         for owner in status.owners(target):
             _console.print(f"at work: {escape(str(owner))}")
@@ -178,6 +262,49 @@ def _report(target: Run) -> int:
         logs = escape(str(target.path / "logs"))
         _console.print(f"incomplete: `make resume` runs what is missing; the workers' output is in {logs}")
     return 1
+
+
+def _report_queue(target: Run, waiting: "Queue") -> int:
+    from ntkhpc.launch import cluster
+
+    for line in cluster.reasons(waiting):
+        _console.print(escape(line))
+    for line in cluster.lost(target, waiting):
+        _console.print(escape(line))
+    strangers = [owner for owner in status.owners(target, waiting.gone) if owner.job not in waiting.jobs]
+    for owner in strangers:
+        _console.print(f"claimed by {escape(str(owner))}; if that is gone: `make resume TAKE_OVER=1`")
+    if waiting.elements:
+        _console.print("watch with `make status`")
+    else:
+        logs = escape(str(target.path / "submissions"))
+        _console.print(f"incomplete, and nothing is queued: `make resume` submits what is missing; logs are in {logs}")
+    return 1
+
+
+def _efficiency(options: argparse.Namespace) -> int:
+    from ntkhpc.launch import efficiency
+
+    target = _existing(options)
+    found = efficiency.uses(target)
+    if not found:
+        raise RunError(
+            "no task of this run has ended on a cluster",
+            where=target.path,
+            cause="it ran on one machine, or its first tasks are still at work",
+            todo="make status",
+        )
+    for line in efficiency.lines(found):
+        _console.print(line)
+    return 0
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from ntkhpc.launch import choose, doctor
+
+    profile = choose.choose(options.profile, _console)
+    wanted = study.load(study.find(options.task)) if options.task else None
+    return doctor.examine(options.runs, profile, wanted, _console)
 
 
 def _status(options: argparse.Namespace) -> int:

@@ -24,6 +24,16 @@ class StudyError(NtkhpcError):
     exit_code = 2
 
 
+class ProfileError(NtkhpcError):
+    """The profile of a cluster cannot be used as it is written, or a study does not fit it."""
+
+    exit_code = 2
+
+
+class SchedulerError(NtkhpcError):
+    """SLURM does not answer, or refuses."""
+
+
 class DataError(NtkhpcError):
     """A data set has the wrong shape, a value that is not finite, or too few rows."""
 
@@ -46,3 +56,7 @@ class ClaimLostError(NtkhpcError):
 
 class SurroundingsError(NtkhpcError):
     """The environment refuses: full disk, quota, read-only directory, threads not pinned."""
+
+
+class DeviceError(SurroundingsError):
+    """The device that was asked for is not there."""

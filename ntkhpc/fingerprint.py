@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from ntkhpc.errors import SurroundingsError
+from ntkhpc.errors import DeviceError, SurroundingsError
 from ntkhpc.files import canonical_json, sha256
 from ntkhpc.run import Manifest, versions
 from ntkhpc.study import Study
@@ -26,6 +26,26 @@ def require_pinned_threads() -> None:
             f"this worker was not started with one thread: {wrong}",
             cause="thread counts must be set before Python starts, or the last bits depend on the machine",
             todo=f"start workers with make submit, or with {' '.join(f'{k}={v}' for k, v in PINNED.items())}",
+        )
+
+
+PLATFORM = "NTKHPC_PLATFORM"
+"""Set to "gpu" or "cpu" by a launcher that asked for that device."""
+
+
+def require_platform() -> None:
+    """Raises DeviceError if a GPU was asked for and JAX sees none: training on the CPU would waste the allocation."""
+    if os.environ.get(PLATFORM) != "gpu":
+        return
+    import jax
+
+    platform = jax.devices()[0].platform
+    if platform not in ("gpu", "cuda", "rocm"):
+        raise DeviceError(
+            f"a GPU was asked for and JAX sees none, only {platform}",
+            where=f"host {os.uname().nodename}, CUDA_VISIBLE_DEVICES={os.environ.get('CUDA_VISIBLE_DEVICES')!r}",
+            cause="an image for CPUs, no --nv, a driver too old for this jax, or a node whose GPU is lost",
+            todo="make doctor PROFILE=... shows what a compute node sees; make image GPU=cuda12",
         )
 
 

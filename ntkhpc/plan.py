@@ -28,6 +28,9 @@ PHASES = tuple(NEEDS)
 STAGES = (("data",), ("ensemble", "law", "curve"), ("finalise",), ("analysis",))
 """Phases that can run side by side, in order."""
 
+RESUMABLE = frozenset(["ensemble"])
+"""Phases whose shards keep finished tiles: told to stop, they go on later where they were."""
+
 MAX_SHARDS = 1_000_000
 
 

@@ -213,7 +213,8 @@ def versions() -> dict[str, str]:
             installed[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             installed[name] = "missing"
-    return {"python": platform.python_version(), **installed}
+    # The patch level decides no bit; a container's rarely is the login node's.
+    return {"python": ".".join(platform.python_version_tuple()[:2]), **installed}
 
 
 def _git() -> dict[str, Any] | None:

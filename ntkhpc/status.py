@@ -1,47 +1,74 @@
 """Where a run stands: its plan minus its receipts, and who is at work. Opens no receipt: 10^4 shards cost nothing."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Protocol
 
 from rich.table import Table
 
-from ntkhpc import claims, files, plan
+from ntkhpc import claims, failures, plan
 from ntkhpc.claims import Owner
-from ntkhpc.errors import DamagedError
 from ntkhpc.run import Run
 
 
 @dataclass(frozen=True)
 class PhaseStatus:
-    """Shards of one phase. `failed` counts those not done, not running, whose last attempts left failure records."""
+    """Shards of one phase. `failed` counts those not done, at work or queued, whose attempts left failure records.
+
+    `queued` counts those that wait in a scheduler's queue.
+    """
 
     phase: str
     total: int
     done: int
     running: int
+    queued: int
     failed: int
     seconds_left: float
 
     @property
     def missing(self) -> int:
-        return self.total - self.done - self.running - self.failed
+        return self.total - self.done - self.running - self.queued - self.failed
 
     @property
     def complete(self) -> bool:
         return self.done == self.total
 
 
-def phases(run: Run, gone: Callable[[Owner], bool] = claims.gone_from_here) -> list[PhaseStatus]:
-    """The status of every phase, in order."""
-    failed = {path.name.rpartition("-")[0] for path in failure_files(run)}
+class Waiting(Protocol):
+    """What a scheduler says: which shards are in its queue, those at work among them, and whether an owner is gone."""
+
+    @property
+    def queued(self) -> Collection[str]: ...
+    @property
+    def running(self) -> Collection[str]: ...
+    def gone(self, owner: Owner) -> bool: ...
+
+
+class _Nothing:
+    """No scheduler."""
+
+    queued: Collection[str] = frozenset()
+    running: Collection[str] = frozenset()
+
+    def gone(self, owner: Owner) -> bool:
+        return claims.gone_from_here(owner)
+
+
+def phases(run: Run, waiting: Waiting | None = None) -> list[PhaseStatus]:
+    """The status of every phase, in order.
+
+    A shard is at work if a living process claims it, or its task runs and has not come to it yet.
+    """
+    waiting = waiting or _Nothing()
+    failed = failures.shards(run)
     result = []
     for phase in plan.PHASES:
         shards = run.plan.of_phase(phase)
         finished = run.finished(phase)
-        running = set(claims.live(run, phase, gone)) - finished
+        running = (set(claims.live(run, phase, waiting.gone)) | set(waiting.running)) - finished
+        queued = set(waiting.queued) - running
         open_shards = [shard for shard in shards if shard.id not in finished]
         result.append(
             PhaseStatus(
@@ -49,7 +76,8 @@ def phases(run: Run, gone: Callable[[Owner], bool] = claims.gone_from_here) -> l
                 total=len(shards),
                 done=len(shards) - len(open_shards),
                 running=sum(shard.id in running for shard in open_shards),
-                failed=sum(shard.id in failed and shard.id not in running for shard in open_shards),
+                queued=sum(shard.id in queued for shard in open_shards),
+                failed=sum(shard.id in failed and shard.id not in running | queued for shard in open_shards),
                 seconds_left=sum(shard.seconds for shard in open_shards),
             )
         )
@@ -66,38 +94,29 @@ def is_complete(run: Run) -> bool:
     return all(not run.missing(phase) for phase in plan.PHASES)
 
 
-def failure_files(run: Run) -> list[Path]:
-    return sorted((run.path / "failures").glob("[!.]*.json"), key=lambda path: path.stat().st_mtime)
+def table(run: Run, waiting: Waiting | None = None, *, unknown: bool = False) -> Table:
+    """One row per phase; the remaining cost is projected for one core.
 
-
-def failures(run: Run) -> list[dict[str, Any]]:
-    """Failure records of shards that still have no receipt, oldest first."""
-    records = []
-    for path in failure_files(run):
-        try:
-            record = files.read_sealed(path)
-        except (DamagedError, FileNotFoundError):
-            continue
-        if record["shard"] not in run.finished(record["phase"]):
-            records.append(record)
-    return records
-
-
-def table(run: Run) -> Table:
-    """One row per phase; the remaining cost is projected for one core."""
+    With a scheduler a column for what is queued; `unknown` if it did not answer.
+    """
     result = Table(title=f"{run.path}", title_justify="left", title_style="bold")
-    for column in ("phase", "done", "running", "failed", "missing", "of", "core time left"):
+    scheduled = unknown or waiting is not None
+    columns = ("phase", "done", "running", *(["queued"] if scheduled else []), "failed", "missing", "of")
+    for column in (*columns, "core time left"):
         result.add_column(column, justify="left" if column == "phase" else "right")
-    for row in phases(run):
+    for row in phases(run, waiting):
         left = duration(row.seconds_left) if not row.complete else "-"
-        counts = (row.done, row.running, row.failed, row.missing, row.total)
-        result.add_row(row.phase, *map(str, counts), left)
+        counts = [row.done, row.running, *([row.queued] if scheduled else []), row.failed, row.missing, row.total]
+        cells = [str(count) for count in counts]
+        if unknown and not row.complete:  # what has no receipt may be at work, queued, failed or lost: nobody says
+            cells[1:-1] = ["unknown"] * (len(cells) - 2)
+        result.add_row(row.phase, *cells, left)
     return result
 
 
 def causes(run: Run) -> list[str]:
     """One line per cause of failure, with how many shards it hit and the latest of them."""
-    records = failures(run)
+    records = list(failures.open_records(run))
     counts = Counter(record["error"] for record in records)
     latest = {record["error"]: record for record in records}
     return [

@@ -7,55 +7,91 @@ next attempt ends with the same bytes.
 
 import contextlib
 import importlib
+import os
 import signal
+import sys
 import time
-import traceback
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from ntkhpc import claims, failpoints, files, fingerprint, plan, receipts, store
+from ntkhpc import claims, failpoints, failures, files, fingerprint, plan, receipts, store, submissions
 from ntkhpc.claims import Claim, Owner
 from ntkhpc.errors import ClaimLostError, ConflictError, DamagedError, NtkhpcError, RunError
 from ntkhpc.partial import Partial
 from ntkhpc.plan import Shard
 from ntkhpc.receipts import Receipt
-from ntkhpc.run import Run, load, versions
+from ntkhpc.run import Manifest, Run, load, versions
 
 PHASE_MODULES = {"analysis": "analysis.phase"}
 """The analysis stands above this package and is frozen with it; the other phases are rooms of it."""
 
 
-def run_shards(run_directory: str, shard_ids: list[str]) -> dict[str, str]:
+def run_shards(run_directory: str, shard_ids: list[str], *, keep_going: bool = False) -> dict[str, str]:
     """Run each shard that has no receipt and no live claim, in the order given; shard id -> what became of it.
 
-    Stops at the first shard that fails, after recording why in `failures/`. Raises NtkhpcError, or whatever the shard
-    raised.
+    Raises NtkhpcError, or whatever a shard raised, after recording why in `failures/`: at the first shard that fails,
+    or with `keep_going` after all were tried.
     """
-    # submitit ignores TERM; here it ends the worker as Ctrl-C does, and what its tiles were is kept.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # Either ends the worker as Ctrl-C does, once the tile under way is done; submitit would ignore TERM.
+    for number in (signal.SIGTERM, signal.SIGUSR2):
+        signal.signal(number, signal.default_int_handler)
     run = load(Path(run_directory))
-    fingerprint.require_pinned_threads()
-    _require_same_versions(run)
-    _require_intact_code(run)
     shards = {shard.id: shard for shard in run.plan.shards}
     if unknown := [shard_id for shard_id in shard_ids if shard_id not in shards]:
         raise RunError(f"the plan has no shard {unknown[0]!r}", where=run.path / "plan.json")
-    marks = fingerprint.collect(run.study, run.manifest)
-    return {shard_id: _attempt(run, shards[shard_id], marks, claims.gone_from_here) for shard_id in shard_ids}
+    try:
+        fingerprint.require_pinned_threads()
+        fingerprint.require_platform()
+        _require_same_versions(run)
+        _require_intact_code(run)
+        manifest = run.manifest  # read once: an accepted change is not about code that is running
+        marks = fingerprint.collect(run.study, manifest)
+    except Exception as error:
+        # Nothing is claimed yet; the first shard bears the record of what kept all of them from starting.
+        for shard_id in shard_ids[:1]:
+            failures.record(run, shards[shard_id], claims.this_process(uuid.uuid4().hex[:12]), error)
+        raise
+    outcomes, first = {}, None
+    for shard_id in shard_ids:
+        try:
+            outcomes[shard_id] = _attempt(run, shards[shard_id], manifest, marks, claims.gone_from_here)
+        except Exception as error:
+            if not keep_going:
+                raise
+            print(f"{shard_id} failed: {error}", flush=True)
+            first = first or error
+    if first is not None:
+        raise first
+    return outcomes
 
 
-def _attempt(run: Run, shard: Shard, marks: dict[str, Any], gone: Callable[[Owner], bool]) -> str:
+def main(arguments: Sequence[str] | None = None) -> int:
+    """`python -m ntkhpc.worker RUN SHARD...`; exit status 75 if it was told to stop."""
+    run_directory, *shard_ids = sys.argv[1:] if arguments is None else arguments
+    try:
+        run_shards(run_directory, shard_ids, keep_going=True)
+    except NtkhpcError as error:
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("told to stop; finished tiles are kept", flush=True)
+        return submissions.STOPPED
+    return 0
+
+
+def _attempt(run: Run, shard: Shard, manifest: Manifest, marks: dict[str, Any], gone: Callable[[Owner], bool]) -> str:
     if run.receipt(shard).exists():
         return "done before"
     _require_earlier_phases(run, shard)
     with files.explain_refusals(run.path):
         claim = claims.take(run, shard, claims.this_process(uuid.uuid4().hex[:12]), gone)
     if isinstance(claim, Owner):
+        print(f"{shard.phase}/{shard.id}: left to {claim}, who claims it", flush=True)
         return f"claimed by {claim}"
     finished = False
     try:
@@ -65,7 +101,7 @@ def _attempt(run: Run, shard: Shard, marks: dict[str, Any], gone: Callable[[Owne
         failpoints.reach("claimed", run.path)
         print(f"{shard.phase}/{shard.id}: started", flush=True)
         with files.explain_refusals(run.path):
-            outcome = _compute_and_publish(run, shard, claim, marks)
+            outcome = _compute_and_publish(run, shard, claim, manifest, marks)
         finished = True
         print(f"{shard.phase}/{shard.id}: {outcome}", flush=True)
         return outcome
@@ -73,7 +109,7 @@ def _attempt(run: Run, shard: Shard, marks: dict[str, Any], gone: Callable[[Owne
         print(error, flush=True)
         return "taken over"
     except Exception as error:
-        _record_failure(run, shard, claim.owner, error)
+        failures.record(run, shard, claim.owner, error)
         raise
     finally:
         with contextlib.suppress(OSError):  # a claim that stays behind is taken over once this process is gone
@@ -81,7 +117,7 @@ def _attempt(run: Run, shard: Shard, marks: dict[str, Any], gone: Callable[[Owne
         failpoints.reach("claim-released", run.path)
 
 
-def _compute_and_publish(run: Run, shard: Shard, claim: Claim, marks: dict[str, Any]) -> str:
+def _compute_and_publish(run: Run, shard: Shard, claim: Claim, manifest: Manifest, marks: dict[str, Any]) -> str:
     started, clock = datetime.now(UTC), time.monotonic()
     partial = Partial(run, shard, marks["id"])
     phase = importlib.import_module(PHASE_MODULES.get(shard.phase, f"ntkhpc.phases.{shard.phase}"))
@@ -94,7 +130,6 @@ def _compute_and_publish(run: Run, shard: Shard, claim: Claim, marks: dict[str, 
     if not claim.holds():
         raise ClaimLostError(f"{shard.phase}/{shard.id}: another job took this shard over; its result is left to it")
     store.write(run.store, run.study, shard, values)
-    manifest = run.manifest
     receipt = Receipt(
         study_id=manifest.study_id,
         phase=shard.phase,
@@ -104,7 +139,7 @@ def _compute_and_publish(run: Run, shard: Shard, claim: Claim, marks: dict[str, 
         code=manifest.code,
         lock=manifest.lock,
         git=manifest.git,
-        image=None,
+        image=os.environ.get("NTKHPC_IMAGE"),
         versions=versions(),
         fingerprint=marks,
         seeds={"study": run.study.seed, "data": run.study.data.seed, "members": shard.region.get("member")},
@@ -179,20 +214,5 @@ def _require_intact_code(run: Run) -> None:
         )
 
 
-def _record_failure(run: Run, shard: Shard, owner: Owner, error: Exception) -> None:
-    record = {
-        "phase": shard.phase,
-        "shard": shard.id,
-        "error": type(error).__name__,
-        "message": str(error),
-        "expected": isinstance(error, NtkhpcError),
-        "traceback": "".join(traceback.format_exception(error)),
-        "owner": msgspec.to_builtins(owner),
-        "time": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
-    try:
-        path = run.path / "failures" / f"{shard.id}-{owner.attempt}.json"
-        path.parent.mkdir(exist_ok=True)
-        files.write_atomic(path, files.seal(record))
-    except OSError as unwritable:
-        print(f"{shard.phase}/{shard.id} failed, and the failure cannot be recorded: {unwritable}", flush=True)
+if __name__ == "__main__":
+    sys.exit(main())

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ntkhpc import plan, run, study
-from ntkhpc.launch.local import worker_settings
+from ntkhpc.launch.container import worker_environment
 from ntkhpc.run import Run
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -69,7 +69,7 @@ def run_shards(
     environment: dict[str, str] | None = None,
 ) -> subprocess.CompletedProcess[str]:
     """Run shards in one worker process, in a process group of its own."""
-    settings = {**os.environ, **worker_settings(target), **(environment or {}), "NTKHPC_FAILPOINT": failpoint}
+    settings = {**os.environ, **worker_environment(target), **(environment or {}), "NTKHPC_FAILPOINT": failpoint}
     return subprocess.run(
         [sys.executable, "-c", RUN_SHARDS, str(target.path), *shards],
         env=settings,
@@ -107,8 +107,9 @@ def ntkhpc(*arguments: object, cwd: Path = ROOT, **environment: str) -> subproce
 
 @pytest.fixture(scope="session", autouse=True)
 def _compile_once(tmp_path_factory: pytest.TempPathFactory) -> Iterable[None]:
-    """Workers share compiled programs: most of a tiny shard's time is the compiler's."""
+    """Workers share compiled programs: most of a tiny shard's time is the compiler's. They run on this machine."""
     names = {
+        "NTKHPC_PROFILE": "local",  # also where this machine happens to have a SLURM
         "JAX_COMPILATION_CACHE_DIR": str(tmp_path_factory.getbasetemp().parent / "jax-cache"),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "0",

@@ -166,11 +166,11 @@ def test_a_twin_with_other_bytes_is_recorded_and_changes_nothing(runs: Path, fin
     )
     forged = runs / "forged.json"
     forged.write_bytes(files.seal(theirs))
-    from ntkhpc.launch.local import worker_settings
+    from ntkhpc.launch.container import worker_environment
 
     ran = subprocess.run(
         [sys.executable, "-c", script, str(target.path), twin.id, str(target.receipt(twin)), str(forged)],
-        env={**os.environ, **worker_settings(target)}, capture_output=True, text=True, timeout=300, check=False,
+        env={**os.environ, **worker_environment(target)}, capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
     assert ran.returncode != 0
     assert "differ in test_loss" in ran.stderr

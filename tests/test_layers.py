@@ -10,7 +10,8 @@ ROOMS = (
     "errors", "failpoints", "files", "study", "schema", "cost", "plan", "store", "run",
     "claims", "partial", "receipts", "fingerprint", "networks", "tangents", "kernels", "loss_law",
     "infinite_width", "seeds", "training", "data",
-    "phases", "status", "verify", "worker", "launch", "cli", "__main__",
+    "phases", "probe", "failures", "status", "verify", "submissions", "worker", "task", "nodecheck",
+    "launch", "cli", "__main__",
 )  # fmt: skip
 
 

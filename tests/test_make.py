@@ -23,7 +23,10 @@ def checkout(tmp_path: Path) -> Path:
     copy.mkdir()
     for name in wanted:
         source = ROOT / name
-        shutil.copytree(source, copy / name) if source.is_dir() else shutil.copy(source, copy / name)
+        if source.is_dir():
+            shutil.copytree(source, copy / name, ignore=shutil.ignore_patterns("images"))
+        else:
+            shutil.copy(source, copy / name)
     (copy / ".venv").symlink_to(ROOT / ".venv")
     if not (ROOT / ".venv").exists():
         pytest.skip("the tests do not run from .venv: make would build one")
@@ -33,7 +36,7 @@ def checkout(tmp_path: Path) -> Path:
 def make(checkout: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "NTKHPC", "PYTHON"))}
     return subprocess.run(
-        ["make", *arguments], cwd=checkout, env={**kept, **environment},
+        ["make", *arguments], cwd=checkout, env={**kept, "PROFILE": "local", **environment},
         start_new_session=True, capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
 

@@ -1,8 +1,11 @@
 """The analysis of a run: its files, what it refuses, what it says."""
 
 import json
+import os
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -132,3 +135,24 @@ def test_numbers_are_written_with_the_digits_their_error_allows(value: float, st
 
 def test_words_are_text_never_markup() -> None:
     assert report._text("<b>&") == "&lt;b&gt;&amp;"
+
+
+def test_an_analysis_by_processes_of_dask_is_that_by_threads(finished: Run, tmp_path: Path) -> None:
+    copy = Run(shutil.copytree(finished.path, tmp_path / "copy"))
+    before = (copy.path / "analysis" / "moments.csv").read_bytes()
+    code = (
+        "if __name__ == '__main__':\n"
+        "    import sys; from pathlib import Path\n"
+        "    from analysis import phase; from ntkhpc.run import Run\n"
+        "    phase.compute(Run(Path(sys.argv[1])), None, None)\n"
+    )
+    script = tmp_path / "analyse.py"
+    script.write_text(code)
+    environment = {**os.environ, "PYTHONPATH": str(copy.code), "NTKHPC_DASK": "local:2"}
+    (copy.path / "analysis" / "moments.csv").unlink()
+    done = subprocess.run(
+        [sys.executable, str(script), str(copy.path)], env=environment, capture_output=True, text=True, timeout=180,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert (copy.path / "analysis" / "moments.csv").read_bytes() == before

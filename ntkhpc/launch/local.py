@@ -21,9 +21,8 @@ from typing import Any
 import submitit
 from rich.console import Console
 
-from ntkhpc import claims, files, plan, status, worker
-from ntkhpc.fingerprint import PINNED
-from ntkhpc.launch import prepare
+from ntkhpc import claims, failures, files, plan, worker
+from ntkhpc.launch import container, prepare
 from ntkhpc.launch.progress import Progress
 from ntkhpc.run import Run
 
@@ -73,7 +72,7 @@ def _run_stage(target: Run, phases: tuple[str, ...], shard_ids: list[str], count
             _tidy(target, phase)
     if not any(target.missing(phase) for phase in phases):
         return
-    if not status.failures(target):
+    if not any(failures.open_records(target)):
         for job in jobs:
             _show_end(job, console)
 
@@ -102,19 +101,9 @@ def _show_end(job: submitit.Job[Any], console: Console) -> None:
     console.print("\n".join(lines[-6:]), markup=False)
 
 
-def worker_settings(target: Run) -> dict[str, str]:
-    """Environment of a worker: the run's own code first on the path, and one thread, set before Python starts."""
-    return {
-        **PINNED,
-        "PYTHONPATH": str(target.code),
-        "PYTHONSAFEPATH": "1",  # else `python -m` puts the working directory, the checkout, before the frozen code
-        "PYTHONNOUSERSITE": "1",
-        "PYTHONDONTWRITEBYTECODE": "1",
-    }
-
-
 def _python(target: Run) -> str:
-    return shlex.join(["env", *(f"{name}={value}" for name, value in worker_settings(target).items()), sys.executable])
+    settings = container.worker_environment(target)
+    return shlex.join(["env", *(f"{name}={value}" for name, value in settings.items()), sys.executable])
 
 
 def _private_folder(target: Run) -> Path:

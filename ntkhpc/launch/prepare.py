@@ -9,16 +9,22 @@ import msgspec
 
 from ntkhpc import files, plan, run
 from ntkhpc.errors import RunError, SurroundingsError
+from ntkhpc.launch import tasks
+from ntkhpc.launch.profile import Profile
 from ntkhpc.run import Run
 from ntkhpc.study import Study
 
 
-def open_run(runs: Path, study: Study) -> Run:
-    """The run of a study, made if there is none. Raises SurroundingsError if it cannot fit, before anything is made."""
+def open_run(runs: Path, study: Study, profile: Profile | None = None) -> Run:
+    """The run of a study, made if there is none. Raises SurroundingsError or ProfileError if it cannot fit, before
+    anything is made; `profile` is that of the cluster on which it will run.
+    """
     with files.explain_refusals(runs):
         if not (runs / study.run_name).exists():
             planned = plan.make(study)
-            if text := too_large(planned):
+            if profile is not None:
+                tasks.arrays(planned, {p: planned.of_phase(p) for p in plan.PHASES}, profile, "", array_size=1000)
+            elif text := too_large(planned):
                 raise SurroundingsError(
                     text,
                     todo="lower network.widths, ensemble.n_train, infinite_width.n_train, ensemble.shard_members or "

@@ -1,0 +1,45 @@
+"""Dask's workers for an analysis: threads of this process, processes of this job, or jobs of their own."""
+
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+SETTING = "NTKHPC_DASK"
+"""Set by the launcher: "" for threads, "local:N" for N processes, "slurm:{...}" for jobs by dask-jobqueue, with the
+arguments of its SLURMCluster and the number of `workers`."""
+
+START_SECONDS = 1800
+"""How long jobs of workers may wait in the queue."""
+
+
+@contextmanager
+def workers(setting: str | None = None) -> Iterator[None]:
+    """Let what is computed inside use these workers. Raises TimeoutError if no job of theirs starts."""
+    kind, _, rest = (os.environ.get(SETTING, "") if setting is None else setting).partition(":")
+    if not kind:
+        yield
+        return
+    from distributed import Client, LocalCluster  # a second to import, which threads do without
+
+    with tempfile.TemporaryDirectory() as scratch:
+        if kind == "local":
+            cluster = LocalCluster(
+                n_workers=int(rest),
+                threads_per_worker=1,
+                processes=True,
+                dashboard_address=None,
+                local_directory=scratch,
+            )
+            with cluster, Client(cluster):
+                yield
+            return
+        from dask_jobqueue.slurm import SLURMCluster
+
+        options = json.loads(rest)
+        count = options.pop("workers")
+        with SLURMCluster(**options) as jobs, Client(jobs) as client:
+            jobs.scale(count)
+            client.wait_for_workers(1, timeout=START_SECONDS)
+            yield

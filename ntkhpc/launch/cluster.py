@@ -1,0 +1,336 @@
+"""Submitting what is missing of a run to SLURM, once.
+
+Order of a submission: lock, ask the queue, adopt arrays whose submitter died, write the intent, call sbatch, write down
+the job ids. Whoever dies in between leaves an intent by which the next one finds its arrays.
+"""
+
+import contextlib
+import getpass
+import os
+import platform
+import time
+import uuid
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+
+from ntkhpc import claims, failpoints, failures, files, plan, status, submissions
+from ntkhpc.claims import Owner
+from ntkhpc.errors import ProfileError, RunError, SchedulerError
+from ntkhpc.launch import container, preview, retry, sbatch, slurm, tasks
+from ntkhpc.launch.profile import Profile
+from ntkhpc.launch.slurm import Element
+from ntkhpc.plan import Plan, Shard
+from ntkhpc.run import Run
+from ntkhpc.submissions import Intent
+
+SETTLE_SECONDS = 10.0
+"""How old an intent without a job id must be before its absence from the queue means that it was never submitted."""
+
+
+@dataclass(frozen=True)
+class Queue:
+    """The elements of a run's arrays that are in the queue, and which shards they have."""
+
+    elements: tuple[Element, ...]
+    shards: dict[str, Element]
+    arrays: frozenset[str] = frozenset()
+    """Job ids of the run's own arrays, in the queue or not."""
+
+    @property
+    def queued(self) -> list[str]:
+        return list(self.shards)
+
+    @property
+    def running(self) -> list[str]:
+        return [name for name, one in self.shards.items() if one.running]
+
+    @cached_property
+    def jobs(self) -> set[str]:
+        return {f"{one.job}_{one.task}" for one in self.elements}
+
+    def gone(self, owner: Owner) -> bool:
+        """Whether an owner no longer exists: an element of the run's arrays that is not in the queue, or a process of
+        this host that ended. Others, such as a run by hand inside another job, are taken to live."""
+        if owner.job is not None and owner.job.partition("_")[0] in self.arrays:
+            return owner.job not in self.jobs
+        return claims.gone_from_here(owner)
+
+
+def queue(run: Run) -> Queue:
+    """What of a run SLURM has. Raises SchedulerError if it does not answer."""
+    arrays, jobs = {}, set()
+    finished = _finished(run)
+    for submission in submissions.read(run):
+        for array in submission.intent.arrays:
+            jobs.add(submission.job(array) or "")
+            if any(name not in finished for task in array.tasks for name in task):
+                arrays[array.name] = array
+    elements = tuple(slurm.queue(sorted(arrays)))
+    shards = {
+        name: one
+        for one in elements
+        if one.name in arrays and one.task < len(arrays[one.name].tasks)
+        for name in arrays[one.name].tasks[one.task]
+    }
+    return Queue(elements, shards, frozenset(jobs | {one.job for one in elements}) - {""})
+
+
+def _finished(run: Run) -> set[str]:
+    """Ids of every shard with a receipt; one listing a phase."""
+    return set().union(*(run.finished(phase) for phase in plan.PHASES))
+
+
+def submitted(run: Run) -> bool:
+    return (run.path / "submissions").is_dir() and bool(submissions.read(run))
+
+
+def submit(run: Run, profile: Profile, console: Console, *, accept: bool = False, retry_bugs: bool = False) -> bool:
+    """Submit what is missing and not in the queue; whether everything that is missing is in the queue now.
+
+    Raises RunError if another submission is under way, ProfileError if something does not fit, SchedulerError if SLURM
+    refuses or is silent; nothing is lost then, and nothing runs twice afterwards.
+    """
+    container.require_plain_path(run)
+    with _lock(run), files.explain_refusals(run.path):
+        _adopt(run, console)
+        there = queue(run)
+        claims.drop(run, plan.PHASES, there.gone)
+        if _withdraw(run, there, _missing(run, there), console, everything=accept):
+            there = queue(run)
+        missing = _missing(run, there)
+        if queued := len(there.shards):
+            console.print(f"{queued:,} shards are in the queue already; they stay there")
+        verdict = retry.verdict(
+            run,
+            [s for shards in missing.values() for s in shards],
+            _states(run),
+            retry_bugs=retry_bugs,
+            speed=preview.speeds(profile, run.study.id),
+        )
+        if verdict.stopped:
+            missing = _without(missing, verdict.stopped)
+            console.print(
+                f"[bold]{len(verdict.stopped):,} shards failed by a bug[/bold] and are not tried again: mend it and "
+                "`make resume ACCEPT_CHANGE=1`, or try once more as it is: `make resume RETRY=1`"
+            )
+        if not any(missing.values()):
+            return not verdict.stopped
+        sif = container.image(profile)
+        container.require_runtime(profile)
+        if profile.analysis.dask == "slurm" and container.BRIDGE in os.environ:
+            raise ProfileError(
+                "Dask's workers as jobs of their own need Python 3.11 on login and compute nodes; there is none here",
+                where=f"profile {profile.name}, analysis.dask",
+                todo='set analysis.dask = "local", or load a Python module',
+            )
+        digest = container.digest(sif) if sif else None
+        container.require_same(run, digest, accept=accept)
+        intent = intend(run.plan, profile, missing, verdict.experience, sif, digest, _by_phase(run, there))
+        _send(run, intent, profile, verdict.experience, there, console)
+        return not verdict.stopped
+
+
+def _without(missing: dict[str, list[Shard]], stopped: frozenset[str]) -> dict[str, list[Shard]]:
+    """The missing shards without those that are stopped, and without phases that cannot be complete without these."""
+    halted = {phase for phase, shards in missing.items() if any(shard.id in stopped for shard in shards)}
+    return {
+        phase: []
+        if any(before in halted for before in plan.closure(phase))
+        else [shard for shard in shards if shard.id not in stopped]
+        for phase, shards in missing.items()
+    }
+
+
+def intend(
+    planned: Plan,
+    profile: Profile,
+    missing: Mapping[str, Iterable[Shard]],
+    experience: tasks.Experience,
+    sif: Path | None,
+    digest: str | None,
+    existing: Mapping[str, Iterable[str]] | None = None,
+) -> Intent:
+    """What would be submitted for these shards. Raises ProfileError if something does not fit."""
+    identity = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{uuid.uuid4().hex[:6]}"
+    arrays = tasks.arrays(
+        planned,
+        missing,
+        profile,
+        prefix=f"ntk-{planned.run_name}-{identity}",
+        array_size=profile.limits.array_size or slurm.max_array_size(),
+        experience=experience,
+        existing=existing,
+    )
+    return Intent(
+        id=identity,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        user=getpass.getuser(),
+        host=platform.node(),
+        profile=profile.name,
+        image=str(sif) if sif else None,
+        image_digest=digest,
+        arrays=tuple(arrays),
+    )
+
+
+def _by_phase(run: Run, there: Queue) -> dict[str, list[str]]:
+    """Names of the arrays in the queue, by phase."""
+    names = {one.name for one in there.elements}
+    found: dict[str, list[str]] = {}
+    for submission in submissions.read(run):
+        for array in submission.intent.arrays:
+            if array.name in names:
+                found.setdefault(array.phase, []).append(array.name)
+    return found
+
+
+def _send(
+    run: Run,
+    intent: Intent,
+    profile: Profile,
+    experience: tasks.Experience,
+    there: Queue,
+    console: Console,
+) -> None:
+    submission, place = submissions.create(run, intent), container.Place(run.path, run.code)
+    failpoints.reach("intent-written", submission.path)
+    jobs = {one.name: one.job for one in there.elements}
+    for array in intent.arrays:
+        dependencies = [jobs[name] for name in array.needs]
+        made = sbatch.executor(place, intent, array, profile, dependencies, experience.exclude)
+        (submission.path / f"{array.name}.sbatch").write_text(made.text)
+        # If sbatch fails the array may exist all the same; the next submission looks for it by name.
+        jobs[array.name] = sbatch.submit(made)
+        failpoints.reach("sbatch-called", submission.path)
+        submission.record_job(array, jobs[array.name])
+        console.print(
+            f"  {array.phase:9} job {jobs[array.name]}: {len(array.tasks):,} tasks x {array.workers} workers, "
+            f"{array.memory_mb:,} MB, {status.duration(array.minutes * 60)} at most, partition {array.partition}"
+        )
+
+
+def _withdraw(run: Run, there: Queue, missing: dict[str, list[Shard]], console: Console, *, everything: bool) -> bool:
+    """Take later phases that still wait out of the queue, to submit them anew: they must wait for what is added now.
+
+    With `everything` whatever waits, as it was submitted with code that is no longer the run's. What cannot be taken
+    out, as it is somebody else's, stays: it finds its earlier phases incomplete, or its code changed, says so and ends.
+    """
+    names = {
+        name
+        for phase, arrays in _by_phase(run, there).items()
+        if everything or any(missing[before] for before in plan.closure(phase))
+        for name in arrays
+    }
+    waiting = sorted({one.job for one in there.elements if one.name in names and not one.running})
+    for job in waiting:
+        try:
+            slurm.cancel_waiting(job)
+        except SchedulerError as error:
+            console.print(f"job {job} waits in the queue and could not be taken out of it: {error}", markup=False)
+    if waiting:
+        console.print(f"{len(waiting)} arrays that wait are submitted anew")
+    return bool(waiting)
+
+
+def _missing(run: Run, there: Queue) -> dict[str, list[Shard]]:
+    return {phase: [one for one in run.missing(phase) if one.id not in there.shards] for phase in plan.PHASES}
+
+
+def _adopt(run: Run, console: Console) -> None:
+    """Find the jobs of arrays whose submitter did not live to write their ids down."""
+    orphans = [
+        (submission, array)
+        for submission in submissions.read(run)
+        for array in submission.intent.arrays
+        if submission.job(array) is None and not submission.never_submitted(array)
+    ]
+    if not orphans:
+        return
+    youngest = max((submission.path / "intent.json").stat().st_mtime for submission, _ in orphans)
+    time.sleep(max(0.0, min(SETTLE_SECONDS, SETTLE_SECONDS - (time.time() - youngest))))
+    there = {one.name: one.job for one in slurm.queue([array.name for _, array in orphans])}
+    for submission, array in orphans:
+        if array.name in there:
+            submission.record_job(array, there[array.name])
+            console.print(f"found job {there[array.name]} of an interrupted submission: {escape(array.name)}")
+        else:
+            submission.record_absence(array)
+
+
+def _states(run: Run) -> dict[tuple[str, int], retry.State]:
+    finished = _finished(run)
+    jobs = [
+        job
+        for submission in submissions.read(run)
+        for array in submission.intent.arrays
+        if (job := submission.job(array)) and any(name not in finished for task in array.tasks for name in task)
+    ]
+    return slurm.states(jobs)
+
+
+@contextlib.contextmanager
+def _lock(run: Run) -> Iterator[None]:
+    """One submission at a time. Raises RunError with who is at it; one whose process on this host is gone is broken."""
+    path = run.path / "submissions" / ".lock"
+    path.parent.mkdir(exist_ok=True)
+    claim = claims.acquire(path, claims.this_process(uuid.uuid4().hex[:12]), claims.gone_from_here)
+    if isinstance(claim, Owner):
+        raise RunError(
+            f"another submission of this run is under way: {claim}",
+            where=path.parent,
+            todo=f"wait for it; if that process is gone (on another login node): rm {path}.*",
+        )
+    try:
+        yield
+    finally:
+        claim.release(finished=False)
+
+
+def reasons(waiting: Queue) -> list[str]:
+    """Why SLURM lets tasks wait, one line a reason."""
+    counts = Counter(one.reason for one in waiting.elements if not one.running)
+    return [f"{count:,} tasks wait: {reason}" for reason, count in counts.most_common()]
+
+
+def lost(run: Run, waiting: Queue) -> list[str]:
+    """How tasks ended whose shards are still missing and not in the queue, one line a cause, by the best witness there
+    is: the task's own record, its exit status, accounting. Where nobody knows, it says so.
+    """
+    failed, states, finished = failures.shards(run), _states(run), _finished(run)
+    latest: dict[str, str] = {}
+    for submission in submissions.read(run):
+        ends = {(end.array, end.task): end for end in sorted(submission.ends(), key=lambda end: end.restart)}
+        for array in submission.intent.arrays:
+            job = submission.job(array)
+            for task, names in enumerate(array.tasks):
+                state, _ = states.get((job or "", task), ("", ""))
+                cause = _cause(ends.get((array.name, task)), state, known=job is not None)
+                latest.update({name: cause for name in names if name not in finished})
+    causes = Counter(cause for name, cause in latest.items() if name not in waiting.shards and name not in failed)
+    return [f"{count:,} shards without a result: {cause}" for cause, count in causes.most_common()]
+
+
+def _cause(end: submissions.End | None, state: str, *, known: bool) -> str:
+    if state and state not in ("COMPLETED", "FAILED"):
+        return f"SLURM says {state}"
+    if end is not None:
+        return ENDS.get(end.code, f"the task ended with status {end.code}")
+    if state:
+        return f"SLURM says {state}"
+    return "unknown: it left no word, and accounting has none" if known else "was never submitted"
+
+
+ENDS = {
+    submissions.STOPPED: "told to stop, and not requeued any more (limits.restarts of the profile)",
+    submissions.TOO_SHORT: "ran into its time limit; make resume asks for more",
+    submissions.INCOMPLETE: "an earlier phase was incomplete",
+    retry.KILLED: "killed, most likely for want of memory; make resume asks for more",
+}
+"""Exit statuses of tasks that say why."""

@@ -1,0 +1,179 @@
+"""The image of a run and the command that starts Python in it."""
+
+import os
+import shlex
+import shutil
+import sys
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from ntkhpc import files
+from ntkhpc.errors import RunError, SurroundingsError
+from ntkhpc.fingerprint import PINNED
+from ntkhpc.launch.profile import Container, Profile
+from ntkhpc.run import Run
+
+_CHECKOUT = Path(__file__).resolve().parent.parent.parent
+_SEPARATORS = ",:%\n"
+LAUNCH = "launch.json"
+
+BRIDGE = "NTKHPC_BRIDGE"
+"""Set where this process itself runs in an image, started by containers/ntkhpc.sh, whose shell calls SLURM."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a run is, or would be, and the frozen code in it."""
+
+    path: Path
+    code: Path
+
+
+def worker_environment(target: Place | Run) -> dict[str, str]:
+    """Environment of a worker: the run's own code first on the path, and one thread, set before Python starts."""
+    return {
+        **PINNED,
+        "PYTHONPATH": str(target.code),
+        "PYTHONSAFEPATH": "1",  # else `python -m` puts the working directory, the checkout, before the frozen code
+        "PYTHONNOUSERSITE": "1",
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
+
+
+def image(profile: Profile) -> Path | None:
+    """The image of a profile, or the one of this checkout's lock; None where jobs run without.
+
+    Raises SurroundingsError if it is not there.
+    """
+    if profile.container.runtime == "none":
+        return None
+    kind = "cpu" if not any(one.gpu for one in profile.partitions.values()) else "cuda12"
+    lock = files.sha256_file(_lock(kind))[:12]
+    default = _CHECKOUT / "containers" / "images" / f"ntkhpc-{kind}-{lock}.sif"
+    path = Path(profile.container.image).expanduser() if profile.container.image else default
+    if not path.is_absolute():
+        path = _CHECKOUT / path
+    if not path.is_file():
+        raise SurroundingsError(
+            "there is no image",
+            where=path,
+            cause="it was never built, or it was built for another requirements lock",
+            todo="make image" + ("" if kind == "cpu" else " GPU=cuda12") + ", or name one: container.image in the "
+            'profile; container.runtime = "none" uses this Python on the compute nodes',
+        )
+    return path.resolve()
+
+
+def _lock(kind: str) -> Path:
+    return _CHECKOUT / ("requirements.lock" if kind == "cpu" else f"containers/requirements-{kind}.lock")
+
+
+def stamp(path: Path) -> str:
+    """Size and time of an image, by which a task sees, without reading it, that it is still the same.
+
+    Of one that is still to be built, for a plan, in words.
+    """
+    if not path.exists():
+        return "SIZE-TIME"
+    status = path.stat()
+    return f"{status.st_size}-{int(status.st_mtime)}"
+
+
+def digest(path: Path) -> str:
+    """sha256 of an image."""
+    return files.sha256_file(path)
+
+
+def require_same(target: Run, found: str | None, *, accept: bool) -> None:
+    """Record the digest of the image a run is computed with, the first time; later raise RunError for another one.
+
+    With `accept` the other one is recorded beside it.
+    """
+    path = target.path / LAUNCH
+    record = files.read_sealed(path) if path.exists() else {"images": []}
+    images = record["images"]
+    if images and images[-1]["sha256"] == found:
+        return
+    if images and not accept:
+        raise RunError(
+            f"the run was begun with {_name(images[-1]['sha256'])}, this would be {_name(found)}",
+            where=path,
+            cause="the image was built again, or the profile names another one",
+            todo="go back to that image, or accept and record the other: make resume ACCEPT_CHANGE=1",
+        )
+    images.append({"sha256": found, "time": datetime.now(UTC).isoformat(timespec="seconds")})
+    files.write_atomic(path, files.seal(record))
+
+
+def _name(found: str | None) -> str:
+    return f"image {found[:12]}" if found else "no image"
+
+
+def require_plain_path(target: Place | Run) -> None:
+    """Raises RunError for a path that cannot be bound: the separators of --bind and --env cannot be quoted."""
+    if found := [one for one in _SEPARATORS if one in str(target.path)]:
+        raise RunError(
+            f"the path of the run has {' and '.join(map(repr, found))} in it, which jobs cannot be given",
+            where=target.path,
+            todo="use another place: RUNS=/path",
+        )
+
+
+def command(target: Place, container: Container, sif: Path | None, extra: dict[str, str], *, gpu: bool) -> list[str]:
+    """The words that start Python for this run: in the image, or, without one, with this very Python."""
+    environment = {**worker_environment(target), **extra}
+    binds = (str(target.path), *container.binds)
+    return python_command(binds, container, sif, environment, gpu=gpu, start=target.path)
+
+
+def python_command(
+    binds: tuple[str, ...],
+    container: Container,
+    sif: Path | None,
+    environment: dict[str, str],
+    *,
+    gpu: bool,
+    start: Path,
+) -> list[str]:
+    """Python with this environment in the image, `start` its working directory; or, without one, this very Python."""
+    settings = [f"{name}={value}" for name, value in environment.items()]
+    if sif is None:
+        return ["env", *settings, sys.executable]
+    flags = [f"--{container.gpu_flag}"] if gpu and container.gpu_flag else []
+    return [
+        "apptainer", "exec", "--no-home", *flags,
+        *(word for bind in binds for word in ("--bind", bind)),
+        "--pwd", str(start.resolve()),
+        *(word for setting in settings for word in ("--env", setting)),
+        str(sif), "python3",
+    ]  # fmt: skip
+
+
+def load_modules(profile: Profile) -> str:
+    """Shell lines that load the profile's modules, where `module` may not be defined yet; empty without modules."""
+    if not profile.modules:
+        return ""
+    return (
+        "command -v module >/dev/null 2>&1 || for init in /etc/profile.d/lmod.sh /etc/profile.d/modules.sh; do\n"
+        '    [ -r "$init" ] && . "$init"\n'
+        "done\n"
+        f"module load {shlex.join(profile.modules)} || exit 1\n"
+    )
+
+
+def require_runtime(profile: Profile) -> None:
+    """Raises SurroundingsError if the profile wants containers and nothing here starts them."""
+    if profile.container.runtime == "none" and BRIDGE in os.environ:
+        raise SurroundingsError(
+            "jobs without containers need Python 3.11 on login and compute nodes, and there is none here",
+            todo='load a Python module, or set container.runtime = "apptainer" in the profile',
+        )
+    here = shutil.which("apptainer") is not None or BRIDGE in os.environ
+    if profile.container.runtime != "none" and not here:
+        raise SurroundingsError(
+            "apptainer is not on PATH",
+            cause="a module must be loaded first, or the cluster has none",
+            todo='name the module in the profile (modules = ["apptainer"]) and load it here, or set '
+            'container.runtime = "none"',
+        )

@@ -1,0 +1,190 @@
+"""The script of a job array, written and submitted through submitit; what it runs is our own task, not a pickle.
+
+Why no pickle: submitit puts its pickles in place after sbatch has answered, so a login shell that dies in between
+leaves an array without work. Here a task finds its shards in the intent, which was written before.
+"""
+
+import contextlib
+import json
+import os
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import submitit
+from submitit.core import utils
+
+from ntkhpc.errors import SchedulerError
+from ntkhpc.launch import container, slurm
+from ntkhpc.launch.container import Place
+from ntkhpc.launch.profile import Profile
+from ntkhpc.submissions import STOPPED, Array, Intent
+
+EXPORTED = "PATH,HOME,USER,LOGNAME,SHELL,LANG,MODULEPATH,MODULESHOME,LMOD_CMD,LMOD_DIR,LMOD_PKG,SLURM_CONF"
+"""What of the login shell's environment reaches a job; with the SLURM_ variables, and nothing else."""
+
+
+class ArrayExecutor(submitit.SlurmExecutor):
+    """submitit's executor with our command and a script that never moves."""
+
+    def __init__(self, target: Place, intent: Intent, array: Array, command: str, parameters: dict[str, Any]):
+        self.target, self.folder_name = target, f"submissions/{intent.id}"
+        super().__init__(folder=target.path / self.folder_name, python="")
+        self.command = command
+        self.update_parameters(**parameters)
+        self.parameters["map_count"] = len(array.tasks)
+
+    @classmethod
+    def affinity(cls) -> int:
+        """A plan shows its scripts on a laptop too."""
+        return 1
+
+    @property
+    def _submitit_command_str(self) -> str:
+        return self.command
+
+    @property
+    def text(self) -> str:
+        return self._make_submission_file_text(self.command, "") + "\n"
+
+
+def executor(
+    target: Place,
+    intent: Intent,
+    array: Array,
+    profile: Profile,
+    dependencies: list[str],
+    exclude: tuple[str, ...] = (),
+) -> ArrayExecutor:
+    """The executor of one array. `dependencies` are the job ids of the arrays it needs."""
+    partition = profile.partitions[array.partition]
+    sif = Path(intent.image) if intent.image else None
+    extra = {"NTKHPC_STOP_SECONDS": str(max(5, profile.limits.stop_seconds - 30))}
+    if intent.image_digest:
+        extra["NTKHPC_IMAGE"] = intent.image_digest
+    if array.gpu:
+        extra["XLA_FLAGS"] = "--xla_gpu_deterministic_ops=true"
+    if array.phase == "analysis":
+        extra["NTKHPC_DASK"] = f"local:{array.workers}"
+        if profile.analysis.dask == "slurm":
+            extra["NTKHPC_DASK"] = "slurm:" + json.dumps(_dask(target, intent, profile, array, sif))
+            extra.pop("NTKHPC_IMAGE", None)  # the analysis itself runs in the Python of the login node
+            sif = None
+    python = container.command(target, profile.container, sif, extra, gpu=array.gpu)
+    srun = ["srun", "--unbuffered", "--ntasks=1", f"--cpus-per-task={array.cpus}"]
+    words = [*srun, *python, "-u", "-m", "ntkhpc.task", str(target.path), intent.id, array.name]
+    parameters: dict[str, Any] = {
+        "job_name": array.name,
+        "comment": f"ntkhpc {array.phase}",
+        "time": array.minutes,
+        "mem": f"{array.memory_mb}M",
+        "nodes": 1,
+        "ntasks_per_node": 1,
+        "cpus_per_task": array.cpus,
+        "array_parallelism": profile.limits.throttle,
+        "signal_delay_s": profile.limits.stop_seconds,
+        "wckey": None,
+        "use_srun": False,  # our own srun, because submitit's names its output by a path that may be hostile
+        "stderr_to_stdout": True,
+        "setup": _setup(profile, sif),
+        "teardown": _teardown(intent, array, profile.limits.restarts),
+    }
+    for name in ("partition", "account", "qos", "constraint"):
+        if value := getattr(partition, name):
+            parameters[name] = value
+    if dependencies:
+        parameters["dependency"] = f"afterany:{':'.join(dependencies)}"
+    if exclude:
+        parameters["exclude"] = ",".join(exclude)
+    additional: dict[str, Any] = {
+        # Relative to the run directory, where sbatch is called: the path of a run never enters a directive.
+        "output": f"submissions/{intent.id}/{array.name}.%a.log",
+        "export": EXPORTED,
+        "requeue": True,
+    }
+    for directive in (*partition.directives, *([partition.gpu] if partition.gpu else [])):
+        name, separator, value = directive.removeprefix("--").partition("=")
+        additional[name] = value if separator else True
+    parameters["additional_parameters"] = additional
+    return ArrayExecutor(target, intent, array, shlex.join(words), parameters)
+
+
+def submit(made: ArrayExecutor) -> str:
+    """Call sbatch in the run directory; the job id. Raises SchedulerError with what sbatch said."""
+    try:
+        with contextlib.chdir(made.target.path), _environment():
+            return str(made._submit_command(made.command).job_id)
+    except (utils.FailedJobError, utils.FailedSubmissionError, OSError) as error:
+        raise SchedulerError(
+            f"sbatch refused: {error}",
+            where=made.target.path / made.folder_name,
+            cause="an account, partition or limit that this cluster does not have; its words are above",
+            todo="mend the profile; make plan PROFILE=... shows the script; then make resume",
+        ) from error
+
+
+@contextlib.contextmanager
+def _environment() -> Iterator[None]:
+    """SBATCH_ variables override what a script says; submitit passes this process's environment on."""
+    before, clean = dict(os.environ), slurm.environment()
+    os.environ.clear()
+    os.environ.update(clean)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+def _dask(target: Place, intent: Intent, profile: Profile, array: Array, sif: Path | None) -> dict[str, Any]:
+    """Arguments of dask-jobqueue's SLURMCluster whose workers run in the image, each a job like the analysis's."""
+    partition = profile.partitions[array.partition]
+    python = container.command(target, profile.container, sif, {}, gpu=False)
+    extra = [f"--{name}={value}" for name in ("qos", "constraint") if (value := getattr(partition, name))]
+    return {
+        "workers": profile.analysis.workers,
+        "cores": 1,
+        "processes": 1,
+        "memory": f"{array.memory_mb}MiB",
+        "walltime": f"{array.minutes // 60:02d}:{array.minutes % 60:02d}:00",
+        "queue": partition.partition or None,
+        "account": partition.account or None,
+        "interface": profile.analysis.interface or None,
+        "python": shlex.join(python),
+        "job_name": f"{array.name}-dask",
+        "job_extra_directives": [*extra, *partition.directives],
+        "job_script_prologue": _setup(profile, sif),
+        "log_directory": f"submissions/{intent.id}",
+        "scheduler_options": {"dashboard_address": None},
+    }
+
+
+def _setup(profile: Profile, sif: Path | None) -> list[str]:
+    lines = [f"umask {profile.umask}", "export SLURM_EXPORT_ENV=ALL"]
+    lines += container.load_modules(profile).splitlines()
+    if sif is not None:
+        quoted = shlex.quote(str(sif))
+        lines += [
+            f'if [ "$(stat -Lc %s-%Y {quoted})" != {container.stamp(sif)} ]; then',
+            f"    echo {shlex.quote(f'not here, or not the image this run was submitted with: {sif}')} >&2",
+            "    exit 2",
+            "fi",
+        ]
+    return lines
+
+
+def _teardown(intent: Intent, array: Array, restarts: int) -> list[str]:
+    """Runs on the host. It must end with the payload's exit status, or SLURM calls a crash COMPLETED."""
+    return [
+        "code=$?",
+        'restart="${SLURM_RESTART_COUNT:-0}"',
+        'element="${SLURM_ARRAY_JOB_ID}_${SLURM_ARRAY_TASK_ID}"',
+        f'end="submissions/{intent.id}/ends/{array.name}.${{SLURM_ARRAY_TASK_ID}}.$restart"',
+        'printf "%s %s %s %s\\n" "$code" "$SECONDS" "${SLURMD_NODENAME:-$(hostname)}" "$element" >"$end"',
+        f'if [ "$code" -eq {STOPPED} ] && [ "$restart" -lt {restarts} ]; then',
+        # The element, not $SLURM_JOB_ID: in the last element that is the id of the whole array.
+        '    scontrol requeue "$element"',
+        "fi",
+        'exit "$code"',
+    ]

@@ -1,0 +1,167 @@
+"""Asking SLURM: squeue, sacct, scontrol. An answer, or SchedulerError; silence is never taken for "nothing there"."""
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator, Sequence
+
+from msgspec import Struct
+
+from ntkhpc.errors import SchedulerError
+
+SECONDS = 30
+"""How long a query may take before it counts as unanswered."""
+
+MAX_ARRAY_SIZE = 1001
+"""SLURM's default, assumed where it does not say."""
+
+ENDED = frozenset(
+    ["BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "REVOKED", "TIMEOUT"]
+)
+"""States after which nothing follows. PREEMPTED is none of them: a requeue may."""
+
+WAITING = frozenset(["PENDING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SPECIAL_EXIT", "RESV_DEL_HOLD"])
+_ELEMENTS = re.compile(r"(\d+)_(?:(\d+)|\[([0-9,:-]+)(?:%\d+)?\])")
+
+
+class Element(Struct, frozen=True):
+    """One array element in the queue."""
+
+    job: str
+    task: int
+    state: str
+    name: str
+    reason: str
+
+    @property
+    def running(self) -> bool:
+        return self.state not in WAITING
+
+
+def present() -> bool:
+    return shutil.which("sbatch") is not None
+
+
+def queue(names: Sequence[str]) -> list[Element]:
+    """Elements of the arrays of these names that are in the queue, whoever submitted them.
+
+    Raises SchedulerError if squeue is missing, fails, is late or answers what cannot be read.
+    """
+    if not names:
+        return []
+    text = ask(["squeue", "--all", "--noheader", f"--name={','.join(names)}", "--format=%i|%T|%j|%r", "--states=all"])
+    return [one for line in text.splitlines() if line.strip() for one in _elements(line)]
+
+
+def _elements(line: str) -> Iterator[Element]:
+    try:
+        identity, state, name, reason = line.strip().split("|", 3)
+    except ValueError:
+        raise SchedulerError(f"squeue answered a line that cannot be read: {line!r}") from None
+    if state in ENDED:
+        return  # SLURM remembers jobs for some minutes
+    for job, task in elements(identity):
+        yield Element(job, task, state, name, reason)
+
+
+def elements(identity: str) -> list[tuple[str, int]]:
+    """(array job, index) of every element of an array id: `123_4`, `123_[5-9]`, `123_[1,3-7:2%4]`.
+
+    Raises SchedulerError for any other form; a shortened list ("...") is one.
+    """
+    match = _ELEMENTS.fullmatch(identity)
+    if match is None:
+        raise SchedulerError(f"squeue answered an array id that cannot be read: {identity!r}")
+    job, single, several = match.groups()
+    if single is not None:
+        return [(job, int(single))]
+    found = []
+    for part in several.split(","):
+        numbers = re.fullmatch(r"(\d+)(?:-(\d+)(?::(\d+))?)?", part)
+        if numbers is None:
+            raise SchedulerError(f"squeue answered an array id that cannot be read: {identity!r}")
+        first, last, step = numbers.groups()
+        found += [(job, index) for index in range(int(first), int(last or first) + 1, int(step or 1))]
+    return found
+
+
+def states(jobs: Sequence[str]) -> dict[tuple[str, int], tuple[str, str]]:
+    """The last state and node of every element of array jobs, by accounting: (job, task) -> ("TIMEOUT", "node7").
+
+    Empty where there is no accounting, or it does not know yet: nothing may depend on it. An out-of-memory kill is
+    recorded on a step, so steps are read too.
+    """
+    if not jobs:
+        return {}
+    command = ["sacct", "--noheader", "--parsable2", "--format=JobID,State,NodeList", f"--jobs={','.join(jobs)}"]
+    try:
+        text = ask(command)
+    except SchedulerError:
+        return {}
+    found: dict[tuple[str, int], tuple[str, str]] = {}
+    for line in text.splitlines():
+        identity, _, rest = line.partition("|")
+        state, _, node = rest.partition("|")
+        element, _, _ = identity.partition(".")
+        match = re.fullmatch(r"(\d+)_(\d+)", element)
+        if match is None or not state:
+            continue
+        key, word = (match[1], int(match[2])), state.split()[0]
+        if word == "OUT_OF_MEMORY" or key not in found:
+            found[key] = word, node
+    return found
+
+
+def configuration() -> dict[str, str]:
+    """`scontrol show config` as a table."""
+    lines = (line.partition("=") for line in ask(["scontrol", "show", "config"]).splitlines())
+    return {name.strip(): value.strip() for name, separator, value in lines if separator}
+
+
+def cluster() -> str | None:
+    """The name of this cluster; None if nobody says."""
+    try:
+        return configuration().get("ClusterName")
+    except SchedulerError:
+        return None
+
+
+def max_array_size() -> int:
+    """MaxArraySize: one more than the largest index an array may have."""
+    try:
+        return int(configuration()["MaxArraySize"])
+    except (SchedulerError, KeyError, ValueError):
+        return MAX_ARRAY_SIZE
+
+
+def cancel_waiting(job: str) -> None:
+    """Take what waits of a job out of the queue; what runs stays."""
+    ask(["scancel", "--state=PENDING", job])
+
+
+def environment() -> dict[str, str]:
+    """This environment without what would change the meaning of SLURM's commands: SQUEUE_USERS, SBATCH_JOB_NAME, and
+    the SLURM_ variables of a job in which this process may run."""
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if name == "SLURM_CONF" or not name.startswith(("SLURM_", "SBATCH_", "SQUEUE_", "SACCT_", "SCANCEL_", "SINFO_"))
+    }
+    # Without SLURM_BITSTR_LEN=0 squeue shortens "[1,3,5-900]" to 64 characters.
+    return {**kept, "SLURM_BITSTR_LEN": "0", "SLURM_TIME_FORMAT": "standard"}
+
+
+def ask(command: list[str]) -> str:
+    """What a command of SLURM prints. Raises SchedulerError if it is missing, late or fails."""
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, errors="replace", timeout=SECONDS, env=environment(), check=False
+        )
+    except FileNotFoundError:
+        raise SchedulerError(f"{command[0]} is not on PATH", todo="do this on a login node of the cluster") from None
+    except subprocess.TimeoutExpired:
+        raise SchedulerError(f"{command[0]} did not answer in {SECONDS} s", todo="try again later") from None
+    if done.returncode != 0:
+        raise SchedulerError(f"{command[0]} failed: {done.stderr.strip() or done.returncode}", todo="try again later")
+    return done.stdout

@@ -1,0 +1,182 @@
+"""Shards -> tasks -> job arrays: how many shards a task takes, what it asks for, and what cannot fit. Pure."""
+
+import heapq
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from ntkhpc import plan
+from ntkhpc.errors import ProfileError
+from ntkhpc.launch.profile import Partition, Profile
+from ntkhpc.plan import Plan, Shard
+from ntkhpc.submissions import Array
+
+MARGIN = 1.25
+"""Memory asked for, over what was projected: a projection is right within a fifth."""
+
+SUPERVISOR_MB = 250
+"""What a task's own process, the container and the page cache of the step take beside the workers."""
+
+START_SECONDS = 240.0
+"""Added to the time asked for: container start, imports and compilation on a cold file system."""
+
+MORE_MEMORY = 1.6
+MORE_TIME = 2.0
+"""Factors on what is asked for a shard, for each time that it did not suffice."""
+
+SMALLER = {
+    "ensemble": "network.widths, ensemble.n_train, data.test or ensemble.shard_members",
+    "law": "ensemble.n_train or data.test",
+    "curve": "infinite_width.n_train or data.test",
+}
+
+
+@dataclass(frozen=True)
+class Experience:
+    """What earlier attempts taught: factors on memory and time of shards for which these did not suffice, and nodes to
+    avoid. `speed` is that of a core, or GPU, of a partition (by label) against the reference core."""
+
+    memory: Mapping[str, float] = field(default_factory=dict)
+    time: Mapping[str, float] = field(default_factory=dict)
+    exclude: tuple[str, ...] = ()
+    speed: Mapping[str, float] = field(default_factory=dict)
+
+    def of(self, shard: Shard) -> tuple[float, float]:
+        """Factors on memory and time."""
+        return self.memory.get(shard.id, 1.0), self.time.get(shard.id, 1.0)
+
+
+def arrays(
+    planned: Plan,
+    shards: Mapping[str, Iterable[Shard]],
+    profile: Profile,
+    prefix: str,
+    array_size: int,
+    experience: Experience = Experience(),
+    existing: Mapping[str, Iterable[str]] | None = None,
+) -> list[Array]:
+    """Job arrays for the shards of each phase, in an order in which they can be submitted.
+
+    `existing` names, for a phase, arrays that are in the queue already: what needs the phase waits for them too.
+    Raises ProfileError, naming the field to change, if a worker does not fit its partition.
+    """
+    found: list[Array] = []
+    for phase in plan.PHASES:
+        groups: dict[tuple[float, float], list[Shard]] = {}
+        for shard in shards.get(phase, ()):
+            groups.setdefault(experience.of(shard), []).append(shard)
+        speed = experience.speed.get(profile.partition_of(phase), 1.0)
+        needs = tuple(
+            [one.name for one in found if one.phase in plan.NEEDS[phase]]
+            + [name for before in plan.NEEDS[phase] for name in (existing or {}).get(before, ())]
+        )
+        pieces = [
+            (tasks, resources)
+            for factors, group in sorted(groups.items())
+            for tasks, resources in _pieces(planned, phase, group, profile, factors, array_size, speed)
+        ]
+        for number, (tasks, (workers, memory_mb, minutes)) in enumerate(pieces):
+            found.append(
+                Array(
+                    name=f"{prefix}-{phase}-{number}",
+                    phase=phase,
+                    partition=profile.partition_of(phase),
+                    tasks=tasks,
+                    workers=workers,
+                    cpus=profile[phase].cores if profile[phase].gpu else workers,
+                    gpu=bool(profile[phase].gpu),
+                    memory_mb=memory_mb,
+                    minutes=minutes,
+                    needs=needs,
+                )
+            )
+    return found
+
+
+Resources = tuple[int, int, int]
+
+
+def _pieces(
+    planned: Plan,
+    phase: str,
+    shards: list[Shard],
+    profile: Profile,
+    factors: tuple[float, float],
+    array_size: int,
+    speed: float,
+) -> list[tuple[tuple[tuple[str, ...], ...], Resources]]:
+    """Tasks of one phase, cut into arrays of at most `array_size` elements, with (workers, memory, minutes) of each."""
+    partition, (factor, longer) = profile[phase], factors
+    worker_mb = math.ceil(planned.memory_bytes[phase] * MARGIN * factor / 2**20)
+    room = int(partition.memory_gb * 1024) - SUPERVISOR_MB
+    if worker_mb > room:
+        # After a kill a task may ask for all there is, once.
+        if factor > 1 and worker_mb / MORE_MEMORY < room:
+            worker_mb = room
+        else:
+            raise _too_large(planned, phase, profile, worker_mb)
+    side_by_side = len(shards)
+    if phase == "analysis" and profile.analysis.dask == "local":
+        side_by_side = profile.analysis.workers  # of Dask, in one shard
+    workers = 1 if partition.gpu else max(1, min(partition.cores, room // worker_mb, side_by_side))
+    tasks = _distribute(shards, workers, profile, speed)
+    longest = longer * max(_seconds(task, workers) for task in tasks) / speed
+    beside = START_SECONDS + profile.limits.stop_seconds
+    minutes = math.ceil((2 * longest + beside) / 60)
+    if minutes > partition.minutes:
+        alone = max(longer / MORE_TIME, 1.0) * max(shard.seconds for shard in shards) / speed
+        if phase not in plan.RESUMABLE and alone + profile.limits.stop_seconds > partition.minutes * 60:
+            raise _too_long(phase, profile, partition, alone)
+        minutes = partition.minutes
+    resources = (workers, workers * worker_mb + SUPERVISOR_MB, minutes)
+    named = tuple(tuple(shard.id for shard in task) for task in tasks)
+    return [(named[first : first + array_size], resources) for first in range(0, len(named), array_size)]
+
+
+def _distribute(shards: list[Shard], workers: int, profile: Profile, speed: float) -> list[list[Shard]]:
+    """Tasks of about `task_minutes` each, longest shard first into the emptiest task."""
+    aim = profile.limits.task_minutes * 60.0 * workers * speed
+    total = sum(shard.seconds for shard in shards)
+    count = min(len(shards), profile.limits.tasks, max(1, math.ceil(total / aim)))
+    tasks: list[list[Shard]] = [[] for _ in range(count)]
+    loads = [(0.0, index) for index in range(count)]
+    for shard in plan.longest_first(shards):
+        load, index = heapq.heappop(loads)
+        tasks[index].append(shard)
+        heapq.heappush(loads, (load + shard.seconds, index))
+    return tasks
+
+
+def _seconds(task: list[Shard], workers: int) -> float:
+    """How long a task takes on reference cores: workers take the next shard as they get free, longest first."""
+    return max(task[0].seconds, sum(shard.seconds for shard in task) / workers + task[-1].seconds)
+
+
+def task_seconds(planned: Plan, found: Iterable[Array]) -> dict[str, float]:
+    """Time that the tasks of each phase hold their share of nodes, on the reference core."""
+    seconds = {shard.id: shard.seconds for shard in planned.shards}
+    held: dict[str, float] = {}
+    for one in found:
+        held[one.phase] = held.get(one.phase, 0.0) + sum(seconds[n] for task in one.tasks for n in task) / one.workers
+    return held
+
+
+def _too_large(planned: Plan, phase: str, profile: Profile, needed_mb: int) -> ProfileError:
+    label, partition = profile.partition_of(phase), profile[phase]
+    return ProfileError(
+        f"a worker of phase {phase} needs {needed_mb / 1024:,.1f} GiB (projected "
+        f"{planned.memory_bytes[phase] / 2**30:,.1f} GiB and a margin); a task of partition {label!r} has "
+        f"{partition.memory_gb:,.1f} GiB",
+        where=f"profile {profile.name}, partitions.{label}.memory_gb",
+        todo=f"lower {SMALLER.get(phase, 'data.test or ensemble.members')} in the study, or give the phase a larger "
+        f"partition: [phases] {phase} = ...",
+    )
+
+
+def _too_long(phase: str, profile: Profile, partition: Partition, seconds: float) -> ProfileError:
+    return ProfileError(
+        f"a shard of phase {phase} takes about {seconds / 3600:,.1f} h and cannot be stopped and continued; "
+        f"the partition allows {partition.minutes / 60:,.1f} h",
+        where=f"profile {profile.name}, partitions.{profile.partition_of(phase)}.minutes",
+        todo=f"lower {SMALLER.get(phase, 'data.test')} in the study, or give the phase another partition",
+    )
