@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.markup import escape
 
-from ntkhpc import claims, plan, run, schema, status, study
+from ntkhpc import claims, plan, run, schema, status, study, submissions
 from ntkhpc.errors import NtkhpcError, RunError, SchedulerError
 from ntkhpc.run import Run
 
@@ -192,7 +192,7 @@ def _run_missing(target: Run, options: argparse.Namespace, profile: "Profile | N
     prepare.require_same_packages(target)
     if options.take_over:
         there = (
-            cluster.queue(target) if cluster.submitted(target) else None
+            cluster.queue(target) if submissions.folder(target).is_dir() else None
         )  # a task in the queue is nobody to take over
         taken = claims.drop(
             target, plan.PHASES, lambda o: claims.is_foreign(o) and (there is None or o.job not in there.jobs)
@@ -235,10 +235,10 @@ def _report_again(options: argparse.Namespace) -> int:
 
 
 def _report(target: Run) -> int:
-    from ntkhpc.launch import cluster
-
     waiting, silence = None, None
-    if cluster.submitted(target) and not status.is_complete(target):
+    if submissions.folder(target).is_dir() and not status.is_complete(target):
+        from ntkhpc.launch import cluster
+
         try:
             waiting = cluster.queue(target)
         except SchedulerError as error:

@@ -117,9 +117,14 @@ class Submission:
         return found
 
 
+def folder(run: Run) -> Path:
+    """Where the submissions of a run are; there is none of a run that was never on a cluster."""
+    return run.path / "submissions"
+
+
 def create(run: Run, intent: Intent) -> Submission:
     """Write an intent. Its folder is its user's own; the ends in it may be written by tasks of that user only."""
-    submission = Submission(run.path / "submissions" / intent.id)
+    submission = Submission(folder(run) / intent.id)
     (submission.path / "ends").mkdir(parents=True)
     files.write_atomic(submission.path / "intent.json", files.seal(to_builtins(intent)))
     return submission
@@ -131,7 +136,7 @@ def read(run: Run) -> list[Submission]:
     Raises DamagedError for an intent that is not what was written: its jobs could not be told from nothing.
     """
     found = []
-    for entry in sorted(_entries(run.path / "submissions"), key=lambda entry: entry.name):
+    for entry in sorted(_entries(folder(run)), key=lambda entry: entry.name):
         submission = Submission(Path(entry.path))
         if (submission.path / "intent.json").exists():  # else its submitter died before anything was asked of SLURM
             submission.intent  # noqa: B018

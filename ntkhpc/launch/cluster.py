@@ -87,10 +87,6 @@ def _finished(run: Run) -> set[str]:
     return set().union(*(run.finished(phase) for phase in plan.PHASES))
 
 
-def submitted(run: Run) -> bool:
-    return (run.path / "submissions").is_dir() and bool(submissions.read(run))
-
-
 def submit(run: Run, profile: Profile, console: Console, *, accept: bool = False, retry_bugs: bool = False) -> bool:
     """Submit what is missing and not in the queue; whether everything that is missing is in the queue now.
 
@@ -214,6 +210,7 @@ def _send(
             f"  {array.phase:9} job {jobs[array.name]}: {len(array.tasks):,} tasks x {array.workers} workers, "
             f"{array.memory_mb:,} MB, {status.duration(array.minutes * 60)} at most, partition {array.partition}"
         )
+    console.print(f"submitted {len(intent.arrays)} arrays")
 
 
 def _withdraw(run: Run, there: Queue, missing: dict[str, list[Shard]], console: Console, *, everything: bool) -> bool:
@@ -255,7 +252,7 @@ def _adopt(run: Run, console: Console) -> None:
         return
     youngest = max((submission.path / "intent.json").stat().st_mtime for submission, _ in orphans)
     time.sleep(max(0.0, min(SETTLE_SECONDS, SETTLE_SECONDS - (time.time() - youngest))))
-    there = {one.name: one.job for one in slurm.queue([array.name for _, array in orphans])}
+    there = {one.name: one.job for one in slurm.queue([array.name for _, array in orphans], ended=True)}
     for submission, array in orphans:
         if array.name in there:
             submission.record_job(array, there[array.name])

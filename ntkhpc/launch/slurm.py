@@ -43,24 +43,25 @@ def present() -> bool:
     return shutil.which("sbatch") is not None
 
 
-def queue(names: Sequence[str]) -> list[Element]:
-    """Elements of the arrays of these names that are in the queue, whoever submitted them.
+def queue(names: Sequence[str], *, ended: bool = False) -> list[Element]:
+    """Elements of the arrays of these names that are in the queue, whoever submitted them; with `ended` also those that
+    SLURM remembers for some minutes.
 
     Raises SchedulerError if squeue is missing, fails, is late or answers what cannot be read.
     """
     if not names:
         return []
     text = ask(["squeue", "--all", "--noheader", f"--name={','.join(names)}", "--format=%i|%T|%j|%r", "--states=all"])
-    return [one for line in text.splitlines() if line.strip() for one in _elements(line)]
+    return [one for line in text.splitlines() if line.strip() for one in _elements(line, ended)]
 
 
-def _elements(line: str) -> Iterator[Element]:
+def _elements(line: str, ended: bool) -> Iterator[Element]:
     try:
         identity, state, name, reason = line.strip().split("|", 3)
     except ValueError:
         raise SchedulerError(f"squeue answered a line that cannot be read: {line!r}") from None
-    if state in ENDED:
-        return  # SLURM remembers jobs for some minutes
+    if state in ENDED and not ended:
+        return
     for job, task in elements(identity):
         yield Element(job, task, state, name, reason)
 
