@@ -238,7 +238,7 @@ def test_the_image_and_its_environment_are_named_in_the_command(tmp_path: Path) 
         assert pair in list(pairwise(words))
 
 
-@pytest.mark.parametrize("bad", ["a,b", "a:b", "a%j", "a\nb"])
+@pytest.mark.parametrize("bad", ["a,b", "a:b", "a%j", "a\nb", "$(touch owned)", "`id`", 'a"b', "a\\b"])
 def test_paths_that_jobs_cannot_be_given_are_refused(tmp_path: Path, bad: str) -> None:
     from ntkhpc.errors import RunError
 

@@ -15,7 +15,9 @@ from ntkhpc.launch.profile import Container, Profile
 from ntkhpc.run import Run
 
 _CHECKOUT = Path(__file__).resolve().parent.parent.parent
-_SEPARATORS = ",:%\n"
+_UNSAFE = ',:%\n$`"\\'
+"""What a path in a job must not have: separators of --bind and SLURM's patterns, and what Apptainer's --env expands."""
+
 LAUNCH = "launch.json"
 
 BRIDGE = "NTKHPC_BRIDGE"
@@ -111,8 +113,8 @@ def _name(found: str | None) -> str:
 
 
 def require_plain_path(target: Place | Run) -> None:
-    """Raises RunError for a path that cannot be bound: the separators of --bind and --env cannot be quoted."""
-    if found := [one for one in _SEPARATORS if one in str(target.path)]:
+    """Raises RunError for a path that cannot be given to Apptainer, which splits and expands its arguments itself."""
+    if found := [one for one in _UNSAFE if one in str(target.path)]:
         raise RunError(
             f"the path of the run has {' and '.join(map(repr, found))} in it, which jobs cannot be given",
             where=target.path,

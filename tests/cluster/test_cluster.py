@@ -316,7 +316,14 @@ def test_a_silent_or_confused_squeue_makes_the_status_unknown(lab: Lab, tmp_path
 
 
 def test_hostile_names_are_refused_or_literal(tmp_path: Path) -> None:
-    lab = Lab(tmp_path / "it's a $(touch owned) run")
+    expanding = Lab(tmp_path / "$(touch owned)")  # which Apptainer's --env would run
+    expanding.home.mkdir()
+    expanding.profile()
+    expanding.study(study_text())
+    code, output = expanding.make("submit")
+    assert code != 0
+    assert "cannot be given" in output
+    lab = Lab(tmp_path / "it's a grün; touch owned")
     lab.home.mkdir()
     lab.profile()
     for bad in ('name = "a\\nb"', "name = 'a;b'", "name = '$(touch owned)'"):
