@@ -191,9 +191,8 @@ def _run_missing(target: Run, options: argparse.Namespace, profile: "Profile | N
         _console.print("accepted and recorded: " + "; ".join(changed))
     prepare.require_same_packages(target)
     if options.take_over:
-        there = (
-            cluster.queue(target) if submissions.folder(target).is_dir() else None
-        )  # a task in the queue is nobody to take over
+        # What is in the queue is nobody's to take over.
+        there = cluster.queue(target) if submissions.folder(target).is_dir() else None
         taken = claims.drop(
             target, plan.PHASES, lambda o: claims.is_foreign(o) and (there is None or o.job not in there.jobs)
         )
