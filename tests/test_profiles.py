@@ -64,6 +64,8 @@ def test_the_commented_fields_of_the_example_show_their_defaults(tmp_path: Path)
         ("cores = 2", 'gpu = "gpu:1"', "gpu"),
         ("cores = 2", 'gpu = "--gres=gpu:1 --wrap=id"', "gpu"),
         ("[partitions.main]", 'modules = ["a; id"]\n[partitions.main]', "modules"),
+        ("[partitions.main]", 'scratch = "$(id)"\n[partitions.main]', "scratch"),
+        ("[partitions.main]", 'scratch = "/a b"\n[partitions.main]', "scratch"),
         ("[partitions.main]", 'umask = "077; id"\n[partitions.main]', "umask"),
         ("[partitions.main]", '[container]\nbinds = ["/a:/b"]\n[partitions.main]', "binds"),
         ("[partitions.main]", '[phases]\nlaw = "gpu"\n[partitions.main]', "law"),

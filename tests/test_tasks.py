@@ -1,6 +1,8 @@
 """From shards to job arrays, and what earlier attempts teach the next."""
 
 import json
+import os
+import subprocess
 from collections import Counter
 from itertools import pairwise
 from pathlib import Path
@@ -227,6 +229,22 @@ def test_a_script_asks_and_runs_what_its_array_says(tmp_path: Path) -> None:
     assert "'\"'\"'" in body  # the quote of the path, quoted
     assert body.rstrip().endswith('exit "$code"')
     assert 'scontrol requeue "$element"' in body
+
+
+def test_scratch_of_the_node_is_bound_and_is_where_temporary_files_go(tmp_path: Path) -> None:
+    made = planned()
+    wanted = msgspec.structs.replace(profile(), scratch="$SLURM_TMPDIR/ntkhpc")
+    intent = cluster.intend(made, wanted, {"law": made.of_phase("law")}, tasks.Experience(), None, None)
+    text = sbatch.executor(container.Place(tmp_path, tmp_path), intent, intent.arrays[0], wanted, []).text
+    script = text.partition("# setup")[2].partition("# command")[0]
+    (tmp_path / "node").mkdir()
+    ran = subprocess.run(
+        ["bash", "-c", f'{script}\necho "$TMPDIR|$APPTAINER_BIND|$APPTAINERENV_TMPDIR"'],
+        env={"PATH": os.environ["PATH"], "SLURM_TMPDIR": str(tmp_path / "node")}, capture_output=True, text=True,
+        check=True,
+    )  # fmt: skip
+    assert ran.stdout.split("|") == [one := f"{tmp_path}/node/ntkhpc", one, f"{one}\n"]
+    assert (tmp_path / "node" / "ntkhpc").is_dir()
 
 
 def test_the_image_and_its_environment_are_named_in_the_command(tmp_path: Path) -> None:

@@ -290,6 +290,12 @@ def _lock(run: Run) -> Iterator[None]:
         claim.release(finished=False)
 
 
+def hours_left(run: Run) -> float:
+    """Hours of one task that the shards without a receipt need, on the reference core, in tasks like the last ones."""
+    workers = {array.phase: array.workers for one in submissions.read(run) for array in one.intent.arrays}
+    return sum(s.seconds / workers.get(phase, 1) for phase in plan.PHASES for s in run.missing(phase)) / 3600
+
+
 def reasons(waiting: Queue) -> list[str]:
     """Why SLURM lets tasks wait, one line a reason."""
     counts = Counter(one.reason for one in waiting.elements if not one.running)

@@ -62,6 +62,9 @@ class Partition(Section, frozen=True, kw_only=True):
         _check_directives(self.directives)
 
 
+SCRATCH = r"^(?:|/[A-Za-z0-9._/+@=-]*|\$[A-Z][A-Z0-9_]*(?:/[A-Za-z0-9._/+@=-]*)?)\Z"
+
+
 class Container(Section, frozen=True, kw_only=True):
     """How containers start. `image` is a path; without one, the image of this checkout's lock."""
 
@@ -103,6 +106,7 @@ class Profile(Section, frozen=True, kw_only=True):
     phases: dict[str, str] = {}
     modules: tuple[Annotated[str, Meta(pattern=rf"^{WORD}\Z")], ...] = ()
     umask: Annotated[str, Meta(pattern=r"^0[0-7]{3}\Z")] = "0077"
+    scratch: Annotated[str, Meta(pattern=SCRATCH)] = ""
     container: Container = Container()
     limits: Limits = Limits()
     analysis: Analysis = Analysis()

@@ -163,6 +163,12 @@ def _dask(target: Place, intent: Intent, profile: Profile, array: Array, sif: Pa
 def _setup(profile: Profile, sif: Path | None) -> list[str]:
     lines = [f"umask {profile.umask}", "export SLURM_EXPORT_ENV=ALL"]
     lines += container.load_modules(profile).splitlines()
+    if profile.scratch:
+        lines += [
+            f'export TMPDIR="{profile.scratch}"',  # a variable in it is the node's
+            'mkdir -p "$TMPDIR" || exit 1',
+            'export APPTAINER_BIND="$TMPDIR" APPTAINERENV_TMPDIR="$TMPDIR"',
+        ]
     if sif is not None:
         quoted = shlex.quote(str(sif))
         lines += [
