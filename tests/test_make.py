@@ -180,6 +180,8 @@ def test_an_interrupted_submission_leaves_no_worker_behind(number: signal.Signal
     launcher = subprocess.Popen(
         command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE, text=True,
         start_new_session=True,
+        # Tests that a shell runs in its background inherit an ignored SIGINT.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
     while not list(runs.glob("tiny-*/partial/ensemble/*/*.npz")):
         assert launcher.poll() is None
