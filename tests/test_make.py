@@ -177,11 +177,10 @@ def test_an_interrupted_submission_leaves_no_worker_behind(number: signal.Signal
     task = runs.parent / "tiny.toml"
     task.write_text(tiny_text(members=4000, shard_members=2000))
     command = [sys.executable, "-m", "ntkhpc", "submit", f"--task={task}", f"--runs={runs}", "--cores=2"]
+    command = ["env", "--default-signal=INT", *command]  # a shell's background jobs inherit an ignored one
     launcher = subprocess.Popen(
         command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE, text=True,
         start_new_session=True,
-        # Tests that a shell runs in its background inherit an ignored SIGINT.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
     while not list(runs.glob("tiny-*/partial/ensemble/*/*.npz")):
         assert launcher.poll() is None

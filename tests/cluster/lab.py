@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import signal
 import subprocess
 import time
 from collections.abc import Callable
@@ -118,8 +117,6 @@ class Lab:
             stderr=subprocess.STDOUT,
             text=True,
             start_new_session=True,
-            # Tests that a shell runs in its background inherit an ignored SIGINT.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
 
     def make(self, verb: str, *arguments: str, profile: str = "test", **environment: str) -> tuple[int, str]:
