@@ -62,7 +62,11 @@ answer() { # answer FOLDER: run the call in it
     mv "$call/status.new" "$call/status"
 }
 serve() {
-    export SLURM_BITSTR_LEN=0 LC_ALL=C
+    # What would change the meaning of SLURM's commands, as launch/slurm.py drops it where it calls them itself.
+    # shellcheck disable=SC2046  # names of variables
+    unset $(awk 'BEGIN { for (name in ENVIRON)
+        if (name ~ /^(SLURM|SBATCH|SQUEUE|SACCT|SCANCEL|SINFO)_/ && name != "SLURM_CONF") print name }')
+    export SLURM_BITSTR_LEN=0 SLURM_TIME_FORMAT=standard
     while kill -0 $$ 2>/dev/null; do
         for ready in "$bridge"/ready.*; do
             [ -d "$ready" ] || continue

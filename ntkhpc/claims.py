@@ -79,12 +79,13 @@ def acquire(name: Path, owner: Owner, gone: Callable[[Owner], bool]) -> Claim | 
 
 def live(run: Run, phase: str, gone: Callable[[Owner], bool]) -> dict[str, Owner]:
     """Shard ids of a phase that a living process claims."""
-    owners = {}
-    for path in sorted((run.path / "claims" / phase).glob("[!.]*")):
-        owner = _read(path)
-        if owner is not None and not gone(owner):
-            owners[path.name.rpartition(".")[0]] = owner
-    return owners
+    return {shard: owner for shard, owner in every(run, phase) if not gone(owner)}
+
+
+def every(run: Run, phase: str) -> list[tuple[str, Owner]]:
+    """Shard id and owner of every claim of a phase, also of those that were outbid; a shard's latest claim is last."""
+    paths = sorted((run.path / "claims" / phase).glob("[!.]*"), key=lambda path: (len(path.name), path.name))
+    return [(path.name.rpartition(".")[0], owner) for path in paths if (owner := _read(path)) is not None]
 
 
 def drop(run: Run, phases: Iterable[str], which: Callable[[Owner], bool]) -> list[Owner]:

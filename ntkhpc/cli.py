@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from ntkhpc import claims, plan, run, schema, status, study, submissions
-from ntkhpc.errors import NtkhpcError, RunError, SchedulerError
+from ntkhpc.errors import DamagedError, NtkhpcError, RunError, SchedulerError
 from ntkhpc.run import Run
 
 if TYPE_CHECKING:
@@ -132,10 +132,10 @@ def _plan(options: argparse.Namespace) -> int:
 
 
 def _preview(wanted: study.Study, planned: plan.Plan, profile: "Profile", target: Path) -> None:
-    from ntkhpc.launch import cluster, preview, tasks
+    from ntkhpc.launch import cluster, preview, speed, tasks
 
-    probe = preview.probe(wanted, profile)
-    experience = tasks.Experience(speed=preview.speeds(profile, wanted.id))
+    probe = speed.probe(wanted, profile)
+    experience = tasks.Experience(speed=speed.speeds(profile, wanted.id))
     shards = {phase: planned.of_phase(phase) for phase in plan.PHASES}
     intent = cluster.intend(planned, profile, shards, experience, preview.image(profile), None)
     for array, text in preview.scripts(target.resolve(), intent, profile):
@@ -234,13 +234,14 @@ def _report_again(options: argparse.Namespace) -> int:
 
 
 def _report(target: Run) -> int:
-    waiting, silence = None, None
+    waiting: Queue | None = None
+    silence: NtkhpcError | None = None
     if submissions.folder(target).is_dir() and not status.is_complete(target):
         from ntkhpc.launch import cluster
 
         try:
             waiting = cluster.queue(target)
-        except SchedulerError as error:
+        except (SchedulerError, DamagedError) as error:
             silence = error
     _console.print(status.table(target, waiting, unknown=silence is not None))
     if status.is_complete(target):

@@ -18,6 +18,7 @@ from pathlib import Path
 from msgspec import Struct, convert, to_builtins
 
 from ntkhpc import files
+from ntkhpc.errors import DamagedError
 from ntkhpc.run import Run
 
 STOPPED = 75
@@ -139,7 +140,15 @@ def read(run: Run) -> list[Submission]:
     for entry in sorted(_entries(folder(run)), key=lambda entry: entry.name):
         submission = Submission(Path(entry.path))
         if (submission.path / "intent.json").exists():  # else its submitter died before anything was asked of SLURM
-            submission.intent  # noqa: B018
+            try:
+                submission.intent  # noqa: B018
+            except DamagedError as error:
+                raise DamagedError(
+                    "the intent of a submission is damaged: which shards its jobs have cannot be told",
+                    where=submission.path / "intent.json",
+                    cause="it was edited, truncated, or damaged on disk",
+                    todo=f"scancel its jobs, whose names hold {submission.path.name}, then move that folder away",
+                ) from error
             found.append(submission)
     return found
 

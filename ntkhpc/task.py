@@ -11,7 +11,6 @@ import signal
 import subprocess
 import sys
 import time
-import uuid
 from contextlib import suppress
 from pathlib import Path
 
@@ -53,10 +52,11 @@ def main(arguments: list[str] | None = None) -> int:
     run = load(Path(run_directory))
     intent = Submission(run.path / "submissions" / submission_id).intent
     array = next(one for one in intent.arrays if one.name == array_name)
-    shards = [shard for shard in run.plan.of_phase(array.phase) if shard.id in set(array.tasks[index])]
+    mine = set(array.tasks[index])
+    shards = [shard for shard in run.plan.of_phase(array.phase) if shard.id in mine]
     _say(f"task {index} of {array_name}: {len(shards)} shards, {array.workers} workers, on {os.uname().nodename}")
     if incomplete := _earlier_phases(run, array, stop):
-        return _incomplete(run, array, incomplete)
+        return submissions.STOPPED if stop.told() else _incomplete(run, array, incomplete)
     _supervise(run, array, shards, stop)
     left = _left(run, shards)
     if not left:
@@ -120,20 +120,17 @@ def _signal(workers: list["subprocess.Popen[bytes]"], number: signal.Signals) ->
 
 
 def _record_kill(run: Run, shards: list[Shard], pid: int, number: int) -> None:
-    """A worker that was killed could not say why; the shard it had claimed bears the record."""
-    claimed = claims.live(run, shards[0].phase, lambda _: False)
-    for shard in shards:
-        owner = claimed.get(shard.id)
-        if owner is not None and owner.pid == pid and owner.host == os.uname().nodename:
-            break
-    else:
-        shard, owner = (_left(run, shards) or shards)[0], claims.this_process(uuid.uuid4().hex[:12])
+    """A worker that was killed could not say why; the shard it had claimed bears the record. Without one nobody "
+    "does."""
     name = signal.Signals(number).name
     error: Exception = ChildProcessError(f"a worker was killed by {name}")
     if number == signal.SIGKILL:
         error = MemoryError(f"a worker was killed by {name}: most likely it, or the task, had no more memory")
-    _say(f"{shard.phase}/{shard.id}: {error}")
-    failures.record(run, shard, owner, error)
+    _say(f"worker {pid}: {error}")
+    by_id = {shard.id: shard for shard in _left(run, shards)}
+    for shard_id, owner in claims.every(run, shards[0].phase):
+        if owner.pid == pid and owner.host == os.uname().nodename and shard_id in by_id:
+            failures.record(run, by_id[shard_id], owner, error)
 
 
 def _left(run: Run, shards: list[Shard]) -> list[Shard]:

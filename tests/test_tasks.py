@@ -13,7 +13,7 @@ from conftest import make_run, tiny_text
 
 from ntkhpc import claims, failures, plan, run, study, submissions
 from ntkhpc.errors import ProfileError
-from ntkhpc.launch import cluster, container, preview, retry, sbatch, slurm, tasks
+from ntkhpc.launch import cluster, container, retry, sbatch, slurm, speed, tasks
 from ntkhpc.launch.profile import Limits, Partition, Profile
 from ntkhpc.plan import Plan, Shard
 from ntkhpc.submissions import Array, End, Intent
@@ -280,11 +280,11 @@ def test_another_image_is_refused_until_accepted(runs: Path) -> None:
 def test_a_probe_is_a_speed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     wanted = study.loads(tiny_text())
-    here = preview.probe(wanted, profile())
+    here = speed.probe(wanted, profile())
     assert here.speed["main"] > 0
-    assert preview.speeds(profile(), wanted.id) == {}  # scripts do not go by it
+    assert speed.speeds(profile(), wanted.id) == {}  # scripts do not go by it
     assert "on this machine" in here.said
-    path = preview.probe_file(profile())
+    path = speed.probe_file(profile())
     path.parent.mkdir(parents=True)
     path.write_text(json.dumps({wanted.id: {"main": {"speed": 3.5, "host": "node1", "device": "cpu"}}}))
-    assert preview.probe(wanted, profile()).speed == preview.speeds(profile(), wanted.id) == {"main": 3.5}
+    assert speed.probe(wanted, profile()).speed == speed.speeds(profile(), wanted.id) == {"main": 3.5}

@@ -23,7 +23,7 @@ from rich.markup import escape
 from ntkhpc import claims, failpoints, failures, files, plan, status, submissions
 from ntkhpc.claims import Owner
 from ntkhpc.errors import ProfileError, RunError, SchedulerError
-from ntkhpc.launch import container, preview, retry, sbatch, slurm, tasks
+from ntkhpc.launch import container, retry, sbatch, slurm, speed, tasks
 from ntkhpc.launch.profile import Profile
 from ntkhpc.launch.slurm import Element
 from ntkhpc.plan import Plan, Shard
@@ -95,11 +95,12 @@ def submit(run: Run, profile: Profile, console: Console, *, accept: bool = False
     """
     container.require_plain_path(run)
     with _lock(run), files.explain_refusals(run.path):
+        sif, digest = _image(run, profile, accept=accept)
         _adopt(run, console)
         there = queue(run)
-        claims.drop(run, plan.PHASES, there.gone)
         if _withdraw(run, there, _missing(run, there), console, everything=accept):
             there = queue(run)
+        claims.drop(run, plan.PHASES, there.gone)
         missing = _missing(run, there)
         if queued := len(there.shards):
             console.print(f"{queued:,} shards are in the queue already; they stay there")
@@ -108,7 +109,7 @@ def submit(run: Run, profile: Profile, console: Console, *, accept: bool = False
             [s for shards in missing.values() for s in shards],
             _states(run),
             retry_bugs=retry_bugs,
-            speed=preview.speeds(profile, run.study.id),
+            speed=speed.speeds(profile, run.study.id),
         )
         if verdict.stopped:
             missing = _without(missing, verdict.stopped)
@@ -118,19 +119,24 @@ def submit(run: Run, profile: Profile, console: Console, *, accept: bool = False
             )
         if not any(missing.values()):
             return not verdict.stopped
-        sif = container.image(profile)
-        container.require_runtime(profile)
-        if profile.analysis.dask == "slurm" and container.BRIDGE in os.environ:
-            raise ProfileError(
-                "Dask's workers as jobs of their own need Python 3.11 on login and compute nodes; there is none here",
-                where=f"profile {profile.name}, analysis.dask",
-                todo='set analysis.dask = "local", or load a Python module',
-            )
-        digest = container.digest(sif) if sif else None
-        container.require_same(run, digest, accept=accept)
         intent = intend(run.plan, profile, missing, verdict.experience, sif, digest, _by_phase(run, there))
         _send(run, intent, profile, verdict.experience, there, console)
         return not verdict.stopped
+
+
+def _image(run: Run, profile: Profile, *, accept: bool) -> tuple[Path | None, str | None]:
+    """The image and its sha256, recorded in the run; before anything is asked of SLURM."""
+    sif = container.image(profile)
+    container.require_runtime(profile)
+    if profile.analysis.dask == "slurm" and container.BRIDGE in os.environ:
+        raise ProfileError(
+            "Dask's workers as jobs of their own need Python 3.11 on login and compute nodes; there is none here",
+            where=f"profile {profile.name}, analysis.dask",
+            todo='set analysis.dask = "local", or load a Python module',
+        )
+    digest = container.digest(sif) if sif else None
+    container.require_same(run, digest, accept=accept)
+    return sif, digest
 
 
 def _without(missing: dict[str, list[Shard]], stopped: frozenset[str]) -> dict[str, list[Shard]]:
@@ -226,13 +232,15 @@ def _withdraw(run: Run, there: Queue, missing: dict[str, list[Shard]], console: 
         for name in arrays
     }
     waiting = sorted({one.job for one in there.elements if one.name in names and not one.running})
+    withdrawn = 0
     for job in waiting:
         try:
             slurm.cancel_waiting(job)
+            withdrawn += 1
         except SchedulerError as error:
             console.print(f"job {job} waits in the queue and could not be taken out of it: {error}", markup=False)
-    if waiting:
-        console.print(f"{len(waiting)} arrays that wait are submitted anew")
+    if withdrawn:
+        console.print(f"{withdrawn} waiting arrays taken out of the queue, to wait for more or run other code")
     return bool(waiting)
 
 

@@ -108,6 +108,13 @@ def require_same(target: Run, found: str | None, *, accept: bool) -> None:
     files.write_atomic(path, files.seal(record))
 
 
+def accepted(target: Run) -> str:
+    """When another image was last accepted; empty if never."""
+    path = target.path / LAUNCH
+    images = files.read_sealed(path)["images"] if path.exists() else []
+    return max((image["time"] for image in images[1:]), default="")
+
+
 def _name(found: str | None) -> str:
     return f"image {found[:12]}" if found else "no image"
 

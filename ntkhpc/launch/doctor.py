@@ -19,7 +19,7 @@ from rich.markup import escape
 from ntkhpc import files, nodecheck, study
 from ntkhpc.errors import NtkhpcError, SchedulerError
 from ntkhpc.fingerprint import PINNED
-from ntkhpc.launch import container, preview, slurm
+from ntkhpc.launch import container, slurm, speed
 from ntkhpc.launch.profile import Partition, Profile
 from ntkhpc.run import versions
 from ntkhpc.study import Study
@@ -165,7 +165,15 @@ def _ask_node(
         "bash", "-c", f"{container.load_modules(profile)}exec {shlex.join(inside)}",
     ]  # fmt: skip
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=NODE_SECONDS, check=False, cwd=runs)
+        done = subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            timeout=NODE_SECONDS,
+            check=False,
+            cwd=runs,
+            env=slurm.environment(),
+        )
     except subprocess.TimeoutExpired:
         raise SchedulerError(
             f"no node answered in {NODE_SECONDS // 60} minutes", cause="the partition is full or down", todo="try later"
@@ -182,8 +190,11 @@ def _ask_node(
 
 
 def _keep(profile: Profile, label: str, wanted: Study, answer: dict[str, Any]) -> None:
-    path = preview.probe_file(profile)
-    kept = json.loads(path.read_text()) if path.exists() else {}
+    path = speed.probe_file(profile)
+    try:
+        kept = json.loads(path.read_text())
+    except (OSError, ValueError):
+        kept = {}
     kept.setdefault(wanted.id, {})[label] = {name: answer[name] for name in ("speed", "host", "device")}
     path.parent.mkdir(parents=True, exist_ok=True)
     files.write_atomic(path, files.canonical_json(kept))

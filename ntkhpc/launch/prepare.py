@@ -9,7 +9,7 @@ import msgspec
 
 from ntkhpc import files, plan, run
 from ntkhpc.errors import RunError, SurroundingsError
-from ntkhpc.launch import tasks
+from ntkhpc.launch import speed, tasks
 from ntkhpc.launch.profile import Profile
 from ntkhpc.run import Run
 from ntkhpc.study import Study
@@ -23,7 +23,9 @@ def open_run(runs: Path, study: Study, profile: Profile | None = None) -> Run:
         if not (runs / study.run_name).exists():
             planned = plan.make(study)
             if profile is not None:
-                tasks.arrays(planned, {p: planned.of_phase(p) for p in plan.PHASES}, profile, "", array_size=1000)
+                shards = {phase: planned.of_phase(phase) for phase in plan.PHASES}
+                experience = tasks.Experience(speed=speed.speeds(profile, study.id))
+                tasks.arrays(planned, shards, profile, "", array_size=1000, experience=experience)
             elif text := too_large(planned):
                 raise SurroundingsError(
                     text,

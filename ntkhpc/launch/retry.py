@@ -1,14 +1,15 @@
 """What earlier attempts teach the next one, by class of error; one place decides about retries."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from ntkhpc import failures, submissions
+from ntkhpc.launch import container
 from ntkhpc.launch.tasks import MORE_MEMORY, MORE_TIME, Experience
 from ntkhpc.plan import Shard
 from ntkhpc.run import Run
-from ntkhpc.submissions import End, Submission
+from ntkhpc.submissions import Submission
 
 BAD_NODE = 2
 """Failures on one node, of its own or of a device, before it is avoided: a first one may be the image's fault."""
@@ -44,58 +45,65 @@ def verdict(
     accepted change of code or image, or `retry_bugs`, forgives bugs and devices.
     """
     wanted = {shard.id for shard in shards}
-    changed = max((change["time"] for change in run.manifest.changes), default="")
-    kills: Counter[str] = Counter()
+    changes = [change["time"] for change in run.manifest.changes]
+    changed = max([*changes, container.accepted(run)])
+    # By execution, as all workers of a task may fail at one shard; nodes by array job, as a submission's fault is one.
+    kills: defaultdict[str, set[Execution]] = defaultdict(set)
+    nodes: defaultdict[str, set[str]] = defaultdict(set)
     slow: Counter[str] = Counter()
-    nodes: Counter[str] = Counter()
     bugs: set[str] = set()
     for record in failures.open_records(run):
-        shard, kind = record["shard"], record["kind"]
+        shard, kind, owner = record["shard"], record["kind"], record["owner"]
         if shard not in wanted:
             continue
+        job = owner["job"] or owner["attempt"]
         if kind == "memory":
-            kills[shard] += 1
+            kills[shard].add((job, owner["restart"]))
         elif not retry_bugs and record["time"] >= changed:
-            if kind == "device" and record["owner"]["node"]:
-                nodes[record["owner"]["node"]] += 1
+            if kind == "device" and owner["node"]:
+                nodes[owner["node"]].add(job.partition("_")[0])
             elif kind == "bug":
                 bugs.add(shard)
-    recorded = set(kills)
     for submission in submissions.read(run):
-        for names, cause, node in _ends(submission, states):
+        for names, cause, execution, node in _ends(submission, states):
             missing = [name for name in names if name in wanted]
             if cause == "memory":
-                kills.update(name for name in missing if name not in recorded)
+                for name in missing:
+                    kills[name].add(execution)
             elif cause == "time":
                 slow.update(missing)
-            elif missing and node:
-                nodes[node] += 1
+            elif missing and node and not retry_bugs:
+                nodes[node].add(execution[0].partition("_")[0])
     return Verdict(
         stopped=frozenset(bugs),
         experience=Experience(
-            memory={shard: MORE_MEMORY**count for shard, count in kills.items()},
+            memory={shard: MORE_MEMORY ** len(executions) for shard, executions in kills.items()},
             time={shard: MORE_TIME**count for shard, count in slow.items()},
-            exclude=tuple(sorted(node for node, count in nodes.items() if count >= BAD_NODE)),
+            exclude=tuple(sorted(node for node, jobs in nodes.items() if len(jobs) >= BAD_NODE)),
             speed=speed or {},
         ),
     )
 
 
+Execution = tuple[str, int]
+"""Array element, as `123_4`, and its restart."""
+
+
 def _ends(
     submission: Submission, states: Mapping[tuple[str, int], State]
-) -> Iterable[tuple[tuple[str, ...], str, str]]:
-    """(shards, cause, node) of the tasks of a submission that ended for want of memory or time, or with their node."""
-    recorded: dict[tuple[str, int], End] = {}
-    for one in sorted(submission.ends(), key=lambda end: end.restart):
-        recorded[one.array, one.task] = one
+) -> Iterable[tuple[tuple[str, ...], str, Execution, str]]:
+    """(shards, cause, execution, node) of what ended for want of memory or time, or with its node."""
+    ends = submission.ends()
+    last = {(end.array, end.task): end for end in sorted(ends, key=lambda end: end.restart)}
+    for end in ends:
+        names = next((a.tasks[end.task] for a in submission.intent.arrays if a.name == end.array), ())
+        if end.code == KILLED:
+            yield names, "memory", (end.job, end.restart), ""
+        elif end.code == submissions.TOO_SHORT and end is last[end.array, end.task]:
+            yield names, "time", (end.job, end.restart), ""
     for array in submission.intent.arrays:
-        job = submission.job(array)
+        job = submission.job(array) or ""
         for task, names in enumerate(array.tasks):
-            end = recorded.get((array.name, task))
-            state, node = states.get((job or "", task), ("", ""))
-            if end is not None and end.code == submissions.TOO_SHORT:
-                yield names, "time", ""
-            elif end is not None and end.code == KILLED:
-                yield names, "memory", ""
-            elif state in OF_STATES:
-                yield names, OF_STATES[state], node
+            state, node = states.get((job, task), ("", ""))
+            if (array.name, task) not in last and state in OF_STATES:  # killed before its host side could write an end
+                yield names, OF_STATES[state], (f"{job}_{task}", 0), node

@@ -167,7 +167,7 @@ def _setup(profile: Profile, sif: Path | None) -> list[str]:
         lines += [
             f'export TMPDIR="{profile.scratch}"',  # a variable in it is the node's
             'mkdir -p "$TMPDIR" || exit 1',
-            'export APPTAINER_BIND="$TMPDIR" APPTAINERENV_TMPDIR="$TMPDIR"',
+            'export APPTAINER_BIND="${APPTAINER_BIND:+$APPTAINER_BIND,}$TMPDIR" APPTAINERENV_TMPDIR="$TMPDIR"',
         ]
     if sif is not None:
         quoted = shlex.quote(str(sif))

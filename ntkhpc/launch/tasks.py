@@ -65,7 +65,9 @@ def arrays(
         groups: dict[tuple[float, float], list[Shard]] = {}
         for shard in shards.get(phase, ()):
             groups.setdefault(experience.of(shard), []).append(shard)
-        speed = experience.speed.get(profile.partition_of(phase), 1.0)
+        # A GPU is timed at training; nothing says that it, or its host, solves as much faster.
+        timed = phase == "ensemble" or not profile[phase].gpu
+        speed = experience.speed.get(profile.partition_of(phase), 1.0) if timed else 1.0
         needs = tuple(
             [one.name for one in found if one.phase in plan.NEEDS[phase]]
             + [name for before in plan.NEEDS[phase] for name in (existing or {}).get(before, ())]

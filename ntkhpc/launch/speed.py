@@ -1,0 +1,64 @@
+"""How fast the partitions of a profile are against the reference core: timed by `make doctor`, or here and now."""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from ntkhpc import study
+from ntkhpc.fingerprint import PINNED
+from ntkhpc.launch.profile import Profile, folders
+from ntkhpc.study import Study
+
+PROBE_SECONDS = 180
+
+
+@dataclass(frozen=True)
+class Probe:
+    """How fast each partition is against the reference core, and how that is known."""
+
+    speed: dict[str, float]
+    said: str
+
+
+def speeds(profile: Profile, study_id: str) -> dict[str, float]:
+    """Of each partition (by label) that `make doctor` has timed for this study."""
+    try:
+        kept = json.loads(probe_file(profile).read_text())[study_id]
+        return {label: float(one["speed"]) for label, one in kept.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {}
+
+
+def probe(wanted: Study, profile: Profile) -> Probe:
+    """What is known of the speed of this profile's nodes: by `make doctor`, else timed here and now.
+
+    Scripts go by the former or the reference core, never by the latter: they must not depend on how busy this is.
+    """
+    if kept := speeds(profile, wanted.id):
+        return Probe(kept, ", ".join(f"{label} {one:.2f}" for label, one in kept.items()) + ", timed by make doctor")
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "study.toml"
+        file.write_bytes(study.dumps(wanted))
+        checkout = str(Path(__file__).resolve().parent.parent.parent)
+        try:
+            done = subprocess.run(
+                [sys.executable, "-m", "ntkhpc.probe", str(file)],
+                env={**os.environ, **PINNED, "PYTHONPATH": checkout, "JAX_PLATFORMS": "cpu"},
+                capture_output=True,
+                text=True,
+                timeout=PROBE_SECONDS,
+                check=True,
+            )
+            speed = float(json.loads(done.stdout.splitlines()[-1])["speed"])
+        except (subprocess.SubprocessError, ValueError, IndexError):
+            return Probe({}, "not timed: the reference core is assumed")
+    said = f"{speed:.2f}, timed on this machine; make doctor PROFILE={profile.name} TASK=... times nodes"
+    return Probe(dict.fromkeys(profile.partitions, speed), said)
+
+
+def probe_file(profile: Profile) -> Path:
+    return folders()[1].parent / "probes" / f"{profile.name}.json"
