@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, all_shards, make_run, ntkhpc, run_shards, store_bytes, tiny_text
 
-from ntkhpc import failpoints, files, verify
+from ntkhpc import failpoints, files, plan, verify
 from ntkhpc.run import Run
 
 IN_A_SHARD = failpoints.STAGES[failpoints.STAGES.index("claimed") :]
@@ -181,15 +181,18 @@ def test_a_twin_with_other_bytes_is_recorded_and_changes_nothing(runs: Path, fin
 
 
 @pytest.mark.parametrize("stage", ["receipt-published", "partial-removed"])
-def test_what_a_kill_behind_a_receipt_leaves_is_tidied_up(stage: str, runs: Path, finished: Run) -> None:
-    """The shard is done, so nobody would look at its tiles and its claim again."""
+@pytest.mark.parametrize("last", [False, True])
+def test_what_a_kill_behind_a_receipt_leaves_is_tidied_up(stage: str, last: bool, runs: Path, finished: Run) -> None:
+    """The shard is done, so nobody would look at its tiles and its claim again; nor at its phase after its last."""
+    side_by_side = next(phases for phases in plan.STAGES if "ensemble" in phases)
+    count = sum(len(finished.plan.of_phase(phase)) for phase in side_by_side) if last else 2
     task = runs.parent / "tiny.toml"
     task.write_text(tiny_text())
     arguments = ("submit", f"--task={task}", f"--runs={runs}", "--cores=1")
-    assert ntkhpc(*arguments, NTKHPC_FAILPOINT=f"{stage}:2").returncode == -signal.SIGKILL
+    assert ntkhpc(*arguments, NTKHPC_FAILPOINT=f"{stage}:{count}").returncode == -signal.SIGKILL
     target = Run(runs / finished.path.name)
-    assert len(target.finished("ensemble")) == 2
-    assert list((target.path / "claims" / "ensemble").iterdir())
+    assert sum(len(target.finished(phase)) for phase in side_by_side) == count
+    assert any(list((target.path / "claims" / phase).iterdir()) for phase in side_by_side)
     assert ntkhpc(*arguments).returncode == 0
     assert_same_as(target, finished)
-    assert not list((target.path / "claims" / "ensemble").iterdir())
+    assert not any(list((target.path / "claims" / phase).iterdir()) for phase in side_by_side)

@@ -41,12 +41,15 @@ def run(target: Run, console: Console, cores: int | None = None) -> None:
     with _interruptible(), files.explain_refusals(target.path):
         for stage in plan.STAGES:
             missing = [shard for phase in stage for shard in target.missing(phase)]
-            if not missing:
-                continue
             phases = tuple(phase for phase in stage if any(shard.phase == phase for shard in missing))
-            count = min(prepare.workers_that_fit(target.plan, phases, cores), len(missing))
-            _run_stage(target, phases, [shard.id for shard in plan.longest_first(missing)], count, console)
-            if any(target.missing(phase) for phase in phases):
+            if missing:
+                count = min(prepare.workers_that_fit(target.plan, phases, cores), len(missing))
+                _run_stage(target, phases, [shard.id for shard in plan.longest_first(missing)], count, console)
+            # Also where nothing was missing: a submission may have been killed between its last receipt and this.
+            complete = [phase for phase in stage if not target.missing(phase)]
+            for phase in complete:
+                _tidy(target, phase)
+            if len(complete) < len(stage):
                 return
 
 
@@ -67,9 +70,6 @@ def _run_stage(target: Run, phases: tuple[str, ...], shard_ids: list[str], count
         _stop(jobs)
         console.print("interrupted; finished tiles are kept, `make resume` continues")
         raise
-    for phase in phases:
-        if not target.missing(phase):
-            _tidy(target, phase)
     if not any(target.missing(phase) for phase in phases):
         return
     if not any(failures.open_records(target)):
