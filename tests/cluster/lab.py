@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ntkhpc import run, study
+from ntkhpc import receipts, run, study, submissions
 from ntkhpc.run import Run
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -185,3 +185,44 @@ def complete(target: Run) -> bool:
 def accounted(job: str) -> str:
     """State and exit status of a job by accounting, once it knows."""
     return ask("sacct", "-n", "-X", "-P", "-j", job, "-o", "State,ExitCode").strip()
+
+
+def of_phase(target: Run, phase: str) -> list[receipts.Receipt]:
+    found = [receipts.read(run.load(target.path), shard) for shard in run.load(target.path).plan.of_phase(phase)]
+    return [one for one in found if one is not None]
+
+
+def job_of(target: Run, phase: str) -> str:
+    """The id of the last array of a phase."""
+    made = submissions.read(target)[-1]
+    return [made.job(array) for array in made.intent.arrays if array.phase == phase][-1] or ""
+
+
+def submit(lab: Lab, text: str) -> Run:
+    target = lab.study(text)
+    code, output = lab.make("submit")
+    assert code == 0, output
+    return target
+
+
+def resume_until_complete(lab: Lab, target: Run, times: int = 5) -> None:
+    wait_until_idle(target)
+    for _ in range(times):
+        if complete(target):
+            break
+        code, output = lab.make("resume", f"RUN={target.path}")
+        assert code == 0, output
+        wait_until_idle(target)
+    assert complete(target), lab.make("status", f"RUN={target.path}")[1] + logs(target)
+
+
+def assert_bits_are_local(lab: Lab, target: Run) -> None:
+    """The same study on this machine, without image or SLURM, gives the same store, byte for byte."""
+    here = Lab(lab.home / "local", lab.checkout)
+    here.home.mkdir()
+    other = here.study((lab.home / "study.toml").read_text())
+    code, output = here.make("submit", profile="local")
+    assert code == 0, output
+    prints = {receipt.fingerprint["id"] for one in (target, other) for receipt in of_phase(one, "ensemble")}
+    assert len(prints) == 1
+    assert store_bytes(target) == store_bytes(other)

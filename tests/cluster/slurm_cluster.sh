@@ -11,7 +11,8 @@
 #   slurm_cluster.sh purge      down, and remove the state folder
 #
 # All state is in $SLURM_LAB_DIR (/tmp/slurm-lab). JAX needs about 340 MB before any data: SLURM_LAB_MEM_MB=3000 for jobs
-# that compute. Cores are not confined: a task that asked for one CPU sees all. Partitions: main, and urgent, which preempts.
+# that compute. Cores are not confined: a task that asked for one CPU sees all.
+# Partitions: main on the first half of the nodes; rough on the others, where urgent preempts and nodes may be killed.
 set -euo pipefail
 
 D=${SLURM_LAB_DIR:-/tmp/slurm-lab}
@@ -174,8 +175,9 @@ $(printf '%s\n' "${acct[@]}")
 $(for ((i = 1; i <= NODES; i++)); do
     echo "NodeName=node$i NodeHostname=$HOST NodeAddr=127.0.0.1 Port=$((PORT + 10 + i)) CPUs=$CPUS Boards=1 SocketsPerBoard=1 CoresPerSocket=$CPUS ThreadsPerCore=1 RealMemory=$MEM_MB $gres State=UNKNOWN"
   done)
-PartitionName=main   Nodes=ALL Default=YES MaxTime=1-00:00:00 DefaultTime=10 DefMemPerCPU=$((MEM_MB / CPUS)) PriorityTier=1 PreemptMode=REQUEUE GraceTime=$GRACE_S State=UP
-PartitionName=urgent Nodes=ALL Default=NO  MaxTime=1-00:00:00 DefaultTime=10 DefMemPerCPU=$((MEM_MB / CPUS)) PriorityTier=10 PreemptMode=OFF State=UP
+PartitionName=main   Nodes=node[1-$((NODES / 2))] Default=YES MaxTime=1-00:00:00 DefaultTime=10 DefMemPerCPU=$((MEM_MB / CPUS)) PriorityTier=1 PreemptMode=REQUEUE GraceTime=$GRACE_S State=UP
+PartitionName=rough  Nodes=node[$((NODES / 2 + 1))-$NODES] Default=NO  MaxTime=1-00:00:00 DefaultTime=10 DefMemPerCPU=$((MEM_MB / CPUS)) PriorityTier=1 PreemptMode=REQUEUE GraceTime=$GRACE_S State=UP
+PartitionName=urgent Nodes=node[$((NODES / 2 + 1))-$NODES] Default=NO  MaxTime=1-00:00:00 DefaultTime=10 DefMemPerCPU=$((MEM_MB / CPUS)) PriorityTier=10 PreemptMode=OFF State=UP
 E
 }
 

@@ -1,0 +1,136 @@
+"""Whatever stops a task on a real SLURM, its run is complete in the end, and has the bytes of an uninterrupted one."""
+
+import subprocess
+from collections.abc import Callable
+
+import pytest
+from lab import (
+    ROOT,
+    SLOW,
+    Lab,
+    ask,
+    assert_bits_are_local,
+    complete,
+    edit,
+    job_of,
+    logs,
+    of_phase,
+    queued,
+    resume_until_complete,
+    study_text,
+    submit,
+    wait,
+)
+
+from ntkhpc import submissions
+from ntkhpc.run import Run
+
+
+def first_tile(target: Run) -> None:
+    wait(f"first tile of {target.path.name}", lambda: list(target.path.glob("partial/ensemble/*/*.npz")), 300)
+
+
+def running_node(target: Run) -> tuple[str, str]:
+    """(element, node) of a task of the ensemble that is at work."""
+    name = [array.name for array in submissions.read(target)[-1].intent.arrays if array.phase == "ensemble"][-1]
+    element, _, node = ask("squeue", "-h", "-r", "-t", "R", "-n", name, "-o", "%i %N").splitlines()[-1].partition(" ")
+    return element, node
+
+
+Scenarios = dict[str, tuple[Lab, Run]]
+
+
+@pytest.fixture(scope="module")
+def interrupted(tmp_path_factory: pytest.TempPathFactory) -> Scenarios:
+    """Four runs, each interrupted once. SLURM holds a requeued job back for two minutes: so all wait together.
+
+    They have nodes of their own, as other tests may use the cluster beside these.
+    """
+    slow = dict(SLOW, members=96, shard_members=32)
+
+    def begin(name: str, seed: int, **settings: float) -> tuple[Lab, Run]:
+        lab = Lab(tmp_path_factory.mktemp(name))
+        lab.profile(partition="rough", **{"task_minutes": 60, **settings})
+        return lab, submit(lab, study_text(name, seed=seed, **slow))
+
+    found = {"limit": begin("limit", 1, minutes=1, stop_seconds=20)}
+
+    found["preempted"] = begin("preempted", 2)
+    first_tile(found["preempted"][1])
+    _, node = running_node(found["preempted"][1])
+    urgent = ask(
+        "sbatch", "--parsable", "-p", "urgent", "-w", node, "-c2", "--mem=2900M", "-o/dev/null", "--wrap=sleep 5"
+    )
+    wait("preemption", lambda: not ask("squeue", "-h", "-j", urgent.strip()), 120)
+
+    found["requeued"] = begin("requeued", 3, task_minutes=0.01)
+    first_tile(found["requeued"][1])
+    wait("all three elements at work", lambda: len([x for x in queued(found["requeued"][1]) if "RUNNING" in x]) == 3)
+    array = job_of(found["requeued"][1], "ensemble")
+    ask("scancel", "--signal=USR2", f"{array}_2")  # the last element, whose job id is the array's
+
+    siblings = [found["requeued"][1].path / "receipts" / "ensemble" / f"w64-n64-d0-m{m}.json" for m in (0, 32)]
+    wait("its siblings", lambda: all(path.exists() for path in siblings))
+
+    found["node"] = begin("node", 4)
+    first_tile(found["node"][1])
+    element, node = running_node(found["node"][1])
+    control = str(ROOT / "tests" / "cluster" / "slurm_cluster.sh")
+    subprocess.run([control, "kill-node", node.removeprefix("node")], check=True, timeout=60)
+    job = ask("squeue", "-h", "-j", element, "-o", "%A").strip()
+    for pattern in (rf"slurmstepd: \[{job}\.", found["node"][1].path.name):  # the node loses its power
+        subprocess.run(["pkill", "-9", "-f", pattern], check=False, timeout=60)
+    wait("node down", lambda: "down" in ask("sinfo", "-h", "-n", node, "-o", "%T"), 120)
+    subprocess.run([control, "restart-node", node.removeprefix("node")], check=True, timeout=60)
+    return found
+
+
+def test_a_job_at_its_time_limit_keeps_its_tiles_and_goes_on(interrupted: Scenarios) -> None:
+    lab, target = interrupted["limit"]
+    resume_until_complete(lab, target)
+    stopped = [end for end in submissions.read(target)[0].ends() if end.code == submissions.STOPPED]
+    assert stopped, logs(target)
+    assert sum(receipt.tiles_reused for receipt in of_phase(target, "ensemble")) > 0
+
+
+def test_a_preempted_job_loses_at_most_one_tile_a_worker(interrupted: Scenarios) -> None:
+    lab, target = interrupted["preempted"]
+    resume_until_complete(lab, target)
+    assert any(receipt.restart_count > 0 for receipt in of_phase(target, "ensemble")), logs(target)
+    assert sum(receipt.tiles_reused for receipt in of_phase(target, "ensemble")) > 0
+
+
+def test_a_requeued_element_leaves_its_siblings_alone(interrupted: Scenarios) -> None:
+    lab, target = interrupted["requeued"]
+    resume_until_complete(lab, target)
+    assert len(submissions.read(target)) == 1  # the host side of the task requeued it, nobody else
+    ends = {(end.task, end.restart): end.code for end in submissions.read(target)[0].ends() if "ensemble" in end.array}
+    assert ends == {(0, 0): 0, (1, 0): 0, (2, 0): submissions.STOPPED, (2, 1): 0}, logs(target)
+
+
+def test_a_run_whose_node_died_is_complete_in_the_end(interrupted: Scenarios) -> None:
+    lab, target = interrupted["node"]
+    resume_until_complete(lab, target)
+    assert any(receipt.restart_count > 0 for receipt in of_phase(target, "ensemble")), logs(target)
+
+
+def test_interrupted_runs_have_the_bits_of_an_uninterrupted_one(interrupted: Scenarios) -> None:
+    lab, target = interrupted["preempted"]
+    assert complete(target)
+    assert_bits_are_local(lab, target)
+
+
+def test_a_task_over_its_memory_gets_more(edited: Callable[[], Lab]) -> None:
+    lab = edited()
+    # 800 MB that no projection knows of.
+    ensemble = lab.checkout / "ntkhpc" / "phases" / "ensemble.py"
+    edit(
+        ensemble,
+        "    study = run.study\n",
+        "    study, ballast = run.study, np.ones(10**8)\n    assert ballast.all()\n",
+    )
+    target = submit(lab, study_text("hungry", n_train="[8]"))
+    resume_until_complete(lab, target, times=4)
+    asked = [a.memory_mb for one in submissions.read(target) for a in one.intent.arrays if a.phase == "ensemble"]
+    assert len(asked) > 1
+    assert asked == sorted(set(asked)), "each attempt asks for more"
