@@ -217,7 +217,7 @@ start_node() {
   mkdir -p "$D/spool/node$1"
   alive "$D/run/slurmd.node$1.pid" slurmd || /usr/sbin/slurmd -N "node$1" -f "$SLURM_CONF"
 }
-nodes_ready() { [[ $(sinfo -h -N -p main -t idle,mixed,allocated -o %N | sort -u | wc -l) -eq $NODES ]]; }
+nodes_ready() { [[ $(sinfo -h -N -t idle,mixed,allocated -o %N | sort -u | wc -l) -eq $NODES ]]; }
 
 do_up() {
   [[ $(id -u) = 0 ]] || fail "starting SLURM needs root, and this is $(id -un)." "Run it as root on a machine you can throw away."
@@ -226,7 +226,7 @@ do_up() {
   start_ctld
   for ((i = 1; i <= NODES; i++)); do start_node "$i"; done
   for ((i = 1; i <= NODES; i++)); do   # a node that was set down by hand comes back
-    case $(sinfo -h -n "node$i" -p main -o %T) in *down*|*drain*) scontrol update NodeName="node$i" State=RESUME || true;; esac
+    case $(sinfo -h -n "node$i" -o %T) in *down*|*drain*) scontrol update NodeName="node$i" State=RESUME || true;; esac
   done
   wait_for 60 "nodes" nodes_ready
   log "up: $NODES nodes x $CPUS cpus, $MEM_MB MB, $GPUS gpus; export SLURM_CONF=$SLURM_CONF"
