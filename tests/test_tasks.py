@@ -174,8 +174,10 @@ def test_time_that_did_not_suffice_is_doubled_where_nothing_is_kept(runs: Path) 
     assert two > 1.7 * one
 
 
-def submission(target: run.Run, name: str = "20260101-000000-abcdef") -> submissions.Submission:
-    made = arrays(target.plan, profile(limits=Limits(task_minutes=0.001)))
+def submission(
+    target: run.Run, name: str = "20260101-000000-abcdef", task_minutes: float = 0.001
+) -> submissions.Submission:
+    made = arrays(target.plan, profile(limits=Limits(task_minutes=task_minutes)))
     intent = Intent(
         id=name, created="", user="u", host="h", profile="mine", image=None, image_digest=None, arrays=tuple(made)
     )
@@ -193,6 +195,21 @@ def test_tasks_that_left_no_record_are_judged_by_their_end_or_by_accounting(runs
     assert set(found.experience.memory) == {array.tasks[0][0], array.tasks[2][0]}
     assert [end.task for end in made.ends()] == [0]
     assert made.ends()[0] == End(array=array.name, task=0, restart=0, code=137, seconds=12, host="node1", job="77_0")
+
+
+def test_a_worker_killed_for_memory_asks_for_more_for_its_whole_task(runs: Path) -> None:
+    """The others were kept from being tried; one by one they would fail in as many submissions."""
+    target = make_run(runs)
+    made = submission(target, task_minutes=60)
+    (array,) = [array for array in made.intent.arrays if array.phase == "ensemble"]
+    made.record_job(array, "77")
+    assert len(array.tasks[0]) > 1
+    killed = next(shard for shard in target.plan.shards if shard.id == array.tasks[0][0])
+    owner = msgspec.structs.replace(claims.this_process("0" * 12), job="77_0")
+    for _ in range(2):  # by both of its workers: once
+        failures.record(target, killed, owner, MemoryError("killed"))
+    found = retry.verdict(target, target.plan.shards, {}, retry_bugs=False).experience
+    assert found.memory == dict.fromkeys(array.tasks[0], tasks.MORE_MEMORY)
 
 
 def test_what_became_of_lost_shards_is_said_or_called_unknown(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:

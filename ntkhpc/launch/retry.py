@@ -52,19 +52,22 @@ def verdict(
     nodes: defaultdict[str, set[str]] = defaultdict(set)
     slow: Counter[str] = Counter()
     bugs: set[str] = set()
+    made = submissions.read(run)
+    task_of = {f"{one.job(a)}_{i}": names for one in made for a in one.intent.arrays for i, names in enumerate(a.tasks)}
     for record in failures.open_records(run):
         shard, kind, owner = record["shard"], record["kind"], record["owner"]
         if shard not in wanted:
             continue
         job = owner["job"] or owner["attempt"]
-        if kind == "memory":
-            kills[shard].add((job, owner["restart"]))
+        if kind == "memory":  # the others of its task, which it kept from being tried, are of its kind
+            for name in wanted.intersection(task_of.get(job, (shard,))):
+                kills[name].add((job, owner["restart"]))
         elif not retry_bugs and record["time"] >= changed:
             if kind == "device" and owner["node"]:
                 nodes[owner["node"]].add(job.partition("_")[0])
             elif kind == "bug":
                 bugs.add(shard)
-    for submission in submissions.read(run):
+    for submission in made:
         for names, cause, execution, node in _ends(submission, states):
             missing = [name for name in names if name in wanted]
             if cause == "memory":
