@@ -1,0 +1,145 @@
+"""A user's own data: inputs and outputs by name, from .npz, .h5, .hdf5, .csv or .parquet.
+
+`read` gives what the file says, `drop_duplicates` may follow, and `check` refuses what no kernel can be fitted to.
+"""
+
+from dataclasses import dataclass, replace
+from hashlib import blake2b
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ntkhpc.data.formats.names import listed
+from ntkhpc.errors import DataError
+
+# Imported when a file needs them: pandas and pyarrow would cost every worker a third of a second.
+_FORMATS = {
+    ".npz": "ntkhpc.data.formats.arrays",
+    ".h5": "ntkhpc.data.formats.arrays",
+    ".hdf5": "ntkhpc.data.formats.arrays",
+    ".csv": "ntkhpc.data.formats.frames",
+    ".parquet": "ntkhpc.data.formats.frames",
+}
+FEWEST_ROWS = 4  # a training pool and test points of two each
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """x (n, d) and y (n, k), float64; one name for each of their columns."""
+
+    x: np.ndarray
+    y: np.ndarray
+    x_names: tuple[str, ...]
+    y_names: tuple[str, ...]
+
+
+def read(path: Path, x: tuple[str, ...], y: tuple[str, ...]) -> Table:
+    """x and y as named: arrays of 1 or 2 dimensions ("group/key" in HDF5), or columns of .csv and .parquet.
+
+    x = ("*",) stands for all columns of numbers of a .csv or .parquet that are not in y. Integers and booleans become
+    float64. Raises DataError for a file that cannot be read, an unknown name, values that are not numbers, and arrays
+    of different lengths; values that are NaN are left to `check`.
+    """
+    (x_values, x_names), (y_values, y_names) = _format(path, x, y).read(path, x, y)
+    return Table(x_values, y_values, x_names, y_names)
+
+
+def describe(path: Path, x: tuple[str, ...], y: tuple[str, ...]) -> tuple[int, int, int]:
+    """(rows, features, outputs) that `read` will give, from headers where these tell."""
+    rows, features, outputs = _format(path, x, y).describe(path, x, y)
+    return rows, features, outputs
+
+
+def check(table: Table, where: object) -> None:
+    """Raise DataError, naming columns and rows (counted from 0), unless the table can be learned from.
+
+    Refused: no features, fewer than 4 rows, values that are not finite, a constant feature or target, and rows of x
+    that are the same.
+    """
+    if not table.x_names or not table.y_names:
+        raise DataError(
+            f"there are {len(table.x_names)} features and {len(table.y_names)} outputs",
+            where=where,
+            cause="no column of numbers, or an array without columns",
+            todo="name at least one column in x and one in y",
+        )
+    if len(table.x) < FEWEST_ROWS:
+        raise DataError(f"{len(table.x)} rows; at least {FEWEST_ROWS} are needed", where=where)
+    _check_finite(np.hstack([table.x, table.y]), (*table.x_names, *table.y_names), where)
+    if same := _constant(table.x, table.x_names):
+        raise DataError(
+            f"constant in all {len(table.x)} rows: {listed(same)}",
+            where=where,
+            cause="such a column carries no information",
+            todo="drop it from x",
+        )
+    if same := _constant(table.y, table.y_names):
+        raise DataError(f"constant target: {listed(same)}", where=where, cause="nothing can be learned from it")
+    _check_duplicates(table, where)
+
+
+def drop_duplicates(table: Table) -> Table:
+    """The table without rows whose x an earlier row has; their y are dropped too, whether the same or not."""
+    keep = _first_like(table.x) == np.arange(len(table.x))
+    return replace(table, x=table.x[keep], y=table.y[keep])
+
+
+def _format(path: Path, x: tuple[str, ...], y: tuple[str, ...]) -> Any:
+    """The module that reads the file, once the names make sense."""
+    if path.suffix not in _FORMATS:
+        raise DataError(f"no reader for files {path.suffix!r}", where=path, todo=f"write one of {', '.join(_FORMATS)}")
+    if not path.is_file():
+        raise DataError("there is no such file", where=path, todo="correct the path in the study")
+    names = [*x, *y]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if not x or not y or twice or "*" in y or ("*" in x and len(x) > 1):
+        raise DataError(
+            f"x = {list(x)} and y = {list(y)} cannot be read" + (f": {listed(twice)} twice" if twice else ""),
+            where=path,
+            cause="a target among the inputs gives the answer away" if set(x) & set(y) else None,
+            todo='name at least one column in x and one in y, each once; "*" stands alone, in x',
+        )
+    return import_module(_FORMATS[path.suffix])
+
+
+def _check_finite(values: np.ndarray, names: tuple[str, ...], where: object) -> None:
+    bad = ~np.isfinite(values)
+    if not bad.any():
+        return
+    row, column = np.argwhere(bad)[0]
+    counts = bad.sum(axis=0)
+    raise DataError(
+        f"row {row} (from 0) of {names[column]} is {values[row, column]}; values that are not finite, by column: "
+        + listed([f"{names[c]} {counts[c]}" for c in np.flatnonzero(counts)], 5),
+        where=where,
+        cause="a missing measurement, a division by zero, or the logarithm of something not positive",
+        todo=f"remove these {int(bad.any(axis=1).sum())} rows or fill them in; or leave the columns out of x",
+    )
+
+
+def _constant(values: np.ndarray, names: tuple[str, ...]) -> list[str]:
+    return [name for name, extent in zip(names, np.ptp(values, axis=0), strict=True) if not extent]
+
+
+def _check_duplicates(table: Table, where: object) -> None:
+    first = _first_like(table.x)
+    again = np.flatnonzero(first != np.arange(len(first)))
+    if not len(again):
+        return
+    differ = int((table.y[again] != table.y[first[again]]).any(axis=1).sum())
+    raise DataError(
+        f"{len(again)} rows of x equal an earlier row, first row {again[0]} (from 0) as row {first[again[0]]}; "
+        + (f"the y of {differ} of them differ" if differ else "their y are the same, too"),
+        where=where,
+        cause="repeated measurements or rows copied twice; equal inputs make the kernel's matrix singular",
+        todo='remove them, or set duplicates = "drop" to keep the first of each',
+    )
+
+
+def _first_like(x: np.ndarray) -> np.ndarray:
+    """(n,): for each row the number of the first row equal to it. By digests: memory goes with n, not with x."""
+    seen: dict[bytes, int] = {}
+    # Zero is added because -0.0 equals 0.0 in all but its bytes.
+    return np.array([seen.setdefault(blake2b(row + 0.0, digest_size=16).digest(), i) for i, row in enumerate(x)], int)
