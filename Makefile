@@ -21,7 +21,7 @@ WHICH := $(WHERE) --run="$$NTKHPC_RUN"
 WITH := --profile="$$NTKHPC_PROFILE"
 HOW := $(WITH) $${NTKHPC_CORES:+--cores="$$NTKHPC_CORES"} $(call yes,RETRY,--retry) $(call yes,ACCEPT_CHANGE,--accept-change) $(call yes,TAKE_OVER,--take-over)
 
-.PHONY: help venv lock image image-test plan submit status resume report verify doctor efficiency test test-cluster bench check clean
+.PHONY: help venv lock image image-test plan submit status resume report verify showers doctor efficiency test test-cluster bench check clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -63,6 +63,9 @@ doctor: ## check this machine, and with PROFILE a compute node (with TASK it is 
 
 efficiency: ## what the tasks of TASK or RUN asked for against what they used
 	@$(NTKHPC) efficiency $(WHICH)
+
+showers: venv ## draw mean profiles, one event and the resolution of the generator's showers into RUNS/showers
+	@.venv/bin/python -m analysis.showers
 
 test: venv ## everything that can be checked on this machine
 	@.venv/bin/python -m pytest -n auto --ignore=tests/cluster

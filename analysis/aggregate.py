@@ -147,6 +147,14 @@ def prediction_variance(store: xarray.Dataset, chosen: np.ndarray | None = None)
     return xarray.Dataset({name: (CELL, value) for name, value in found.items()}, coords={d: store[d] for d in CELL})
 
 
+def mean_prediction(store: xarray.Dataset, cell: dict[str, int]) -> np.ndarray:
+    """(test_point, output): the mean of f over the trained members of a cell, given by indices of its dimensions."""
+    one = store.isel(cell)
+    tile = study.loads(store.attrs["study_toml"]).ensemble.tile
+    counts = _tile_counts(one.status.values, tile)
+    return np.average(one.prediction_mean.values[counts > 0], axis=0, weights=counts[counts > 0])
+
+
 def _tile_counts(status: np.ndarray, tile: int) -> np.ndarray:
     """Trained members of each tile of `tile` members; the last may be shorter."""
     return np.add.reduceat(status == schema.OK, np.arange(0, len(status), tile), dtype=int)

@@ -8,13 +8,15 @@ from typing import Any, TypeVar
 import numpy as np
 import xarray
 
-from analysis import aggregate, agreement, draws, infinite, resolution, scaling, width
+from analysis import aggregate, agreement, draws, infinite, resolution, scaling, spread, width
 from analysis.resolution import Resolution
 from analysis.scaling import Comparison, FitResult
+from analysis.spread import Spread
 from analysis.width import WidthFit
 from ntkhpc import plan, schema
 from ntkhpc.errors import RunError
 from ntkhpc.run import Run
+from ntkhpc.sources import Showers
 from ntkhpc.study import Study
 
 K = TypeVar("K")
@@ -90,7 +92,7 @@ class Results:
     law_fits: dict[str, FitResult]
     curve_fits: dict[tuple[str, str], CurveFit]
     width_fits: dict[tuple[str, int], WidthFit]
-    resolution: Resolution | None
+    resolution: Resolution | Spread | None
     missing: str
 
     @property
@@ -156,9 +158,15 @@ def collect(run: Run, *, partial: bool = False) -> Results:
                 for n in mean.n_train.values
             }
         ),
-        resolution=resolution.resolution(store) if run.study.data.source == "calorimeter" else None,
+        resolution=_in_its_units(store, run.study),
         missing=missing,
     )
+
+
+def _in_its_units(store: xarray.Dataset, wanted: Study) -> Resolution | Spread | None:
+    if isinstance(wanted.data, Showers):
+        return resolution.resolution(store)
+    return spread.spread(store, wanted.data)
 
 
 def _there(found: dict[K, V | None]) -> dict[K, V]:

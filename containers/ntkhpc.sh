@@ -80,11 +80,11 @@ serve() {
 serve &
 server=$!
 
-# Folders that a call may touch: the checkout, the runs, the study's, and the home with its profiles.
+# Folders that a call may touch: the checkout, the runs, the study's, that of data, and the home with its profiles.
 runs=${NTKHPC_RUNS:-runs}
 if [ -n "${NTKHPC_RUN:-}" ]; then runs=$(dirname "$NTKHPC_RUN"); else mkdir -p "$runs"; fi
 binds=
-for folder in "$PWD" "$bridge" "$runs" "$(dirname "${NTKHPC_TASK:-.}")" "$HOME"; do
+for folder in "$PWD" "$bridge" "$runs" "$(dirname "${NTKHPC_TASK:-.}")" "${NTKHPC_DATA:-.}" "$HOME"; do
     [ -d "$folder" ] && binds=$binds,$(cd "$folder" && pwd -P)
 done
 status=0

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.markup import escape
 
-from ntkhpc import claims, plan, run, schema, status, study, submissions
+from ntkhpc import claims, data, plan, run, schema, status, study, submissions
 from ntkhpc.errors import DamagedError, NtkhpcError, RunError, SchedulerError
 from ntkhpc.run import Run
 
@@ -106,7 +106,7 @@ def _positive(text: str) -> int:
 
 
 def _plan(options: argparse.Namespace) -> int:
-    wanted = study.load(study.find(options.task))
+    wanted = _study(options.task)
     planned = plan.make(wanted)
     _console.print(f"study [bold]{planned.run_name}[/bold]: {len(planned.shards):,} shards")
     for phase in plan.PHASES:
@@ -138,7 +138,7 @@ def _preview(wanted: study.Study, planned: plan.Plan, profile: "Profile", target
     experience = tasks.Experience(speed=speed.speeds(profile, wanted.id))
     shards = {phase: planned.of_phase(phase) for phase in plan.PHASES}
     intent = cluster.intend(planned, profile, shards, experience, preview.image(profile), None)
-    for array, text in preview.scripts(target.resolve(), intent, profile):
+    for array, text in preview.scripts(target.resolve(), intent, profile, data.reads(wanted)):
         _console.rule(f"{array.phase}: {len(array.tasks):,} tasks")
         print(text, end="")
     _console.rule()
@@ -159,7 +159,7 @@ def _submit(options: argparse.Namespace) -> int:
     profile = choose.choose(options.profile, _console)
     if profile is not None:
         os.umask(int(profile.umask, 8))
-    target = prepare.open_run(options.runs, study.load(study.find(options.task)), profile)
+    target = prepare.open_run(options.runs, _study(options.task), profile)
     return _run_missing(target, options, profile)
 
 
@@ -167,6 +167,8 @@ def _resume(options: argparse.Namespace) -> int:
     from ntkhpc.launch import choose
 
     target = _existing(options)
+    if target.missing("data"):
+        data.prepare(target.study)
     return _run_missing(target, options, choose.choose(options.profile, _console))
 
 
@@ -304,7 +306,7 @@ def _doctor(options: argparse.Namespace) -> int:
     from ntkhpc.launch import choose, doctor
 
     profile = choose.choose(options.profile, _console)
-    wanted = study.load(study.find(options.task)) if options.task else None
+    wanted = _study(options.task) if options.task else None
     return doctor.examine(options.runs, profile, wanted, _console)
 
 
@@ -344,4 +346,10 @@ def _existing(options: argparse.Namespace) -> Run:
         return run.load(Path(options.run))
     if not options.task:
         raise RunError("no run was named", todo="give TASK=name or RUN=path/of/run")
-    return run.load(options.runs / study.load(study.find(options.task)).run_name)
+    return run.load(options.runs / _study(options.task).run_name)
+
+
+def _study(task: str) -> study.Study:
+    """The study of TASK, with what its data files tell."""
+    path = study.find(task)
+    return data.resolve(study.load(path), path.absolute().parent)

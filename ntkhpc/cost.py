@@ -7,6 +7,7 @@ meant to be right within a factor of two elsewhere. Profiles with timed probes r
 import math
 
 from ntkhpc import schema
+from ntkhpc.sources import Calorimeter, Cifar10, Mnist
 from ntkhpc.study import Study
 
 FLOPS_PER_SECOND = 45e9
@@ -14,6 +15,10 @@ FLOPS_FLOAT64 = 30e9
 SECONDS_PER_STEP = 5e-6
 SECONDS_PER_SHARD = 1.8
 SECONDS_PER_SHOWER = 60e-6
+SECONDS_PER_TOWER = 4e-6
+"""Of the cells behind one another in all layers."""
+
+SECONDS_PER_NUMBER = 50e-9
 WORKER_BYTES = 420 * 2**20
 """Resident size of a worker with JAX and XLA's compiler before it holds any data."""
 
@@ -44,7 +49,15 @@ def ensemble_seconds(study: Study, width: int, n_train: int, members: int) -> fl
 def data_seconds(study: Study) -> float:
     n = study.ensemble.n_train
     kernels = study.ensemble.draws * sum(size**2 for size in n) * (study.data.features + 60 * study.network.depth)
-    return 4.0 + (study.data.pool + study.data.test) * SECONDS_PER_SHOWER + kernels / 1e9
+    return 4.0 + _making_seconds(study) + kernels / 1e9
+
+
+def _making_seconds(study: Study) -> float:
+    """To make, or to read, the data."""
+    section, rows = study.data, study.data.pool + study.data.test
+    if isinstance(section, Calorimeter):
+        return rows * (SECONDS_PER_SHOWER if section.inputs == "layers" else section.cells**2 * SECONDS_PER_TOWER)
+    return 5.0 + max(rows, getattr(section, "rows", 0)) * section.features * SECONDS_PER_NUMBER
 
 
 def finalise_seconds(study: Study) -> float:
@@ -87,7 +100,7 @@ def memory_bytes(study: Study, phase: str) -> int:
     rows = (sizes["pool"] + sizes["test_point"]) * (sizes["feature"] + sizes["output"]) * 8
     if phase == "data":
         largest = study.ensemble.n_train[-1]
-        return LIGHT_BYTES + 6 * rows + 4 * 8 * largest**2
+        return LIGHT_BYTES + _source_bytes(study) + 6 * rows + 4 * 8 * largest**2
     if phase in ("law", "curve"):
         n, test = (study.ensemble.n_train if phase == "law" else study.curve_sizes)[-1], sizes["test_point"]
         # Kernels and their factors, cross panels and weights, covariances and (law) their eigenvectors.
@@ -102,6 +115,18 @@ def memory_bytes(study: Study, phase: str) -> int:
     activations = 4 * samples * study.network.widths[-1] * study.network.depth * itemsize
     parameters = 4 * itemsize * math.ceil(forward_flops(study, study.network.widths[-1], 1) / 2)
     return WORKER_BYTES + rows + 3 * shard + activations + parameters
+
+
+def _source_bytes(study: Study) -> int:
+    """What the data phase holds besides the rows that are used: whole files, or the cells of a batch of showers."""
+    section = study.data
+    if isinstance(section, Mnist):
+        return 120 * 2**20
+    if isinstance(section, Cifar10):
+        return 600 * 2**20
+    if isinstance(section, Calorimeter):
+        return 0 if section.inputs == "layers" else 400 * 2**20
+    return 3 * 8 * section.rows * (section.features + section.outputs) + 64 * 2**20
 
 
 def _moments(study: Study) -> list[schema.Array]:

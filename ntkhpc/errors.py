@@ -35,7 +35,9 @@ class SchedulerError(NtkhpcError):
 
 
 class DataError(NtkhpcError):
-    """A data set has the wrong shape, a value that is not finite, or too few rows."""
+    """A data set has the wrong shape, a value that is not finite, or too few rows, or is not there."""
+
+    exit_code = 2
 
 
 class RunError(NtkhpcError):
@@ -55,7 +57,11 @@ class ClaimLostError(NtkhpcError):
 
 
 class SurroundingsError(NtkhpcError):
-    """The environment refuses: full disk, quota, read-only directory, threads not pinned."""
+    """The environment refuses: full disk, quota, read-only directory, no network, threads not pinned."""
+
+
+class MirrorError(SurroundingsError):
+    """One server does not give a public file, or not the right one; another server may."""
 
 
 class DeviceError(SurroundingsError):

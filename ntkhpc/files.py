@@ -139,8 +139,16 @@ def is_refusal(error: OSError) -> bool:
 
 
 @contextlib.contextmanager
-def explain_refusals(where: Path) -> Iterator[None]:
-    """Turn the operating system's refusal to write below `where` into a SurroundingsError with the free space."""
+def explain_refusals(
+    where: Path,
+    *,
+    elsewhere: str = "begin in another place with RUNS=/path",
+    then: str = "nothing finished is lost: make resume",
+) -> Iterator[None]:
+    """Turn the operating system's refusal to write below `where` into a SurroundingsError with the free space.
+
+    Its user is told to make room or to go `elsewhere`, and what is `then` to be done.
+    """
     try:
         yield
     except OSError as error:
@@ -151,8 +159,7 @@ def explain_refusals(where: Path) -> Iterator[None]:
             f"cannot write: {_REFUSALS[error.errno or 0]} ({free_space(where)})",
             where=error.filename or where,
             cause=str(error),
-            todo=("make room; " if full else "mend that, or begin in another place with RUNS=/path; ")
-            + "nothing finished is lost: make resume",
+            todo=("make room" if full else f"mend that, or {elsewhere}") + f"; {then}",
         ) from error
 
 

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 from ntkhpc.study import Study
 
+TARGET_UNIT = "that of the data"
+
 Region = Mapping[str, tuple[int, int]]
 """Half-open index range per dimension; a dimension that is not named is meant whole."""
 
@@ -57,6 +59,9 @@ class Array:
         """The part of this array that belongs to a shard's region."""
         sizes = dimension_sizes(study)
         return tuple(slice(*region.get(dim, (0, sizes[dim]))) for dim in self.dims)
+
+    def unit_in(self, study: Study) -> str:
+        return study.data.unit if self.unit == TARGET_UNIT else self.unit
 
     @property
     def itemsize(self) -> int:
@@ -114,12 +119,12 @@ ARRAYS = (
     Array("y_train", "data", ("pool", "output"), "f8", "1", "standardised targets of the training pool"),
     Array("x_test", "data", ("test_point", "feature"), "f8", "1", "test inputs, standardised as the pool"),
     Array("y_test", "data", ("test_point", "output"), "f8", "1", "test targets, standardised as the pool"),
-    Array("target_train", "data", ("pool", "output"), "f8", "GeV", "incident energy of the pool"),
-    Array("target_test", "data", ("test_point", "output"), "f8", "GeV", "incident energy of the test points"),
+    Array("target_train", "data", ("pool", "output"), "f8", TARGET_UNIT, "targets of the pool as measured"),
+    Array("target_test", "data", ("test_point", "output"), "f8", TARGET_UNIT, "targets of the test points as measured"),
     Array("feature_mean", "data", ("feature",), "f8", "1", "mean of each raw input over the pool, subtracted"),
     Array("feature_scale", "data", ("feature",), "f8", "1", "divides the centred raw inputs; one value for all"),
-    Array("target_mean", "data", ("output",), "f8", "1", "mean of log(target) over the pool"),
-    Array("target_scale", "data", ("output",), "f8", "1", "standard deviation of log(target) over the pool"),
+    Array("target_mean", "data", ("output",), "f8", "1", "subtracted from the targets, or from their logarithms"),
+    Array("target_scale", "data", ("output",), "f8", "1", "divides the centred targets, or logarithms"),
     Array("permutation", "data", ("order", "pool"), "i8", "1", "order d of the pool: draw d trains on its first rows"),
     Array("lambda_max", "data", ("draw", "n_train"), "f8", "1", "largest eigenvalue of the infinite-width NTK"),
     Array("learning_rate", "data", ("draw", "n_train"), "f8", "1", "step size eta of the cost per sample and output"),

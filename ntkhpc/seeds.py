@@ -5,7 +5,7 @@ import numpy as np
 from jax import Array
 
 # Fixed for ever: changing one changes every stored value.
-ENSEMBLE, PERMUTATION, SHOWERS, ENERGIES = 1, 2, 3, 4
+ENSEMBLE, PERMUTATION, SHOWERS, ENERGIES, ROWS, PARTICLES = 1, 2, 3, 4, 5, 6
 
 
 def member_key(seed: Array | int, width: Array | int, member: Array | int) -> Array:

@@ -46,7 +46,7 @@ def create(path: Path, study: Study) -> None:
             chunk_key_encoding={"name": "default", "separator": "."},
             filters=None,
             compressors=[Crc32cCodec()],
-            attributes={"units": array.unit, "long_name": array.meaning},
+            attributes={"units": array.unit_in(study), "long_name": array.meaning},
             config=_WHOLE,
         )
     for name, values in _coordinates(study).items():

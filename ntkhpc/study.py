@@ -8,8 +8,8 @@ import difflib
 import math
 import re
 import tomllib
-from itertools import pairwise
 from pathlib import Path
+from types import UnionType
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 import msgspec
@@ -18,55 +18,10 @@ from msgspec import Meta, Struct
 
 from ntkhpc.errors import StudyError
 from ntkhpc.files import canonical_json, sha256
-
-Positive = Annotated[int, Meta(ge=1)]
-Natural = Annotated[int, Meta(ge=0)]
-Seed = Annotated[int, Meta(ge=0, lt=2**31)]
-PositiveFloat = Annotated[float, Meta(gt=0)]
-NonNegativeFloat = Annotated[float, Meta(ge=0)]
-Increasing = Annotated[tuple[Positive, ...], Meta(min_length=1)]
+from ntkhpc.section import Increasing, NonNegativeFloat, Positive, PositiveFloat, Section, Seed, require_increasing
+from ntkhpc.sources import AnySource
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-
-
-def _require_increasing(name: str, values: tuple[int, ...]) -> None:
-    if any(b <= a for a, b in pairwise(values)):
-        raise ValueError(f"{name} = {list(values)} must be strictly increasing")
-
-
-class Section(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A TOML table."""
-
-
-class Calorimeter(Section, frozen=True, kw_only=True):
-    """Energy regression of electron showers from the package's own generator (a parametrisation)."""
-
-    source: Literal["calorimeter"] = "calorimeter"
-    seed: Seed = 1
-    pool: Positive = 8192
-    test: Positive = 2000
-    energy_min: PositiveFloat = 10.0
-    energy_max: PositiveFloat = 500.0
-    spectrum: Literal["log-uniform", "uniform"] = "log-uniform"
-    stochastic_term: PositiveFloat = 0.17
-    constant_term: NonNegativeFloat = 0.01
-
-    @property
-    def features(self) -> int:
-        """One input per layer of the default geometry."""
-        return 25
-
-    @property
-    def outputs(self) -> int:
-        return 1
-
-    def __post_init__(self) -> None:
-        if self.energy_min >= self.energy_max:
-            raise ValueError(f"energy_min = {self.energy_min} must be below energy_max = {self.energy_max} (GeV)")
-        if self.energy_min < 1:
-            raise ValueError(
-                f"energy_min = {self.energy_min} GeV is outside the shower parametrisation; at least 1 GeV"
-            )
 
 
 class Network(Section, frozen=True, kw_only=True):
@@ -80,7 +35,7 @@ class Network(Section, frozen=True, kw_only=True):
     bias_variance: NonNegativeFloat = 0.0
 
     def __post_init__(self) -> None:
-        _require_increasing("widths", self.widths)
+        require_increasing("widths", self.widths)
 
 
 class Steps(Section, frozen=True, kw_only=True):
@@ -116,7 +71,7 @@ class Ensemble(Section, frozen=True, kw_only=True):
     predictions: bool = False
 
     def __post_init__(self) -> None:
-        _require_increasing("n_train", self.n_train)
+        require_increasing("n_train", self.n_train)
         if self.shard_members % self.tile:
             raise ValueError(
                 f"shard_members = {self.shard_members} must be a multiple of tile = {self.tile}: "
@@ -136,7 +91,7 @@ class InfiniteWidth(Section, frozen=True, kw_only=True):
     fixed_steps: Positive = 512
 
     def __post_init__(self) -> None:
-        _require_increasing("n_train", self.n_train)
+        require_increasing("n_train", self.n_train)
         if len(set(self.times)) < len(self.times):
             raise ValueError(f"times = {list(self.times)} names one of them twice")
 
@@ -145,7 +100,7 @@ class Study(Section, frozen=True, kw_only=True):
     """Everything that decides the values of a run; two studies with equal content have the same id."""
 
     name: str
-    data: Calorimeter
+    data: AnySource
     network: Network
     ensemble: Ensemble
     training: Training = Training()
@@ -252,6 +207,8 @@ def find(task: str, jobs: Path = Path("jobs")) -> Path:
 
 def _check_tables(raw: dict[str, Any], section: type[Struct], path: str, where: object) -> None:
     fields = {field.name: field.type for field in msgspec.structs.fields(section)}
+    if tag := section.__struct_config__.tag_field:
+        fields = {tag: str, **fields}
     for key, value in raw.items():
         field = f"{path}{key}"
         if key not in fields:
@@ -263,8 +220,25 @@ def _check_tables(raw: dict[str, Any], section: type[Struct], path: str, where: 
             )
         if isinstance(value, float) and not math.isfinite(value):
             raise StudyError(f"{field} = {value} is not a finite number", where=where)
-        if isinstance(fields[key], type) and issubclass(fields[key], Struct) and isinstance(value, dict):
-            _check_tables(value, fields[key], f"{field}.", where)
+        if isinstance(value, dict) and (table := _table(fields[key], value, field, where)) is not None:
+            _check_tables(value, table, f"{field}.", where)
+
+
+def _table(kind: Any, value: dict[str, Any], field: str, where: object) -> type[Struct] | None:
+    """The class of a table; where there are several, the one whose tag the table names. None if no table is meant."""
+    if not isinstance(kind, UnionType):
+        return kind if isinstance(kind, type) and issubclass(kind, Struct) else None
+    known = {str(one.__struct_config__.tag): one for one in get_args(kind)}
+    tag = get_args(kind)[0].__struct_config__.tag_field
+    if isinstance(value.get(tag), str) and value[tag] in known:
+        return known[value[tag]]
+    given = f"{field}.{tag} = {value[tag]!r} is not allowed" if tag in value else f"{field}.{tag} is missing"
+    raise StudyError(
+        f"{given}{_nearest(str(value.get(tag, '')), known)}",
+        where=where,
+        cause=f"allowed: {', '.join(known)}",
+        todo="jobs/template.toml explains each of them",
+    )
 
 
 def _explain(error: msgspec.ValidationError, raw: dict[str, Any], where: object) -> StudyError:
@@ -274,9 +248,10 @@ def _explain(error: msgspec.ValidationError, raw: dict[str, Any], where: object)
     value: Any = raw
     kind: Any = Study
     for key in keys:
+        table = _table(kind, value, key, where) if isinstance(value, dict) else None
         value = value[int(key)] if isinstance(value, list) else value.get(key) if isinstance(value, dict) else value
-        if isinstance(kind, type) and issubclass(kind, Struct):
-            kind = {field.name: field.type for field in msgspec.structs.fields(kind)}.get(key)
+        if table is not None:
+            kind = {field.name: field.type for field in msgspec.structs.fields(table)}.get(key)
         elif key.isdigit():
             kind = get_args(get_args(kind)[0] if get_origin(kind) is Annotated else kind)[0]
     field = ".".join(keys)

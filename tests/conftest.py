@@ -34,6 +34,9 @@ trace_points = 4
 predictions = {predictions}
 """
 
+SHARED_DATA = ROOT.parent / "shared" / "data"
+"""Real MNIST, a part of CIFAR-10 and a few Geant4 showers, beside a developer's checkout."""
+
 RUN_SHARDS = "import sys; from ntkhpc.worker import run_shards; run_shards(sys.argv[1], sys.argv[2:])"
 
 
@@ -133,3 +136,12 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Run:
         done = run_shards(target, [shard.id for phase in stage for shard in target.plan.of_phase(phase)])
         assert done.returncode == 0, done.stdout + done.stderr
     return target
+
+
+@pytest.fixture
+def shared_data(monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of real data, as NTKHPC_DATA. Where it is there, nothing that needs it is skipped."""
+    if not SHARED_DATA.is_dir():
+        pytest.skip(f"no real data in {SHARED_DATA}")
+    monkeypatch.setenv("NTKHPC_DATA", str(SHARED_DATA))
+    return SHARED_DATA

@@ -13,17 +13,17 @@ from ntkhpc.data.split import Split
 from ntkhpc.errors import DataError
 from ntkhpc.phases import data as data_phase
 from ntkhpc.run import Run
-from ntkhpc.study import Calorimeter
+from ntkhpc.sources import Calorimeter
 
 SMALL = Calorimeter(pool=50, test=20)
 
 
 def test_a_shower_does_not_depend_on_the_batch_it_is_made_in() -> None:
     geometry, energy = shower.lcd_ecal(), np.linspace(10, 500, 40)
-    whole = shower.layer_energies(geometry, energy, 7)
-    parts = [shower.layer_energies(geometry, energy[i : i + 13], 7, first=i) for i in range(0, 40, 13)]
+    whole = shower.layer_energies(geometry, "electron", energy, 7)
+    parts = [shower.layer_energies(geometry, "electron", energy[i : i + 13], 7, first=i) for i in range(0, 40, 13)]
     np.testing.assert_array_equal(whole, np.concatenate(parts))
-    assert (whole != shower.layer_energies(geometry, energy, 8)).any()
+    assert (whole != shower.layer_energies(geometry, "electron", energy, 8)).any()
 
 
 def test_depth_and_energy_scale_are_those_of_the_geometry() -> None:
@@ -37,7 +37,7 @@ def test_depth_and_energy_scale_are_those_of_the_geometry() -> None:
 def test_response_resolution_and_maximum_of_showers(energy: float) -> None:
     """4,000 showers: resolution to 1.1 % by its statistics; 4.5 standard errors are allowed (false alarm 1e-5)."""
     geometry = shower.lcd_ecal()
-    layers = shower.layer_energies(geometry, np.full(4000, energy), 1)
+    layers = shower.layer_energies(geometry, "electron", np.full(4000, energy), 1)
     total = layers.sum(axis=1)
     assert 0.97 < total.mean() / energy < 1.0
     assert (layers >= 0).all()
@@ -54,15 +54,15 @@ def test_a_stochastic_term_is_recovered_from_the_resolution() -> None:
     """sigma_E/E at two terms, without constant term, where leakage is small: their ratio is that of the terms."""
     energy = np.full(4000, 10.0)
     low, high = (
-        shower.layer_energies(shower.lcd_ecal(), energy, 2, stochastic_term=c, constant_term=0.0).sum(axis=1).std()
-        for c in (0.17, 0.34)
+        shower.layer_energies(geometry, "electron", energy, 2).sum(axis=1).std()
+        for geometry in (shower.lcd_ecal(stochastic_term=c, constant_term=0.0) for c in (0.17, 0.34))
     )
     assert high / low == pytest.approx(2, rel=4.5 * 0.011 * np.sqrt(2))
 
 
 def test_energies_below_the_parametrisation_are_refused() -> None:
     with pytest.raises(ValueError, match="at least 1 GeV"):
-        shower.layer_energies(shower.lcd_ecal(), np.array([0.5]), 1)
+        shower.layer_energies(shower.lcd_ecal(), "electron", np.array([0.5]), 1)
 
 
 def test_the_split_is_standardised_on_the_pool() -> None:
@@ -124,11 +124,12 @@ def test_a_nan_in_the_data_stops_the_data_phase_before_anything_is_written(
 ) -> None:
     target = make_run(runs)
 
-    def spoilt(section: Calorimeter) -> Split:
-        good = calorimeter.load(section)
+    good = data.load(target.study)
+
+    def spoilt(_: study.Study) -> Split:
         return replace(good, x_test=good.x_test + np.where(np.arange(15) == 4, np.nan, 0)[:, None])
 
-    monkeypatch.setitem(data._SOURCES, Calorimeter, spoilt)
+    monkeypatch.setattr(data, "load", spoilt)
     with pytest.raises(DataError, match=r"x_test\[4, 0\] = nan"):
         data_phase.compute(target, target.plan.of_phase("data")[0], None)  # type: ignore[arg-type]
     assert len(target.missing("data")) == 1

@@ -4,6 +4,7 @@ import math
 import tomllib
 from itertools import pairwise
 from pathlib import Path
+from typing import get_args
 
 import msgspec
 import pytest
@@ -11,7 +12,7 @@ from conftest import ROOT, ntkhpc, tiny_text
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ntkhpc import study
+from ntkhpc import sources, study
 from ntkhpc.errors import StudyError
 
 
@@ -65,20 +66,40 @@ def test_shipped_studies_load_and_survive_freezing(path: Path) -> None:
     assert loaded.name == path.stem
 
 
+def check_defaults(section: type[msgspec.Struct], table: dict, sections: dict[str, type[msgspec.Struct]]) -> None:
+    """Every field is in the table, and, unless it is required, with its default."""
+    fields = msgspec.structs.fields(section)
+    assert table.keys() - {"source"} <= {field.name for field in fields}
+    for field in fields:
+        value = table[field.name]
+        if isinstance(value, dict):
+            check_defaults(sections[field.name], value, sections)
+        elif not field.required:
+            assert value == (list(field.default) if isinstance(field.default, tuple) else field.default), field.name
+
+
 def test_the_template_explains_every_field_with_its_default() -> None:
     text = (ROOT / "jobs" / "template.toml").read_text()
-    template = tomllib.loads(text)
-
-    def check(section: type[msgspec.Struct], table: dict) -> None:
-        for field in msgspec.structs.fields(section):
-            value = table[field.name]
-            if isinstance(value, dict):
-                check(type(getattr(study.load(ROOT / "jobs" / "template.toml"), field.name, study.Steps())), value)
-            elif not field.required:
-                assert value == (list(field.default) if isinstance(field.default, tuple) else field.default), field.name
-
-    check(study.Study, template)
+    loaded = study.loads(text)
+    sections = {name: type(getattr(loaded, name)) for name in ("data", "network", "training", "ensemble")}
+    sections |= {"steps": study.Steps, "infinite_width": study.InfiniteWidth}
+    check_defaults(study.Study, tomllib.loads(text), sections)
     assert all("#" in line for line in text.splitlines() if " = " in line and not line.startswith("#")), text
+
+
+def test_the_template_explains_every_source_of_data() -> None:
+    text = (ROOT / "jobs" / "template.toml").read_text()
+    lines = [line.removeprefix("#: ") for line in text.splitlines() if line.startswith("#: ")]
+    blocks = "\n".join(lines).split("[data]\n")[1:]
+    classes = {str(one.__struct_config__.tag): one for one in get_args(sources.AnySource)}
+    found = {"calorimeter"}
+    for block in blocks:
+        table = tomllib.loads(block)
+        found.add(table["source"])
+        check_defaults(classes[table["source"]], table, {})
+        msgspec.convert(table, classes[table["source"]])
+    assert found == set(classes)
+    assert all("    # " in line or line.startswith("[") for line in lines), lines
 
 
 def test_the_id_is_the_content_not_its_spelling() -> None:

@@ -1,14 +1,68 @@
-"""Data sets: one module per source, each giving a Split."""
+"""Data sets: one module per source, with `prepare`, before anything is submitted, and `load`, in the data phase."""
 
-from ntkhpc.data import calorimeter
-from ntkhpc.data.split import Split
-from ntkhpc.study import Calorimeter, Study
+import importlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["Split", "load"]
+import msgspec
 
-_SOURCES = {Calorimeter: calorimeter.load}
+from ntkhpc.errors import DataError
+from ntkhpc.sources import AnySource, Images, ShowerFile, Table
+from ntkhpc.study import Study
+
+if TYPE_CHECKING:  # planning and status do without NumPy
+    from ntkhpc.data.split import Split
+
+_MODULES = {
+    "calorimeter": "calorimeter",
+    "showers": "shower_source",
+    "file": "table_source",
+    "mnist": "mnist",
+    "cifar10": "cifar10",
+}
 
 
-def load(study: Study) -> Split:
+def resolve(study: Study, folder: Path) -> Study:
+    """The study with what its files alone tell: absolute paths, from `folder`, checksums, rows, inputs and outputs.
+
+    So a study of other data has another id. Raises DataError for files that are not there or are not those the study
+    was resolved with.
+    """
+    if not isinstance(study.data, ShowerFile | Table):
+        return study
+    found = _module(study.data).resolve(study.data, folder)
+    if study.data.sha256 and study.data.sha256 != found.sha256:
+        raise DataError(
+            f"the data are not those of the study: sha256 {found.sha256} instead of {study.data.sha256}",
+            where=found.path,
+            todo="take sha256 out of the study if they are meant to be others",
+        )
+    return msgspec.structs.replace(study, data=found)
+
+
+def prepare(study: Study) -> None:
+    """Fetch and look at whatever the data phase will read. Raises DataError or SurroundingsError if it would fail."""
+    _module(study.data).prepare(study.data)
+
+
+def load(study: Study) -> "Split":
     """The training pool and test points of a study. Raises DataError if they cannot be used."""
-    return _SOURCES[type(study.data)](study.data)
+    return _module(study.data).load(study.data)
+
+
+def reads(study: Study) -> tuple[Path, ...]:
+    """Folders the data phase reads from, which a container must see."""
+    section = study.data
+    if isinstance(section, ShowerFile | Table):
+        paths = [section.path] if isinstance(section, Table) else section.path
+        return tuple(sorted({Path(path).parent for path in paths}))
+    if isinstance(section, Images):
+        from ntkhpc.data import download
+
+        return (download.directory(),)
+    return ()
+
+
+def _module(section: AnySource) -> Any:
+    # Not all at once: pandas, h5py and pooch are slow to import, and only one of them is needed.
+    return importlib.import_module(f"ntkhpc.data.{_MODULES[section.source]}")

@@ -1,48 +1,53 @@
-"""The calorimeter task: an electron's energy from the energies in the 25 layers of its shower.
+"""The calorimeter task: a particle's energy from its shower, made by the package's own parametrisation."""
 
-Inputs: log1p(layer energy / 50 MeV), centred per feature, divided by one scale. Target: log E, standardised.
-"""
+from typing import get_args
 
 import numpy as np
 
 from ntkhpc import seeds
-from ntkhpc.data import shower
-from ntkhpc.data.split import Split, standardise
-from ntkhpc.study import Calorimeter
+from ntkhpc.data import shower, shower_inputs
+from ntkhpc.data.split import Split, regression
+from ntkhpc.sources import Calorimeter, Particle
 
-CELL_THRESHOLD_GEV = 0.050
+BATCH = 4096
+"""Showers made at once, which bounds the memory of cells."""
+
+
+def prepare(section: Calorimeter) -> None:
+    """Nothing is needed but this package."""
 
 
 def load(section: Calorimeter) -> Split:
     """Training pool and test points; the test showers follow the pool's in the generator's numbering."""
     rows = section.pool + section.test
-    energy = _energies(section, rows)
-    layers = shower.layer_energies(
-        shower.lcd_ecal(),
-        energy,
-        section.seed,
-        stochastic_term=section.stochastic_term,
-        constant_term=section.constant_term,
-    )
-    # A constant-term fluctuation beyond 100 sigma could make an energy negative; there is none to speak of.
-    raw = np.log1p(np.maximum(layers, 0) / CELL_THRESHOLD_GEV)
-    x, feature_mean, feature_scale = standardise(raw, raw[: section.pool])
-    log_energy = np.log(energy)
-    target_mean, target_scale = log_energy[: section.pool].mean(), log_energy[: section.pool].std()
-    y = ((log_energy - target_mean) / target_scale)[:, None]
-    train, test = slice(section.pool), slice(section.pool, rows)
-    return Split(
-        x_train=x[train],
-        y_train=y[train],
-        x_test=x[test],
-        y_test=y[test],
-        target_train=energy[train, None],
-        target_test=energy[test, None],
-        feature_mean=feature_mean,
-        feature_scale=feature_scale,
-        target_mean=np.array([target_mean]),
-        target_scale=np.array([target_scale]),
-    )
+    energy, particles = _energies(section, rows), _particles(section, rows)
+    raw = np.empty((rows, section.features))
+    for number, particle in enumerate(get_args(Particle)):
+        chosen = np.flatnonzero(particles == particle)
+        for begin in range(0, len(chosen), BATCH):
+            batch = chosen[begin : begin + BATCH]
+            # Each kind has numbers of its own, so that a pion is no function of a photon's random numbers.
+            raw[batch] = _inputs(section, particle, energy[batch], (number << 40) + begin)
+    return regression(raw, energy[:, None], section.pool, log_target=section.log_target, scaling=section.scaling)
+
+
+def geometry(section: Calorimeter) -> shower.Geometry:
+    common = {name: getattr(section, name) for name in ("cells", "stochastic_term", "constant_term", "noise")}
+    if section.geometry == "nai":
+        return shower.nai_block(section.layers, layer_mm=section.layer_mm, cell_mm=section.cell_mm, **common)
+    if section.absorber_mm:
+        common["passive_mm"], common["active_mm"] = section.absorber_mm, (0.5,) * section.layers
+    return shower.lcd_ecal(cell_mm=section.cell_mm, **common)
+
+
+def _inputs(section: Calorimeter, particle: Particle, energy: np.ndarray, first: int) -> np.ndarray:
+    if section.inputs == "layers":
+        deposits = shower.layer_energies(geometry(section), particle, energy, section.seed, first=first)
+    else:
+        deposits = shower.simulate(geometry(section), particle, energy, section.seed, first=first)
+        if section.inputs == "rings":
+            deposits = shower_inputs.rings(deposits)
+    return shower_inputs.compressed(deposits.reshape(len(energy), -1), section.threshold)
 
 
 def _energies(section: Calorimeter, rows: int) -> np.ndarray:
@@ -52,3 +57,9 @@ def _energies(section: Calorimeter, rows: int) -> np.ndarray:
     if section.spectrum == "uniform":
         return low + (high - low) * u
     return low * (high / low) ** u
+
+
+def _particles(section: Calorimeter, rows: int) -> np.ndarray:
+    """The kind of each shower, any of those asked for with equal probability."""
+    u = seeds.generator(section.seed, seeds.PARTICLES).random(rows)
+    return np.array(section.particles)[(u * len(section.particles)).astype(int)]

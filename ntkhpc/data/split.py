@@ -1,10 +1,13 @@
 """A training pool and test points, standardised, with what is needed to undo it."""
 
 from dataclasses import dataclass, fields
+from typing import Literal
 
 import numpy as np
 
 from ntkhpc.errors import DataError
+
+Scaling = Literal["global", "feature"]
 
 
 @dataclass(frozen=True)
@@ -61,14 +64,51 @@ def _check(name: str, values: np.ndarray) -> None:
         )
 
 
-def standardise(raw: np.ndarray, pool: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(raw - mean) / scale with the mean of each feature over `pool` and one scale for all features.
+def regression(
+    raw: np.ndarray, target: np.ndarray, pool: int, *, log_target: bool = False, scaling: Scaling = "global"
+) -> Split:
+    """The split of inputs (n, features) and targets (n, outputs), of which the first `pool` rows are for training.
 
-    The scale makes the mean over the pool of |x|^2 / d equal to one. One scale, because dividing sparse features by
-    their own standard deviations lets single rows dominate.
+    Targets, or the logarithms of positive ones, are standardised one by one. Raises DataError where they are constant.
+    """
+    x, feature_mean, feature_scale = standardise(raw, raw[:pool], scaling)
+    measured = np.log(target) if log_target else target
+    mean, deviation = measured[:pool].mean(axis=0), measured[:pool].std(axis=0)
+    if not (deviation > 0).all():
+        raise DataError("the training pool has a constant target", cause="nothing can be learned from it")
+    y = (measured - mean) / deviation
+    return Split(
+        x_train=x[:pool],
+        y_train=y[:pool],
+        x_test=x[pool:],
+        y_test=y[pool:],
+        target_train=target[:pool],
+        target_test=target[pool:],
+        feature_mean=feature_mean,
+        feature_scale=feature_scale,
+        target_mean=mean,
+        target_scale=deviation,
+    )
+
+
+def standardise(
+    raw: np.ndarray, pool: np.ndarray, scaling: Scaling = "global"
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(raw - mean) / scale with the mean of each feature over `pool`, and one scale for all features or one for each.
+
+    Either makes the mean over the pool of |x|^2 / d equal to one. One scale is the default, because dividing sparse
+    features by their own standard deviations lets single rows dominate; features in different units need their own.
     """
     mean = pool.mean(axis=0)
-    scale = np.full(pool.shape[1], np.sqrt(np.mean((pool - mean) ** 2)))
-    if not scale[0] > 0:
-        raise DataError("every input of the training pool is the same", cause="all features are constant")
+    one = np.sqrt(np.mean((pool - mean) ** 2))
+    scale = np.full(pool.shape[1], one) if scaling == "global" else pool.std(axis=0)
+    if not (scale > 0).all():
+        constant = np.flatnonzero(~(scale > 0))
+        raise DataError(
+            "every input of the training pool is the same"
+            if scaling == "global"
+            else f"{len(constant):,} inputs are constant in the training pool, the first is number {constant[0]}",
+            cause="a constant input carries no information, and cannot be divided by its standard deviation",
+            todo="take it out" + ("" if scaling == "global" else ', or use scaling = "global"'),
+        )
     return (raw - mean) / scale, mean, scale

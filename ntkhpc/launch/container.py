@@ -26,10 +26,11 @@ BRIDGE = "NTKHPC_BRIDGE"
 
 @dataclass(frozen=True)
 class Place:
-    """Where a run is, or would be, and the frozen code in it."""
+    """Where a run is, or would be, the frozen code in it, and the folders that its data phase reads."""
 
     path: Path
     code: Path
+    reads: tuple[Path, ...] = ()
 
 
 def worker_environment(target: Place | Run) -> dict[str, str]:
@@ -121,18 +122,27 @@ def _name(found: str | None) -> str:
 
 def require_plain_path(target: Place | Run) -> None:
     """Raises RunError for a path that cannot be given to Apptainer, which splits and expands its arguments itself."""
-    if found := [one for one in _UNSAFE if one in str(target.path)]:
-        raise RunError(
-            f"the path of the run has {' and '.join(map(repr, found))} in it, which jobs cannot be given",
-            where=target.path,
-            todo="use another place: RUNS=/path",
-        )
+    named = [("run", target.path, "RUNS=/path")]
+    if isinstance(target, Place):
+        named += [("data", path, "data.path or NTKHPC_DATA=/path") for path in target.reads]
+    for what, path, field in named:
+        if found := [one for one in _UNSAFE if one in str(path)]:
+            raise RunError(
+                f"the path of the {what} has {' and '.join(map(repr, found))} in it, which jobs cannot be given",
+                where=path,
+                todo=f"use another place: {field}",
+            )
 
 
-def command(target: Place, container: Container, sif: Path | None, extra: dict[str, str], *, gpu: bool) -> list[str]:
-    """The words that start Python for this run: in the image, or, without one, with this very Python."""
+def command(
+    target: Place, container: Container, sif: Path | None, extra: dict[str, str], *, gpu: bool, reads: bool = False
+) -> list[str]:
+    """The words that start Python for this run: in the image, or, without one, with this very Python.
+
+    With `reads` it sees what the data phase reads.
+    """
     environment = {**worker_environment(target), **extra}
-    binds = (str(target.path), *container.binds)
+    binds = (str(target.path), *(str(path) for path in target.reads if reads), *container.binds)
     return python_command(binds, container, sif, environment, gpu=gpu, start=target.path)
 
 

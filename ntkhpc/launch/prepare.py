@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from ntkhpc import files, plan, run
+from ntkhpc import data, files, plan, run
 from ntkhpc.errors import RunError, SurroundingsError
 from ntkhpc.launch import speed, tasks
 from ntkhpc.launch.profile import Profile
@@ -16,11 +16,14 @@ from ntkhpc.study import Study
 
 
 def open_run(runs: Path, study: Study, profile: Profile | None = None) -> Run:
-    """The run of a study, made if there is none. Raises SurroundingsError or ProfileError if it cannot fit, before
-    anything is made; `profile` is that of the cluster on which it will run.
+    """The run of a study, made if there is none; `profile` is that of the cluster on which it will run.
+
+    Raises, before anything is made, SurroundingsError or ProfileError if it cannot fit, DataError if its data cannot
+    be used.
     """
+    there = runs / study.run_name
     with files.explain_refusals(runs):
-        if not (runs / study.run_name).exists():
+        if not there.exists():
             planned = plan.make(study)
             if profile is not None:
                 shards = {phase: planned.of_phase(phase) for phase in plan.PHASES}
@@ -33,6 +36,8 @@ def open_run(runs: Path, study: Study, profile: Profile | None = None) -> Run:
                     "data.test in the study",
                 )
             _require_room(runs, planned)
+        if not there.exists() or run.load(there).missing("data"):
+            data.prepare(study)
         return run.create(runs, study)
 
 

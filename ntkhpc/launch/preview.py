@@ -19,9 +19,9 @@ def image(profile: Profile) -> Path | None:
         return Path(profile.container.image or "IMAGE-TO-BE-BUILT.sif")
 
 
-def scripts(target: Path, made: Intent, profile: Profile) -> list[tuple[Array, str]]:
+def scripts(target: Path, made: Intent, profile: Profile, reads: tuple[Path, ...] = ()) -> list[tuple[Array, str]]:
     """The exact text for sbatch of each array; job ids, which SLURM gives, are written as names."""
-    place = container.Place(target, target / "code" / run.code_hash()[:12])
+    place = container.Place(target, target / "code" / run.code_hash()[:12], reads)
     return [
         (array, sbatch.executor(place, made, array, profile, [f"<{name}>" for name in array.needs]).text)
         for array in made.arrays

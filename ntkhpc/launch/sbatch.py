@@ -71,7 +71,10 @@ def executor(
             extra["NTKHPC_DASK"] = "slurm:" + json.dumps(_dask(target, intent, profile, array, sif))
             extra.pop("NTKHPC_IMAGE", None)  # the analysis itself runs in the Python of the login node
             sif = None
-    python = container.command(target, profile.container, sif, extra, gpu=array.gpu)
+    reads = array.phase == "data"
+    if reads and target.reads:
+        extra["NTKHPC_DATA"] = str(target.reads[0])  # for public data sets, the folder they are in
+    python = container.command(target, profile.container, sif, extra, gpu=array.gpu, reads=reads)
     srun = ["srun", "--unbuffered", "--ntasks=1", f"--cpus-per-task={array.cpus}"]
     words = [*srun, *python, "-u", "-m", "ntkhpc.task", str(target.path), intent.id, array.name]
     parameters: dict[str, Any] = {

@@ -30,10 +30,16 @@ def compute(run: Run, shard: Shard, partial: Partial) -> tuple[dict[str, np.ndar
 
 
 def permutations(study: Study) -> np.ndarray:
-    """(order, pool): draw d is one seeded permutation, and n_train its first n entries, so that sizes are nested."""
+    """(order, pool): draw d is one seeded permutation, and n_train its first n entries, so that sizes are nested.
+
+    Where the rows are taken in file order, the first draw is the pool as it is.
+    """
     draws = range(max(study.ensemble.draws, study.infinite_width.draws))
     streams = [seeds.generator(study.data.seed, seeds.PERMUTATION, draw) for draw in draws]
-    return np.array([stream.permutation(study.data.pool) for stream in streams], np.int64)
+    orders = np.array([stream.permutation(study.data.pool) for stream in streams], np.int64)
+    if study.data.keeps_file_order:
+        orders[0] = np.arange(study.data.pool)
+    return orders
 
 
 def mlp(study: Study) -> MLP:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ntkhpc import receipts, run, study, submissions
+from ntkhpc import data, receipts, run, study, submissions
 from ntkhpc.run import Run
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -96,7 +96,7 @@ class Lab:
         """Write a study; where its run will be."""
         path = self.home / "study.toml"
         path.write_text(text)
-        return Run(self.home / "runs" / study.load(path).run_name)
+        return Run(self.home / "runs" / data.resolve(study.load(path), self.home).run_name)
 
     def start(self, verb: str, *arguments: str, profile: str = "test", **environment: str) -> subprocess.Popen[str]:
         which = () if any(one.startswith("RUN=") for one in arguments) else (f"TASK={self.home / 'study.toml'}",)

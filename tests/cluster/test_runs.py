@@ -7,6 +7,7 @@ import signal
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from lab import (
     IMAGE,
@@ -131,6 +132,21 @@ def test_without_a_python_on_path_the_image_plans_and_the_shell_submits(tmp_path
     assert code == 0, output
     assert complete(target), logs(target)
     assert not (lab.checkout / ".venv").exists()
+
+
+def test_a_users_own_table_is_read_in_the_container(lab: Lab) -> None:
+    """It lies neither in the run nor in the checkout; jobs copy it to the disk of their node."""
+    profile = lab.home / "config" / "ntkhpc" / "profiles" / "test.toml"
+    profile.write_text(f'scratch = "/tmp/{lab.home.name}"\n' + profile.read_text())
+    folder = lab.home / "data"
+    folder.mkdir()
+    rng = np.random.default_rng(1)
+    x = rng.normal(size=(200, 3))
+    np.savez(folder / "table.npz", x=x, y=x[:, 0] + x[:, 1] ** 2)
+    source = f'source = "file"\npath = "{folder / "table.npz"}"\nx = ["x"]\ny = ["y"]'
+    target = submit(lab, study_text("own").replace('source = "calorimeter"', source))
+    wait_until_idle(target)
+    assert complete(target), logs(target)
 
 
 def test_an_analysis_by_dask_workers_in_jobs_of_their_own(lab: Lab) -> None:

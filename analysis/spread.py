@@ -1,0 +1,97 @@
+"""What the initialisation means where the target is no shower's energy: how far it moves a prediction."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import xarray
+
+from analysis import aggregate
+from ntkhpc.sources import AnySource, Images
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Root mean squares over the test points and outputs, for one ensemble; relative ones where log(y) is learned.
+
+    accuracy: share of test points whose class the mean of all networks names; NaN where there are no classes.
+    """
+
+    width: int
+    n_train: int
+    noun: str
+    unit: str
+    initialisation: float
+    initialisation_stderr: float
+    total: float
+    infinite_width: float
+    accuracy: float
+    accuracy_stderr: float
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def sentence(self) -> str:
+        exact = (
+            f" ({self._size(self.infinite_width)} for infinitely wide networks after the same steps)"
+            if np.isfinite(self.infinite_width)
+            else ""
+        )
+        said = (
+            f"For a network of width {self.width:,} trained on {self.n_train:,} {self.noun}, the random initialisation "
+            f"moves a prediction by {self._size(self.initialisation, self.initialisation_stderr)}{exact}, root mean "
+            "square over the test points; with the error of the mean network, added in quadrature, the whole error is "
+            f"{self._size(self.total)}."
+        )
+        if np.isfinite(self.accuracy):
+            said += (
+                f" The mean of all networks names the class of {100 * self.accuracy:.1f} ± "
+                f"{100 * self.accuracy_stderr:.1f} % of the test points rightly."
+            )
+        return said
+
+    def _size(self, value: float, stderr: float = float("nan")) -> str:
+        percent = self.unit == "%"
+        factor, digits = (100, 1) if percent else (1, 3)
+        text = f"{factor * value:.{digits}f}" if percent else f"{value:.{digits}g}"
+        if np.isfinite(stderr):
+            text += f" ± {factor * stderr:.{digits}f}" if percent else f" ± {stderr:.1g}"
+        return text + (f" {self.unit}" if self.unit else "")
+
+
+def spread(store: xarray.Dataset, section: AnySource) -> Spread | None:
+    """For the largest width and n_train and the first draw; None if they were not computed."""
+    cell = {"width": -1, "n_train": -1, "draw": 0}
+    points = aggregate.prediction_variance(store).isel(cell)
+    variance, bias2 = float(points.variance), float(points.bias2)
+    if not np.isfinite(variance):
+        return None
+    classes = isinstance(section, Images)
+    # Outputs are averaged in standardised units; the scales of several are near each other or say little together.
+    scale = float(np.sqrt(np.mean(store.target_scale.values**2)))
+    unit = "%" if section.log_target else "(right and wrong are 1 apart)" if classes else section.unit
+    initialisation = scale * np.sqrt(2 * variance)
+    accuracy = _accuracy(store, section, cell) if isinstance(section, Images) else float("nan")
+    return Spread(
+        width=int(store.width[-1]),
+        n_train=int(store.n_train[-1]),
+        noun=section.noun,
+        unit="" if unit == "1" else unit,
+        initialisation=float(initialisation),
+        initialisation_stderr=float(initialisation * float(points.variance_stderr) / (2 * variance)),
+        total=float(scale * np.sqrt(2 * (variance + bias2))),
+        infinite_width=float(scale * np.sqrt(store.law_variance.isel(draw=0, n_train=-1).values.mean())),
+        accuracy=accuracy,
+        accuracy_stderr=float(np.sqrt(accuracy * (1 - accuracy) / store.sizes["test_point"])),
+    )
+
+
+def _accuracy(store: xarray.Dataset, section: Images, cell: dict[str, int]) -> float:
+    """The largest output is the class, or the target that the one output is nearest to."""
+    predicted, y = aggregate.mean_prediction(store, cell), store.y_test.values
+    if section.targets:
+        targets = np.array(section.targets)
+        named, right = (np.abs(one[:, :1] - targets).argmin(axis=1) for one in (predicted, y))
+    else:
+        named, right = predicted.argmax(axis=1), y.argmax(axis=1)
+    return float((named == right).mean())

@@ -1,0 +1,91 @@
+"""Labelled images as a regression: which rows, which pixels, which targets."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from ntkhpc import seeds
+from ntkhpc.data.split import Split, standardise
+from ntkhpc.errors import DataError
+from ntkhpc.sources import Images
+
+TRAIN, TEST = 0, 1
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """pixels (n, features) from 0 to 255 and labels (n,) from 0 to 9, in the order of the files; where they are."""
+
+    pixels: np.ndarray
+    labels: np.ndarray
+    where: str
+
+
+def require_enough(section: Images, train: np.ndarray, test: np.ndarray, where: str) -> None:
+    """Raises DataError if the labels (n,) of the training or test file have too few of the study's classes."""
+    for name, labels, wanted in (("pool", train, section.pool), ("test", test, section.test)):
+        there = int(np.isin(labels, section.labels).sum())
+        if there < wanted:
+            raise DataError(
+                f"data.{name} = {wanted:,} images of the classes {list(section.labels)} are asked for, "
+                f"there are {there:,}",
+                where=where,
+                cause=f"these files hold {len(labels):,} images, of all classes",
+                todo=f"lower data.{name}, or take more classes",
+            )
+
+
+def split(
+    section: Images,
+    train: Labelled,
+    test: Labelled,
+    convert: Callable[[np.ndarray], np.ndarray] = lambda pixels: pixels,
+) -> Split:
+    """The first rows of the wanted classes, in file order or after a seeded permutation of each file.
+
+    `convert` makes the inputs (n, features), still from 0 to 255, of the pixels of the rows that are used.
+    """
+    require_enough(section, train.labels, test.labels, train.where)
+    x_raw, labels = zip(*(_rows(section, part, n) for n, part in enumerate((train, test))), strict=True)
+    (x_train, x_test), feature_mean, feature_scale = _pixels(section, *(convert(part) / 255.0 for part in x_raw))
+    target = [_targets(section, one) for one in labels]
+    mean = np.zeros(section.outputs) if section.targets else np.full(section.outputs, 1 / section.outputs)
+    return Split(
+        x_train=x_train,
+        y_train=target[TRAIN] - mean,
+        x_test=x_test,
+        y_test=target[TEST] - mean,
+        target_train=target[TRAIN],
+        target_test=target[TEST],
+        feature_mean=feature_mean,
+        feature_scale=feature_scale,
+        target_mean=mean,
+        target_scale=np.ones(section.outputs),
+    )
+
+
+def _rows(section: Images, part: Labelled, which: int) -> tuple[np.ndarray, np.ndarray]:
+    """Pixels and labels of the rows that are used."""
+    rows = np.flatnonzero(np.isin(part.labels, section.labels))
+    if not section.keeps_file_order:
+        rows = seeds.generator(section.seed, seeds.ROWS, which).permutation(rows)
+    rows = rows[: section.pool if which == TRAIN else section.test]
+    return part.pixels[rows], part.labels[rows]
+
+
+def _pixels(section: Images, train: np.ndarray, test: np.ndarray) -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:
+    """Both parts normalised, with mean and scale of each pixel."""
+    if section.pixels == "pool":
+        both, mean, scale = standardise(np.concatenate([train, test]), train)
+        return [both[: len(train)], both[len(train) :]], mean, scale
+    mean, scale = (np.full(train.shape[1], value) for value in (section.pixel_mean, section.pixel_std))
+    return [(part - mean) / scale for part in (train, test)], mean, scale
+
+
+def _targets(section: Images, labels: np.ndarray) -> np.ndarray:
+    """(n, outputs): one-hot in the order of `classes`, or the number given for each class."""
+    place = (labels[:, None] == np.array(section.labels)).argmax(axis=1)
+    if section.targets:
+        return np.array(section.targets)[place][:, None]
+    return np.eye(section.outputs)[place]

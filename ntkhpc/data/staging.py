@@ -1,0 +1,39 @@
+"""Input files as jobs read them: copied to the node's own disk, and still what they were at submission."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ntkhpc import files
+from ntkhpc.errors import DataError
+
+
+@contextmanager
+def staged(path: Path, sha256: str = "") -> Iterator[Path]:
+    """A copy of `path` in the TMPDIR of a SLURM job, removed at the end; elsewhere, or without room, `path` itself.
+
+    A shared file system is slow at the many small reads of some formats. Raises DataError if the file is gone, or is
+    not the one with this checksum.
+    """
+    if not path.is_file():
+        raise DataError(
+            "the data file is not there",
+            where=path,
+            cause="it was moved since the study was submitted, or this node does not see it",
+        )
+    if sha256 and files.sha256_file(path) != sha256:
+        raise DataError(
+            "the data file is not the one the study was submitted with",
+            where=path,
+            cause="it was changed since",
+            todo="put the old one back, or submit the study anew: other data give it another run directory",
+        )
+    scratch = os.environ.get("TMPDIR") if "SLURM_JOB_ID" in os.environ else None
+    if not scratch or shutil.disk_usage(scratch).free < 1.1 * path.stat().st_size:
+        yield path
+        return
+    with tempfile.TemporaryDirectory(prefix="ntkhpc-", dir=scratch) as folder:
+        yield Path(shutil.copy(path, folder))
