@@ -14,7 +14,8 @@ from ntkhpc.sources import AnySource, Images
 class Spread:
     """Root mean squares over the test points and outputs, for one ensemble; relative ones where log(y) is learned.
 
-    accuracy: share of test points whose class the mean of all networks names; NaN where there are no classes.
+    accuracy: share of test points whose class the mean of all networks names; apart: least distance of the targets of
+    two classes. Both are NaN where there are no classes.
     """
 
     width: int
@@ -27,6 +28,7 @@ class Spread:
     infinite_width: float
     accuracy: float
     accuracy_stderr: float
+    apart: float
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -45,8 +47,8 @@ class Spread:
         )
         if np.isfinite(self.accuracy):
             said += (
-                f" The mean of all networks names the class of {100 * self.accuracy:.1f} ± "
-                f"{100 * self.accuracy_stderr:.1f} % of the test points rightly."
+                f" (Targets of right and wrong classes are {self.apart:g} apart.) The mean of all networks names the "
+                f"class of {100 * self.accuracy:.1f} ± {100 * self.accuracy_stderr:.1f} % of the test points rightly."
             )
         return said
 
@@ -66,10 +68,9 @@ def spread(store: xarray.Dataset, section: AnySource) -> Spread | None:
     variance, bias2 = float(points.variance), float(points.bias2)
     if not np.isfinite(variance):
         return None
-    classes = isinstance(section, Images)
     # Outputs are averaged in standardised units; the scales of several are near each other or say little together.
     scale = float(np.sqrt(np.mean(store.target_scale.values**2)))
-    unit = "%" if section.log_target else "(right and wrong are 1 apart)" if classes else section.unit
+    unit = "%" if section.log_target else section.unit
     initialisation = scale * np.sqrt(2 * variance)
     accuracy = _accuracy(store, section, cell) if isinstance(section, Images) else float("nan")
     return Spread(
@@ -83,6 +84,7 @@ def spread(store: xarray.Dataset, section: AnySource) -> Spread | None:
         infinite_width=float(scale * np.sqrt(store.law_variance.isel(draw=0, n_train=-1).values.mean())),
         accuracy=accuracy,
         accuracy_stderr=float(np.sqrt(accuracy * (1 - accuracy) / store.sizes["test_point"])),
+        apart=float(np.diff(sorted(section.targets or (0, 1))).min()) if isinstance(section, Images) else float("nan"),
     )
 
 

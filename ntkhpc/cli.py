@@ -124,33 +124,13 @@ def _plan(options: argparse.Namespace) -> int:
 
     profile = choose.choose(options.profile, _console)
     if profile is not None:
-        _preview(wanted, planned, profile, options.runs / planned.run_name)
+        from ntkhpc.launch import preview
+
+        preview.show(wanted, planned, profile, options.runs / planned.run_name, _console)
     elif text := prepare.too_large(planned):
         _console.print(f"[bold]warning[/bold]: {text}")
     _console.print(f"would be in {escape(str(options.runs / planned.run_name))}; nothing was written")
     return 0
-
-
-def _preview(wanted: study.Study, planned: plan.Plan, profile: "Profile", target: Path) -> None:
-    from ntkhpc.launch import cluster, preview, speed, tasks
-
-    probe = speed.probe(wanted, profile)
-    experience = tasks.Experience(speed=speed.speeds(profile, wanted.id))
-    shards = {phase: planned.of_phase(phase) for phase in plan.PHASES}
-    intent = cluster.intend(planned, profile, shards, experience, preview.image(profile), None)
-    for array, text in preview.scripts(target.resolve(), intent, profile, data.reads(wanted)):
-        _console.rule(f"{array.phase}: {len(array.tasks):,} tasks")
-        print(text, end="")
-    _console.rule()
-    for array in intent.arrays:
-        limit = profile.partitions[array.partition].memory_gb * 1024
-        _console.print(
-            f"  {array.phase:9} {len(array.tasks):6,} tasks x {array.workers} workers, {array.memory_mb:,} MB of "
-            f"{limit:,.0f} MB, at most {status.duration(60 * array.minutes)}, partition {array.partition}"
-        )
-    hours = preview.task_hours(planned, intent, profile, probe)
-    said = ", ".join(f"{label} {one:,.2f}" for label, one in hours.items())
-    _console.print(f"  task hours: {said}; speed against the reference core: {escape(probe.said)}")
 
 
 def _submit(options: argparse.Namespace) -> int:

@@ -20,7 +20,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 
-from ntkhpc import claims, data, failpoints, failures, files, plan, status, submissions
+from ntkhpc import claims, failpoints, failures, files, plan, status, submissions
 from ntkhpc.claims import Owner
 from ntkhpc.errors import ProfileError, RunError, SchedulerError
 from ntkhpc.launch import container, retry, sbatch, slurm, speed, tasks
@@ -93,7 +93,7 @@ def submit(run: Run, profile: Profile, console: Console, *, accept: bool = False
     Raises RunError if another submission is under way, ProfileError if something does not fit, SchedulerError if SLURM
     refuses or is silent; nothing is lost then, and nothing runs twice afterwards.
     """
-    container.require_plain_path(_place(run))
+    container.require_plain_path(container.place(run))
     with _lock(run), files.explain_refusals(run.path):
         sif, digest = _image(run, profile, accept=accept)
         _adopt(run, console)
@@ -193,10 +193,6 @@ def _by_phase(run: Run, there: Queue) -> dict[str, list[str]]:
     return found
 
 
-def _place(run: Run) -> container.Place:
-    return container.Place(run.path, run.code, data.reads(run.study))
-
-
 def _send(
     run: Run,
     intent: Intent,
@@ -205,7 +201,7 @@ def _send(
     there: Queue,
     console: Console,
 ) -> None:
-    submission, place = submissions.create(run, intent), _place(run)
+    submission, place = submissions.create(run, intent), container.place(run)
     failpoints.reach("intent-written", submission.path)
     jobs = {one.name: one.job for one in there.elements}
     for array in intent.arrays:

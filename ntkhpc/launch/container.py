@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from ntkhpc import files
+from ntkhpc import data, files
 from ntkhpc.errors import RunError, SurroundingsError
 from ntkhpc.fingerprint import PINNED
 from ntkhpc.launch.profile import Container, Profile
@@ -31,6 +31,10 @@ class Place:
     path: Path
     code: Path
     reads: tuple[Path, ...] = ()
+
+
+def place(target: Run) -> Place:
+    return Place(target.path, target.code, data.reads(target.study))
 
 
 def worker_environment(target: Place | Run) -> dict[str, str]:

@@ -2,13 +2,38 @@
 
 from pathlib import Path
 
-from ntkhpc import run
+from rich.console import Console
+from rich.markup import escape
+
+from ntkhpc import data, plan, run, status
 from ntkhpc.errors import NtkhpcError
-from ntkhpc.launch import container, sbatch, tasks
+from ntkhpc.launch import cluster, container, sbatch, speed, tasks
 from ntkhpc.launch.profile import Profile
 from ntkhpc.launch.speed import Probe
 from ntkhpc.plan import Plan
+from ntkhpc.study import Study
 from ntkhpc.submissions import Array, Intent
+
+
+def show(wanted: Study, planned: Plan, profile: Profile, target: Path, console: Console) -> None:
+    """Print the exact scripts, what each array asks for, and the task hours of a run that would be in `target`."""
+    probe = speed.probe(wanted, profile)
+    experience = tasks.Experience(speed=speed.speeds(profile, wanted.id))
+    shards = {phase: planned.of_phase(phase) for phase in plan.PHASES}
+    intent = cluster.intend(planned, profile, shards, experience, image(profile), None)
+    for array, text in scripts(target.resolve(), intent, profile, data.reads(wanted)):
+        console.rule(f"{array.phase}: {len(array.tasks):,} tasks")
+        print(text, end="")
+    console.rule()
+    for array in intent.arrays:
+        limit = profile.partitions[array.partition].memory_gb * 1024
+        console.print(
+            f"  {array.phase:9} {len(array.tasks):6,} tasks x {array.workers} workers, {array.memory_mb:,} MB of "
+            f"{limit:,.0f} MB, at most {status.duration(60 * array.minutes)}, partition {array.partition}"
+        )
+    hours = task_hours(planned, intent, profile, probe)
+    said = ", ".join(f"{label} {one:,.2f}" for label, one in hours.items())
+    console.print(f"  task hours: {said}; speed against the reference core: {escape(probe.said)}")
 
 
 def image(profile: Profile) -> Path | None:
