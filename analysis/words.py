@@ -118,7 +118,10 @@ def warnings(results: Results) -> list[str]:
         found.append(f"one test point carries {100 * largest:.0f} % of mu_L at infinite width: look at that point")
     constant = float((results.store.y_test.values**2).mean() / 2)
     if (results.curve.mu_L > constant).any():
-        found.append(f"at infinite width some mu_L exceed {constant:.2g}, the loss of predicting the mean")
+        found.append(
+            f"at infinite width some mu_L exceed {constant:.2g}, the loss of predicting the mean: what a network says "
+            "before training is unlearned near its few training points only, and is large beside the targets"
+        )
     found += [
         f"{name} of width {_listed(lacking)} is not fitted: fewer than 3 sizes, or values that could be zero"
         for name in ("mu_L", "eps_L", "eps_pop")
