@@ -125,13 +125,15 @@ def _bias_and_variance(store: xarray.Dataset) -> xarray.Dataset:
     )
 
 
-def prediction_variance(store: xarray.Dataset, chosen: np.ndarray | None = None) -> xarray.Dataset:
+def prediction_variance(
+    store: xarray.Dataset, chosen: np.ndarray | None = None, scale: np.ndarray | float = 1.0
+) -> xarray.Dataset:
     """bias2 and variance over cells, averaged over the `chosen` test points (all of them), and their standard errors.
 
-    From the moments of the tiles; the errors are the jackknife's over tiles.
+    From the moments of the tiles; the errors are the jackknife's over tiles. `scale` (outputs,) multiplies f and y.
     """
     chosen = np.ones(store.sizes["test_point"], bool) if chosen is None else chosen
-    y, tile = store.y_test.values[chosen], study.loads(store.attrs["study_toml"]).ensemble.tile
+    y, tile = scale * store.y_test.values[chosen], study.loads(store.attrs["study_toml"]).ensemble.tile
     shape = tuple(store.sizes[dim] for dim in CELL)
     found = {name: np.full(shape, np.nan) for name in ("bias2", "variance", "bias2_stderr", "variance_stderr")}
     for cell in np.ndindex(shape):
@@ -140,8 +142,8 @@ def prediction_variance(store: xarray.Dataset, chosen: np.ndarray | None = None)
         used = counts > 0
         if counts.sum() < 4 or used.sum() < 2:
             continue
-        mean = store.prediction_mean.isel(where).values[used][:, chosen]
-        m2 = store.prediction_m2.isel(where).values[used][:, chosen]
+        mean = scale * store.prediction_mean.isel(where).values[used][:, chosen]
+        m2 = scale**2 * store.prediction_m2.isel(where).values[used][:, chosen]
         for name, (value, stderr) in _from_tiles(counts[used], mean, m2, y).items():
             found[name][cell], found[f"{name}_stderr"][cell] = value, stderr
     return xarray.Dataset({name: (CELL, value) for name, value in found.items()}, coords={d: store[d] for d in CELL})

@@ -52,12 +52,15 @@ def resolution(store: xarray.Dataset) -> Resolution | None:
     energy = float(np.exp((np.log(target.min()) + np.log(target.max())) / 2))
     energy = float(f"{energy:.1g}") if energy >= 10 else round(energy, 1)
     chosen = abs(np.log(target / energy)) < WINDOW
+    if not chosen.any():  # few discrete energies
+        energy = float(target[abs(np.log(target / energy)).argmin()])
+        chosen = abs(np.log(target / energy)) < WINDOW
     cell = {"width": -1, "n_train": -1, "draw": 0}
     points = prediction_variance(store, chosen).isel(cell)
     scale = float(store.target_scale.values[0])
     # variance is that of f over 2, bias2 likewise: the loss carries a half.
     variance, stderr = float(points.variance), float(points.variance_stderr)
-    if not np.isfinite(variance) or not chosen.any():
+    if not np.isfinite(variance):
         return None
     initialisation = scale * np.sqrt(2 * variance)
     law = store.law_variance.isel(draw=0, n_train=-1).values[chosen].mean()

@@ -14,6 +14,8 @@ from ntkhpc.sources import AnySource, Images
 class Spread:
     """Root mean squares over the test points and outputs, for one ensemble; relative ones where log(y) is learned.
 
+    Several outputs that are no classes are each in units of its own standard deviation.
+
     accuracy: share of test points whose class the mean of all networks names; apart: least distance of the targets of
     two classes. Both are NaN where there are no classes.
     """
@@ -64,15 +66,19 @@ class Spread:
 def spread(store: xarray.Dataset, section: AnySource) -> Spread | None:
     """For the largest width and n_train and the first draw; None if they were not computed."""
     cell = {"width": -1, "n_train": -1, "draw": 0}
-    points = aggregate.prediction_variance(store).isel(cell)
-    variance, bias2 = float(points.variance), float(points.bias2)
+    # Outputs of different units have no common size but in units of their own spread.
+    own = isinstance(section, Images) or store.sizes["output"] == 1
+    scale = store.target_scale.values if own else np.ones(store.sizes["output"])
+    points = aggregate.prediction_variance(store, scale=scale).isel(cell)
+    variance, bias2 = float(points.variance), float(points.bias2)  # halves of squares, as in the loss
     if not np.isfinite(variance):
         return None
-    # Outputs are averaged in standardised units; the scales of several are near each other or say little together.
-    scale = float(np.sqrt(np.mean(store.target_scale.values**2)))
-    unit = "%" if section.log_target else section.unit
-    initialisation = scale * np.sqrt(2 * variance)
+    unit = "%" if section.log_target and own else section.unit if own else "standard deviations of the targets"
+    initialisation = np.sqrt(2 * variance)
+    exact = np.mean(scale**2) * store.law_variance.isel(draw=0, n_train=-1).values.mean()  # the same for every output
     accuracy = _accuracy(store, section, cell) if isinstance(section, Images) else float("nan")
+    count = store.sizes["test_point"]
+    shrunk = (accuracy * count + 1) / (count + 2)  # so that all or none right has an error too
     return Spread(
         width=int(store.width[-1]),
         n_train=int(store.n_train[-1]),
@@ -80,10 +86,10 @@ def spread(store: xarray.Dataset, section: AnySource) -> Spread | None:
         unit="" if unit == "1" else unit,
         initialisation=float(initialisation),
         initialisation_stderr=float(initialisation * float(points.variance_stderr) / (2 * variance)),
-        total=float(scale * np.sqrt(2 * (variance + bias2))),
-        infinite_width=float(scale * np.sqrt(store.law_variance.isel(draw=0, n_train=-1).values.mean())),
+        total=float(np.sqrt(2 * (variance + bias2))),
+        infinite_width=float(np.sqrt(exact)),
         accuracy=accuracy,
-        accuracy_stderr=float(np.sqrt(accuracy * (1 - accuracy) / store.sizes["test_point"])),
+        accuracy_stderr=float(np.sqrt(shrunk * (1 - shrunk) / count)),
         apart=float(np.diff(sorted(section.targets or (0, 1))).min()) if isinstance(section, Images) else float("nan"),
     )
 

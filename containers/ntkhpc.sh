@@ -83,7 +83,8 @@ server=$!
 # Folders that a call may touch: the checkout, the runs, the study's, that of data, and the home with its profiles.
 runs=${NTKHPC_RUNS:-runs}
 if [ -n "${NTKHPC_RUN:-}" ]; then runs=$(dirname "$NTKHPC_RUN"); else mkdir -p "$runs"; fi
-binds=
+if [ -n "${NTKHPC_DATA:-}" ]; then mkdir -p "$NTKHPC_DATA"; fi
+binds=${APPTAINER_BIND:-}
 for folder in "$PWD" "$bridge" "$runs" "$(dirname "${NTKHPC_TASK:-.}")" "${NTKHPC_DATA:-.}" "$HOME"; do
     [ -d "$folder" ] && binds=$binds,$(cd "$folder" && pwd -P)
 done

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from ntkhpc import claims, data, plan, run, schema, status, study, submissions
-from ntkhpc.errors import DamagedError, NtkhpcError, RunError, SchedulerError
+from ntkhpc.errors import DamagedError, DataError, NtkhpcError, RunError, SchedulerError
 from ntkhpc.run import Run
 
 if TYPE_CHECKING:
@@ -326,7 +326,17 @@ def _existing(options: argparse.Namespace) -> Run:
         return run.load(Path(options.run))
     if not options.task:
         raise RunError("no run was named", todo="give TASK=name or RUN=path/of/run")
-    return run.load(options.runs / _study(options.task).run_name)
+    try:
+        return run.load(options.runs / _study(options.task).run_name)
+    except DataError:
+        # The store has all that is needed; a run of this very study is found by what its user wrote.
+        path = study.find(options.task)
+        wanted = data.unresolved(study.load(path), path.absolute().parent)
+        known = [run.load(one.parent) for one in options.runs.glob(f"{wanted.name}-*/manifest.json")]
+        found = [one for one in known if data.unresolved(one.study, one.path) == wanted]
+        if len(found) != 1:
+            raise
+        return found[0]
 
 
 def _study(task: str) -> study.Study:

@@ -7,7 +7,7 @@ meant to be right within a factor of two elsewhere. Profiles with timed probes r
 import math
 
 from ntkhpc import schema
-from ntkhpc.sources import Calorimeter, Cifar10, Mnist
+from ntkhpc.sources import Calorimeter, Cifar10, Mnist, Table
 from ntkhpc.study import Study
 
 FLOPS_PER_SECOND = 45e9
@@ -125,8 +125,10 @@ def _source_bytes(study: Study) -> int:
     if isinstance(section, Cifar10):
         return 600 * 2**20
     if isinstance(section, Calorimeter):
-        return 0 if section.inputs == "layers" else 400 * 2**20
-    return 3 * 8 * section.rows * (section.features + section.outputs) + 64 * 2**20
+        return 0 if section.inputs == "layers" else 300 * 2**20
+    if isinstance(section, Table):
+        return 3 * 8 * section.rows * (section.features + section.outputs) + 2 * section.bytes + 64 * 2**20
+    return 40 * section.rows + 256 * 2**20
 
 
 def _moments(study: Study) -> list[schema.Array]:

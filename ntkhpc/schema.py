@@ -122,7 +122,7 @@ ARRAYS = (
     Array("target_train", "data", ("pool", "output"), "f8", TARGET_UNIT, "targets of the pool as measured"),
     Array("target_test", "data", ("test_point", "output"), "f8", TARGET_UNIT, "targets of the test points as measured"),
     Array("feature_mean", "data", ("feature",), "f8", "1", "mean of each raw input over the pool, subtracted"),
-    Array("feature_scale", "data", ("feature",), "f8", "1", "divides the centred raw inputs; one value for all"),
+    Array("feature_scale", "data", ("feature",), "f8", "1", "divides the centred raw inputs"),
     Array("target_mean", "data", ("output",), "f8", "1", "subtracted from the targets, or from their logarithms"),
     Array("target_scale", "data", ("output",), "f8", "1", "divides the centred targets, or logarithms"),
     Array("permutation", "data", ("order", "pool"), "i8", "1", "order d of the pool: draw d trains on its first rows"),

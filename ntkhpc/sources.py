@@ -6,7 +6,7 @@ the user's files are told (`sha256`, `rows`, `features`, ...) when the study is 
 
 from typing import Annotated, Literal
 
-from msgspec import Meta
+from msgspec import Meta, structs
 
 from ntkhpc.section import NonNegativeFloat, Positive, PositiveFloat, Section, Seed
 
@@ -110,10 +110,29 @@ class Calorimeter(Showers, frozen=True, kw_only=True, tag="calorimeter"):
             )
         if len(set(self.particles)) < len(self.particles):
             raise ValueError(f"particles = {list(self.particles)} names one of them twice")
-        if self.absorber_mm and self.geometry != "lcd":
-            raise ValueError(f"absorber_mm = {list(self.absorber_mm)} needs geometry = 'lcd', which has an absorber")
+        self._require_used()
         if self.geometry == "lcd" and not self.stochastic_term:
             raise ValueError("stochastic_term = 0 is impossible for geometry = 'lcd', a sampling calorimeter")
+
+    def _require_used(self) -> None:
+        """Fields that another field makes meaningless stay at their defaults, so that equal data have equal ids."""
+        default = {field.name: field.default for field in structs.fields(self)}
+        elsewhere = {
+            "geometry = 'lcd'": ("absorber_mm",) if self.geometry == "nai" else (),
+            "geometry = 'nai'": ("nai_layers", "layer_mm") if self.geometry == "lcd" else (),
+            "inputs = 'rings' or 'cells'": ("cells", "cell_mm") if self.inputs == "layers" else (),
+        }
+        for where, names in elsewhere.items():
+            for name in names:
+                if getattr(self, name) != default[name]:
+                    raise ValueError(f"{name} = {getattr(self, name)} has a meaning with {where} only")
+        if self.geometry == "nai":
+            needed = ("stochastic_term", "constant_term", *(("cell_mm",) if self.inputs != "layers" else ()))
+            if left := [name for name in needed if getattr(self, name) == default[name]]:
+                raise ValueError(
+                    f"geometry = 'nai' needs its own {' and '.join(left)}, not those of silicon and tungsten: "
+                    "a crystal may have stochastic_term = 0.0, constant_term = 0.0, cell_mm = 20.0"
+                )
 
 
 class ShowerFile(Showers, frozen=True, kw_only=True, tag="showers"):
@@ -160,6 +179,7 @@ class Table(Source, frozen=True, kw_only=True, tag="file"):
     duplicates: Literal["refuse", "drop"] = "refuse"
     target_unit: str = "1"
     sha256: str = ""
+    bytes: int = 0
     rows: int = 0
     features: int = 0
     outputs: int = 0
@@ -239,6 +259,7 @@ class Cifar10(Images, frozen=True, kw_only=True, tag="cifar10"):
     classes: tuple[Cifar10Class, ...] = Cifar10Class.__args__  # type: ignore[attr-defined]
     grey: bool = False
     size: Literal[32, 28] = 32
+    sha256: str = ""
 
     @property
     def labels(self) -> tuple[int, ...]:

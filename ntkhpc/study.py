@@ -125,8 +125,11 @@ class Study(Section, frozen=True, kw_only=True):
 
     @property
     def id(self) -> str:
-        """First ten hex digits of the sha256 of the content."""
-        return sha256(canonical_json(msgspec.to_builtins(self)))[:10]
+        """First ten hex digits of the sha256 of the content; of data files what is in them, not where they are."""
+        content = msgspec.to_builtins(self)
+        if content["data"].get("sha256"):
+            content["data"].pop("path", None)
+        return sha256(canonical_json(content))[:10]
 
     @property
     def run_name(self) -> str:

@@ -141,7 +141,8 @@ def test_every_form_of_cifar_10_gives_the_same_split(
         for name, content in {**(binary if form.startswith("binary") else python), **extra}.items():
             (folder / name).parent.mkdir(exist_ok=True)
             (folder / name).write_bytes(content)
-    section = Cifar10(pool=150, test=30, order="file", pixels="fixed")
+    section = cifar10.resolve(Cifar10(pool=150, test=30, order="file", pixels="fixed"), tmp_path)
+    assert bool(section.sha256) == (not form.endswith("archive"))
     cifar10.prepare(section)
     split = cifar10.load(section)
     pixels = np.concatenate([one[0] for name, one in made.items() if name != "test_batch"])
@@ -157,11 +158,35 @@ def test_a_pickle_that_wants_more_than_arrays_is_not_run(tmp_path: Path, monkeyp
     monkeypatch.setenv("NTKHPC_DATA", str(tmp_path))
     folder = tmp_path / "cifar10" / "cifar-10-batches-py"
     folder.mkdir(parents=True)
-    for name in ("data_batch_1", "test_batch"):
+    for name in batches():
         (folder / name).write_bytes(pickle.dumps(Evil(), protocol=2))
     with pytest.raises(DataError, match="which no batch of images needs"):
-        cifar10.prepare(Cifar10(pool=10, test=5))
+        cifar10.prepare(cifar10.resolve(Cifar10(pool=10, test=5), tmp_path))
     assert not (tmp_path / "owned").exists()
+
+
+def test_loose_files_that_change_or_are_not_whole_are_no_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NTKHPC_DATA", str(tmp_path))
+    folder = tmp_path / "cifar10" / "cifar-10-batches-bin"
+    folder.mkdir(parents=True)
+    (tmp_path / "train").mkdir()  # somebody's other data
+    (tmp_path / "test").mkdir()
+    for name, one in batches().items():
+        (folder / f"{name}.bin").write_bytes(records(*one))
+    section = cifar10.resolve(Cifar10(pool=100, test=30), tmp_path)
+    cifar10.load(section)
+    (folder / "data_batch_3.bin").write_bytes(records(*batches()["data_batch_3"]))
+    with pytest.raises(DataError, match="not those the study was submitted with"):
+        cifar10.load(section)
+    (folder / "data_batch_4.bin").unlink()
+    with pytest.raises(DataError, match=r"cifar-10-python.tar.gz is not there"):
+        cifar10.load(Cifar10(pool=100, test=30))
+
+
+def test_a_pool_without_one_of_the_classes_is_refused() -> None:
+    sorted_by_class = Labelled(labelled(100).pixels, np.repeat(np.arange(10), 10), "here")
+    with pytest.raises(DataError, match=r"the pool of 20 images has none of the classes \[2, 3\]"):
+        images.split(Mnist(pool=20, test=5, classes=(0, 1, 2, 3), order="file"), sorted_by_class, labelled(50))
 
 
 def test_grey_is_luma_and_a_resized_image_keeps_flat_and_straight_parts() -> None:
@@ -189,7 +214,7 @@ def test_real_mnist_is_what_it_is_known_to_be(shared_data: Path) -> None:
 
 
 def test_a_real_part_of_cifar_10_is_read_and_its_classes_are_even(shared_data: Path) -> None:
-    section = Cifar10(pool=7000, test=900)
+    section = cifar10.resolve(Cifar10(pool=7000, test=900), shared_data)
     cifar10.prepare(section)
     split = cifar10.load(section)
     shares = split.target_train.mean(axis=0)
@@ -197,7 +222,7 @@ def test_a_real_part_of_cifar_10_is_read_and_its_classes_are_even(shared_data: P
     np.testing.assert_allclose(shares, 0.1, atol=5 * 0.0036)
     assert np.mean(split.x_train**2) == pytest.approx(1)
     with pytest.raises(DataError, match="there are 7,728"):
-        cifar10.prepare(Cifar10(pool=8000, test=900))
+        cifar10.prepare(cifar10.resolve(Cifar10(pool=8000, test=900), shared_data))
 
 
 @pytest.mark.parametrize("load", [mnist.load, cifar10.load])

@@ -3,16 +3,18 @@
 from pathlib import Path
 
 import h5py
-import msgspec
 import numpy as np
 import pytest
+import xarray
 from conftest import ntkhpc
 
+from analysis import spread
 from ntkhpc import data, plan, run, study
-from ntkhpc.data import staging
+from ntkhpc.data import shower_files, staging
 from ntkhpc.errors import DataError
 from ntkhpc.launch import container
 from ntkhpc.run import Run
+from ntkhpc.sources import Mnist
 
 STUDY = """
 name = "own"
@@ -172,8 +174,8 @@ def test_the_data_job_alone_sees_the_folder_of_the_data(tmp_path: Path) -> None:
     assert str(tmp_path / "data") not in without
 
 
-def lcd(path: Path, showers: int) -> np.ndarray:
-    rng = np.random.default_rng(3)
+def lcd(path: Path, showers: int, seed: int) -> np.ndarray:
+    rng = np.random.default_rng(seed)
     energy = rng.uniform(10, 100, showers)
     cells = rng.gamma(1.0, 1.0, (showers, 25, 25, 25))
     cells *= (0.02 * energy / cells.sum(axis=(1, 2, 3)))[:, None, None, None]
@@ -183,7 +185,7 @@ def lcd(path: Path, showers: int) -> np.ndarray:
 
 
 def test_stored_showers_of_two_files_make_a_study(tmp_path: Path) -> None:
-    energies = [lcd(tmp_path / f"{i}.h5", 12) for i in (1, 2)]
+    energies = [lcd(tmp_path / f"{i}.h5", 12, i) for i in (1, 2)]
     text = STUDY.format(path="", more="").replace('source = "file"', 'source = "showers"\nlayout = "lcd"')
     text = text.replace('path = ""', 'path = ["1.h5", "2.h5"]\norder = "file"').replace('x = ["a", "b", "c"]\n', "")
     text = text.replace('y = ["energy"]\n', "").replace("pool = 60\ntest = 20", "pool = 18\ntest = 6")
@@ -194,4 +196,70 @@ def test_stored_showers_of_two_files_make_a_study(tmp_path: Path) -> None:
     assert (split.target_train[:12, 0] == energies[0]).all()
     assert plan.make(wanted).shards
     with pytest.raises(DataError, match="30 showers are asked for, 24 pass"):
-        data.prepare(msgspec.structs.replace(wanted, data=msgspec.structs.replace(wanted.data, pool=24)))
+        data.resolve(study.loads(text.replace("pool = 18", "pool = 24")), tmp_path)
+    with pytest.raises(DataError, match="two of the files are the same"):
+        data.resolve(study.loads(text.replace("2.h5", "1.h5")), tmp_path)
+
+
+def test_permuted_showers_are_those_of_the_files_and_no_other_is_read(tmp_path: Path) -> None:
+    energies = np.concatenate([lcd(tmp_path / f"{i}.h5", 12, i) for i in (1, 2)])
+    paths = (tmp_path / "1.h5", tmp_path / "2.h5")
+    everything = shower_files.read(paths, "lcd")
+    take = np.array([20, 3, 13, 0])
+    energy, layers = shower_files.read(paths, "lcd", take=take)
+    assert (energy == energies[take]).all()
+    assert (layers == everything[1][take]).all()
+
+
+def test_the_id_is_that_of_the_data_wherever_they_lie(tmp_path: Path) -> None:
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        table(tmp_path / folder / "t.csv")
+    assert resolved(tmp_path / "a").id == resolved(tmp_path / "b").id
+
+
+def test_a_finished_run_is_looked_at_without_its_data(tmp_path: Path) -> None:
+    table(tmp_path / "t.csv")
+    path = tmp_path / "own.toml"
+    path.write_text(STUDY.format(path="t.csv", more=""))
+    made = run.create(tmp_path / "runs", resolved(tmp_path))
+    (tmp_path / "t.csv").unlink()
+    looked = ntkhpc("status", f"--task={path}", f"--runs={tmp_path / 'runs'}")
+    assert made.path.name in looked.stdout, looked.stderr
+    path.write_text(STUDY.format(path="t.csv", more="seed = 9"))
+    other = ntkhpc("status", f"--task={path}", f"--runs={tmp_path / 'runs'}")
+    assert other.returncode == 2
+    assert "no such file" in other.stderr
+
+
+def test_the_spread_of_several_outputs_is_theirs() -> None:
+    """Against NumPy, of predictions that are known: one output is scaled by 1,000 and hardly fluctuates."""
+    rng = np.random.default_rng(5)
+    f = rng.normal(size=(40, 30, 2)) * [0.01, 0.5]
+    tiles, dims = f.reshape(1, 1, 1, 20, 2, 30, 2), ("width", "n_train", "draw", "tile", "test_point", "output")
+    store = xarray.Dataset(
+        {
+            "prediction_mean": (dims, tiles.mean(axis=4)),
+            "prediction_m2": (dims, 2 * tiles.var(axis=4)),
+            "status": (("width", "n_train", "draw", "member"), np.zeros((1, 1, 1, 40), int)),
+            "y_test": (("test_point", "output"), np.ones((30, 2))),
+            "target_scale": (("output",), np.array([1000.0, 1.0])),
+            "law_variance": (("draw", "n_train", "test_point"), np.full((1, 1, 30), 0.25)),
+        },
+        coords={"width": [8], "n_train": [16], "draw": [0]},
+        attrs={"study_toml": STUDY.format(path="x.csv", more="").replace('"energy"]', '"energy", "mass"]')},
+    )
+    section = study.loads(store.attrs["study_toml"]).data
+    found = spread.spread(store, section)
+    assert found is not None
+    assert found.initialisation == pytest.approx(np.sqrt(f.var(axis=0, ddof=1).mean()))
+    assert found.unit == "standard deviations of the targets"
+    assert found.infinite_width == pytest.approx(0.5)
+    classes = Mnist(classes=(0, 1))
+    one_hot = np.eye(2)[np.arange(30) % 2] - 0.5
+    store["y_test"], store["target_scale"] = (("test_point", "output"), one_hot), (("output",), np.ones(2))
+    mean = f.mean(axis=0)
+    found = spread.spread(store, classes)
+    assert found is not None
+    assert found.accuracy == (mean.argmax(axis=1) == one_hot.argmax(axis=1)).mean()
+    assert found.total == pytest.approx(np.sqrt(((mean - one_hot) ** 2 + f.var(axis=0, ddof=1) * (1 - 1 / 40)).mean()))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from ntkhpc.errors import DataError
-from ntkhpc.sources import AnySource, Images, ShowerFile, Table
+from ntkhpc.sources import AnySource, Cifar10, Images, ShowerFile, Table
 from ntkhpc.study import Study
 
 if TYPE_CHECKING:  # planning and status do without NumPy
@@ -28,16 +28,30 @@ def resolve(study: Study, folder: Path) -> Study:
     So a study of other data has another id. Raises DataError for files that are not there or are not those the study
     was resolved with.
     """
-    if not isinstance(study.data, ShowerFile | Table):
+    if not isinstance(study.data, ShowerFile | Table | Cifar10):
         return study
     found = _module(study.data).resolve(study.data, folder)
     if study.data.sha256 and study.data.sha256 != found.sha256:
         raise DataError(
             f"the data are not those of the study: sha256 {found.sha256} instead of {study.data.sha256}",
-            where=found.path,
+            where=getattr(found, "path", "CIFAR-10"),
             todo="take sha256 out of the study if they are meant to be others",
         )
     return msgspec.structs.replace(study, data=found)
+
+
+def unresolved(study: Study, folder: Path) -> Study:
+    """The study as its user wrote it, but for paths, which are absolute."""
+    section = study.data
+    if isinstance(section, Table):
+        plain = msgspec.structs.replace(section, path=str((folder / section.path).resolve()), sha256="", bytes=0)
+        return msgspec.structs.replace(study, data=msgspec.structs.replace(plain, rows=0, features=0, outputs=0))
+    if isinstance(section, ShowerFile):
+        paths = tuple(str((folder / path).resolve()) for path in section.path)
+        return msgspec.structs.replace(
+            study, data=msgspec.structs.replace(section, path=paths, sha256=(), rows=0, features=0)
+        )
+    return study
 
 
 def prepare(study: Study) -> None:
@@ -59,7 +73,9 @@ def reads(study: Study) -> tuple[Path, ...]:
     if isinstance(section, Images):
         from ntkhpc.data import download
 
-        return (download.directory(),)
+        here = download.directory()
+        links = [path for path in (here / section.source).glob("*") if path.is_symlink()]
+        return (here, *sorted({path.resolve().parent for path in links} - {here / section.source}))
     return ()
 
 

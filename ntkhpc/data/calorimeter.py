@@ -9,8 +9,8 @@ from ntkhpc.data import shower, shower_inputs
 from ntkhpc.data.split import Split, regression
 from ntkhpc.sources import Calorimeter, Particle
 
-BATCH = 4096
-"""Showers made at once, which bounds the memory of cells."""
+BATCH_BYTES = 64 * 2**20
+"""Of the cells of showers made at once."""
 
 
 def prepare(section: Calorimeter) -> None:
@@ -22,13 +22,21 @@ def load(section: Calorimeter) -> Split:
     rows = section.pool + section.test
     energy, particles = _energies(section, rows), _particles(section, rows)
     raw = np.empty((rows, section.features))
+    size = max(1, BATCH_BYTES // (8 * section.layers * section.cells**2))
     for number, particle in enumerate(get_args(Particle)):
         chosen = np.flatnonzero(particles == particle)
-        for begin in range(0, len(chosen), BATCH):
-            batch = chosen[begin : begin + BATCH]
+        for begin in range(0, len(chosen), size):
+            batch = chosen[begin : begin + size]
             # Each kind has numbers of its own, so that a pion is no function of a photon's random numbers.
             raw[batch] = _inputs(section, particle, energy[batch], (number << 40) + begin)
-    return regression(raw, energy[:, None], section.pool, log_target=section.log_target, scaling=section.scaling)
+    return regression(
+        raw,
+        energy[:, None],
+        section.pool,
+        log_target=section.log_target,
+        scaling=section.scaling,
+        keep_constant=True,  # cells that nothing ever reached
+    )
 
 
 def geometry(section: Calorimeter) -> shower.Geometry:

@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from msgspec import structs
 
+from ntkhpc import files
 from ntkhpc.data import download, images, staging
 from ntkhpc.data.download import Remote
 from ntkhpc.data.images import Labelled
@@ -35,8 +37,9 @@ PYTHON = _remote(
     "cifar-10-python.tar.gz", "sha256:6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce", 170_498_071
 )
 BINARY = _remote("cifar-10-binary.tar.gz", "md5:c32a1d4ab5d03f1284b67883e8d87530", 170_052_171)
-_NAME = re.compile(r"(?:data_batch_\d|test_batch|train\w*|test\w*)(?:\.bin)?(?:\.gz)?")
-"""Files of records or of pickles, as the archives name them, and train*.bin, test*.bin for parts of them."""
+_BATCHES = frozenset({*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"})
+_PARTS = re.compile(r"(?:train|test)\w*\.bin(?:\.gz)?")
+"""Files of records that are parts of the whole."""
 
 LUMA = np.array([0.299, 0.587, 0.114])
 """Weights of red, green and blue in grey (ITU-R BT.601)."""
@@ -44,16 +47,24 @@ LUMA = np.array([0.299, 0.587, 0.114])
 Parts = tuple[Labelled, Labelled]
 
 
+def resolve(section: Cifar10, folder: Path) -> Cifar10:
+    """The section with a checksum of loose files; archives are known by their own."""
+    found = _loose()
+    if not found or _archive() is not None:
+        return section
+    return structs.replace(section, sha256=_checksum(found))
+
+
 def prepare(section: Cifar10) -> None:
     """Fetch what is missing. Raises DataError or SurroundingsError if the study cannot be run with it."""
-    if not _present():
+    if _archive() is None and not _loose():
         download.fetch(PYTHON, FOLDER)
-    train, test = _read()
+    train, test = _read(section)
     images.require_enough(section, train.labels, test.labels, train.where)
 
 
 def load(section: Cifar10) -> Split:
-    train, test = _read()
+    train, test = _read(section)
     return images.split(section, train, test, lambda pixels: features(pixels, grey=section.grey, size=section.size))
 
 
@@ -78,27 +89,42 @@ def resampling(old: int, new: int) -> np.ndarray:
     return weights / weights.sum(axis=1, keepdims=True)
 
 
-def _present() -> list[Path]:
-    """The files to read from: an archive, or the parts it has."""
-    for remote in (PYTHON, BINARY):
-        if (path := download.find(remote, FOLDER)) is not None:
-            return [path]
+def _archive() -> Path | None:
+    found = (download.find(remote, FOLDER) for remote in (PYTHON, BINARY))
+    return next((path for path in found if path is not None), None)
+
+
+def _loose() -> list[Path]:
+    """What was unpacked from an archive, whole, or parts of it as train*.bin and test*.bin; empty if neither."""
     here = download.directory()
     for folder in (here / FOLDER, here):
-        for inside in ("cifar-10-batches-bin", "cifar-10-batches-py", "."):
-            found = sorted(path for path in (folder / inside).glob("*") if _NAME.fullmatch(path.name))
-            if {_is_test(path.name) for path in found} == {False, True}:
-                return found
-    return []
+        for inside, suffix in (("cifar-10-batches-bin", ".bin"), ("cifar-10-batches-py", "")):
+            batches = sorted(folder / inside / f"{name}{suffix}" for name in _BATCHES)
+            if all(path.is_file() for path in batches):
+                return batches
+    parts = sorted(p for p in (here / FOLDER).glob("*") if _PARTS.fullmatch(p.name) and p.is_file())
+    return parts if {_is_test(path.name) for path in parts} == {False, True} else []
+
+
+def _checksum(paths: list[Path]) -> str:
+    """Of the files' checksums, in order."""
+    return files.sha256("\n".join(files.sha256_file(path) for path in paths).encode())
 
 
 def _is_test(name: str) -> bool:
     return name.startswith("test")
 
 
-def _read() -> Parts:
+def _read(section: Cifar10) -> Parts:
     """Training and test images, in the order of the files."""
-    found = _present() or [download.require(PYTHON, FOLDER)]
+    archive = _archive()
+    found = [archive] if archive is not None else _loose() or [download.require(PYTHON, FOLDER)]
+    if archive is None and _checksum(found) != section.sha256:
+        raise DataError(
+            "the files are not those the study was submitted with",
+            where=found[0].parent,
+            todo="put the old ones back, or submit the study anew: other data give it another run directory",
+        )
     parts: dict[bool, list[tuple[np.ndarray, np.ndarray]]] = {False: [], True: []}
     for path in found:
         with staging.staged(path) as copy:
@@ -117,7 +143,9 @@ def _contents(path: Path) -> Iterator[tuple[str, bytes]]:
     try:
         if path.name.endswith(".tar.gz"):
             with tarfile.open(path) as archive:
-                batches = {Path(one.name).name: one for one in archive if _NAME.fullmatch(Path(one.name).name)}
+                batches = {
+                    Path(one.name).name: one for one in archive if Path(one.name).name.removesuffix(".bin") in _BATCHES
+                }
                 for name in sorted(batches):
                     if (file := archive.extractfile(batches[name])) is not None:
                         yield name, file.read()

@@ -34,6 +34,13 @@ def require_enough(section: Images, train: np.ndarray, test: np.ndarray, where: 
                 cause=f"these files hold {len(labels):,} images, of all classes",
                 todo=f"lower data.{name}, or take more classes",
             )
+    if lacking := set(section.labels) - set(train[_rows(section, train, TRAIN)].tolist()):
+        raise DataError(
+            f"the pool of {section.pool:,} images has none of the classes {sorted(lacking)}",
+            where=where,
+            cause="the rows are in an order, or there are few",
+            todo='raise data.pool, or use order = "permuted"',
+        )
 
 
 def split(
@@ -47,9 +54,10 @@ def split(
     `convert` makes the inputs (n, features), still from 0 to 255, of the pixels of the rows that are used.
     """
     require_enough(section, train.labels, test.labels, train.where)
-    x_raw, labels = zip(*(_rows(section, part, n) for n, part in enumerate((train, test))), strict=True)
-    (x_train, x_test), feature_mean, feature_scale = _pixels(section, *(convert(part) / 255.0 for part in x_raw))
-    target = [_targets(section, one) for one in labels]
+    rows = [_rows(section, part.labels, which) for which, part in enumerate((train, test))]
+    inputs = [convert(part.pixels[chosen]) / 255.0 for part, chosen in zip((train, test), rows, strict=True)]
+    (x_train, x_test), feature_mean, feature_scale = _pixels(section, *inputs)
+    target = [_targets(section, part.labels[chosen]) for part, chosen in zip((train, test), rows, strict=True)]
     mean = np.zeros(section.outputs) if section.targets else np.full(section.outputs, 1 / section.outputs)
     return Split(
         x_train=x_train,
@@ -65,13 +73,12 @@ def split(
     )
 
 
-def _rows(section: Images, part: Labelled, which: int) -> tuple[np.ndarray, np.ndarray]:
-    """Pixels and labels of the rows that are used."""
-    rows = np.flatnonzero(np.isin(part.labels, section.labels))
+def _rows(section: Images, labels: np.ndarray, which: int) -> np.ndarray:
+    """Numbers of the rows that are used, of those with the given labels."""
+    rows = np.flatnonzero(np.isin(labels, section.labels))
     if not section.keeps_file_order:
         rows = seeds.generator(section.seed, seeds.ROWS, which).permutation(rows)
-    rows = rows[: section.pool if which == TRAIN else section.test]
-    return part.pixels[rows], part.labels[rows]
+    return rows[: section.pool if which == TRAIN else section.test]
 
 
 def _pixels(section: Images, train: np.ndarray, test: np.ndarray) -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:

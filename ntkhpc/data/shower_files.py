@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from ntkhpc.data.formats import calochallenge, hdf5, lcd, steps
-from ntkhpc.data.formats.choice import Opener, Part, Wanted, choose
+from ntkhpc.data.formats.choice import Opener, Part, Wanted, choose, taken
 from ntkhpc.data.formats.grid import Grid
 from ntkhpc.errors import DataError
 
@@ -56,23 +56,34 @@ def read(
     pdg: tuple[int, ...] = (),
     inputs: str = "layers",
     rows: int | None = None,
+    take: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """energy (n,) and inputs (n, features), both GeV and float64, of the files in the order given.
 
-    `scale` divides the stored deposits. Without it they are taken as they are, and DataError is raised if the median of
-    sum/energy is not one the layout can have (for lcd, a file that stores 50 times the visible energy).
+    `take` (n,): numbers, in the order wanted, of those showers that pass; no other is read. `scale` divides the stored
+    deposits, 1 if there is none. DataError is raised if the median of sum/energy in a file is not one the layout can
+    have (for lcd, a file that stores 50 times the visible energy); a scale of 1 says that it can.
     """
     parts = _chosen(path, layout, Wanted(energy_min, energy_max, tuple(pdg), rows))
+    order = None
+    if take is not None:
+        order = np.argsort(take, kind="stable")
+        parts = taken(parts, take[order])
     energy = np.concatenate([part.energy for part in parts])
     values = np.empty((len(energy), _features(parts[0].grid, inputs)))
     done = 0
-    for block in _blocks(parts, layout, 1.0 if scale is None else scale):
-        last = done + len(block.energy)
-        values[done:last] = {"layers": block.layers, "rings": block.rings, "cells": block.flat}[inputs]()
-        done = last
-    if scale is None:
-        _check_response(median_response(energy, values), layout, parts[0].path)
-    return energy, values
+    for part in parts:
+        begin = done
+        for block in _blocks(part, layout, 1.0 if scale is None else scale):
+            last = done + len(block.energy)
+            values[done:last] = {"layers": block.layers, "rings": block.rings, "cells": block.flat}[inputs]()
+            done = last
+        if scale != 1 and done > begin:
+            _check_response(median_response(energy[begin:done], values[begin:done]), layout, part.path)
+    if order is None:
+        return energy, values
+    back = np.argsort(order, kind="stable")
+    return energy[back], values[back]
 
 
 def describe(
@@ -108,20 +119,19 @@ def _chosen(path: Path | tuple[Path, ...], layout: str, wanted: Wanted) -> list[
     return choose(paths, _SOURCES[layout][0], wanted)
 
 
-def _blocks(parts: list[Part], layout: str, scale: float) -> Iterator[Showers]:
-    """The wanted showers in blocks; a block without one is not read."""
+def _blocks(part: Part, layout: str, scale: float) -> Iterator[Showers]:
+    """The wanted showers of a file in blocks; a block without one is not read."""
     if not (np.isfinite(scale) and scale > 0):
         raise DataError(f"scale = {scale}; the deposits are divided by it: it must be a positive number")
-    for part in parts:
-        with hdf5.opened(part.path) as file:
-            source = _SOURCES[layout][0](file, part.path)
-            size = source.block_rows
-            for block in np.unique(part.row // size):
-                here = slice(*np.searchsorted(part.row, [block * size, (block + 1) * size]))
-                row = part.row[here]
-                cells = source.cells(int(row[0]), int(row[-1]) + 1)[row - row[0]]
-                _check_deposits(cells, row, part.path)
-                yield Showers(part.energy[here], cells / scale, part.grid)
+    with hdf5.opened(part.path) as file:
+        source = _SOURCES[layout][0](file, part.path)
+        size = source.block_rows
+        for block in np.unique(part.row // size):
+            here = slice(*np.searchsorted(part.row, [block * size, (block + 1) * size]))
+            row = part.row[here]
+            cells = source.cells(int(row[0]), int(row[-1]) + 1)[row - row[0]]
+            _check_deposits(cells, row, part.path)
+            yield Showers(part.energy[here], cells / scale, part.grid)
 
 
 def _check_deposits(cells: np.ndarray, row: np.ndarray, where: Path) -> None:

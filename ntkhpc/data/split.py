@@ -65,16 +65,22 @@ def _check(name: str, values: np.ndarray) -> None:
 
 
 def regression(
-    raw: np.ndarray, target: np.ndarray, pool: int, *, log_target: bool = False, scaling: Scaling = "global"
+    raw: np.ndarray,
+    target: np.ndarray,
+    pool: int,
+    *,
+    log_target: bool = False,
+    scaling: Scaling = "global",
+    keep_constant: bool = False,
 ) -> Split:
     """The split of inputs (n, features) and targets (n, outputs), of which the first `pool` rows are for training.
 
     Targets, or the logarithms of positive ones, are standardised one by one. Raises DataError where they are constant.
     """
-    x, feature_mean, feature_scale = standardise(raw, raw[:pool], scaling)
+    x, feature_mean, feature_scale = standardise(raw, raw[:pool], scaling, keep_constant=keep_constant)
     measured = np.log(target) if log_target else target
     mean, deviation = measured[:pool].mean(axis=0), measured[:pool].std(axis=0)
-    if not (deviation > 0).all():
+    if not (np.ptp(measured[:pool], axis=0) > 0).all():
         raise DataError("the training pool has a constant target", cause="nothing can be learned from it")
     y = (measured - mean) / deviation
     return Split(
@@ -92,23 +98,25 @@ def regression(
 
 
 def standardise(
-    raw: np.ndarray, pool: np.ndarray, scaling: Scaling = "global"
+    raw: np.ndarray, pool: np.ndarray, scaling: Scaling = "global", *, keep_constant: bool = False
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(raw - mean) / scale with the mean of each feature over `pool`, and one scale for all features or one for each.
 
     Either makes the mean over the pool of |x|^2 / d equal to one. One scale is the default, because dividing sparse
     features by their own standard deviations lets single rows dominate; features in different units need their own.
+    A feature that is constant in the pool is refused if it needs its own, or with `keep_constant` only centred.
     """
-    mean = pool.mean(axis=0)
-    one = np.sqrt(np.mean((pool - mean) ** 2))
-    scale = np.full(pool.shape[1], one) if scaling == "global" else pool.std(axis=0)
-    if not (scale > 0).all():
-        constant = np.flatnonzero(~(scale > 0))
+    mean, constant = pool.mean(axis=0), ~(np.ptp(pool, axis=0) > 0)  # rounding gives a constant a deviation
+    if constant.all():
+        raise DataError("every input of the training pool is the same", cause="all features are constant")
+    if scaling == "global":
+        scale = np.full(pool.shape[1], np.sqrt(np.mean((pool - mean) ** 2)))
+    elif constant.any() and not keep_constant:
         raise DataError(
-            "every input of the training pool is the same"
-            if scaling == "global"
-            else f"{len(constant):,} inputs are constant in the training pool, the first is number {constant[0]}",
-            cause="a constant input carries no information, and cannot be divided by its standard deviation",
-            todo="take it out" + ("" if scaling == "global" else ', or use scaling = "global"'),
+            f"{constant.sum():,} inputs are constant in the training pool, the first is number {constant.argmax()}",
+            cause="a constant cannot be divided by its standard deviation",
+            todo='leave it out, take a larger pool, or use scaling = "global"',
         )
+    else:
+        scale = np.where(constant, 1.0, pool.std(axis=0))
     return (raw - mean) / scale, mean, scale

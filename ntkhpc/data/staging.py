@@ -31,9 +31,24 @@ def staged(path: Path, sha256: str = "") -> Iterator[Path]:
             cause="it was changed since",
             todo="put the old one back, or submit the study anew: other data give it another run directory",
         )
+    copy = _copy(path)
+    try:
+        yield copy or path
+    finally:
+        if copy is not None:
+            shutil.rmtree(copy.parent, ignore_errors=True)
+
+
+def _copy(path: Path) -> Path | None:
+    """The copy; None outside of jobs, and where the job's TMPDIR is not there (it may be the host's), or is full."""
     scratch = os.environ.get("TMPDIR") if "SLURM_JOB_ID" in os.environ else None
-    if not scratch or shutil.disk_usage(scratch).free < 1.1 * path.stat().st_size:
-        yield path
-        return
-    with tempfile.TemporaryDirectory(prefix="ntkhpc-", dir=scratch) as folder:
-        yield Path(shutil.copy(path, folder))
+    if not scratch or not os.path.isdir(scratch) or shutil.disk_usage(scratch).free < 1.1 * path.stat().st_size:
+        return None
+    folder = None
+    try:
+        folder = tempfile.mkdtemp(prefix="ntkhpc-", dir=scratch)
+        return Path(shutil.copy(path, folder))
+    except OSError:
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)
+        return None

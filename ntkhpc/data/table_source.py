@@ -16,10 +16,12 @@ def resolve(section: Table, folder: Path) -> Table:
     """The section with an absolute path, the file's checksum and size. Raises DataError for a file it cannot be."""
     path = (folder / Path(section.path).expanduser()).resolve()
     rows, features, outputs = table.describe(path, section.x, section.y)
+    _require_enough(section, rows, path)
     return structs.replace(
         section,
         path=str(path),
         sha256=files.sha256_file(path),
+        bytes=path.stat().st_size,
         rows=rows,
         features=features,
         outputs=outputs,
@@ -47,20 +49,23 @@ def load(section: Table) -> Split:
             where=path,
             todo='use target = "linear", or take these rows out',
         )
-    wanted = section.pool + section.test
-    if wanted > len(found.x):
-        raise DataError(
-            f"data.pool + data.test = {wanted:,} rows are asked for, there are {len(found.x):,}",
-            where=path,
-            cause=f"of {section.rows:,} rows, those with the inputs of an earlier one were dropped"
-            if len(found.x) < section.rows
-            else "",
-            todo="lower one of them",
-        )
+    _require_enough(section, len(found.x), path)
     order = np.arange(len(found.x))
     if not section.keeps_file_order:
         order = seeds.generator(section.seed, seeds.ROWS).permutation(order)
-    rows = order[:wanted]
+    rows = order[: section.pool + section.test]
     return regression(
         found.x[rows], found.y[rows], section.pool, log_target=section.log_target, scaling=section.scaling
     )
+
+
+def _require_enough(section: Table, rows: int, path: Path) -> None:
+    if section.pool + section.test > rows:
+        raise DataError(
+            f"data.pool + data.test = {section.pool + section.test:,} rows are asked for, there are {rows:,}",
+            where=path,
+            cause=f"of {section.rows:,} rows, those with the inputs of an earlier one were dropped"
+            if rows < section.rows
+            else None,
+            todo="lower one of them",
+        )

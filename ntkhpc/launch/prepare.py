@@ -9,7 +9,7 @@ import msgspec
 
 from ntkhpc import data, files, plan, run
 from ntkhpc.errors import RunError, SurroundingsError
-from ntkhpc.launch import speed, tasks
+from ntkhpc.launch import container, speed, tasks
 from ntkhpc.launch.profile import Profile
 from ntkhpc.run import Run
 from ntkhpc.study import Study
@@ -23,9 +23,10 @@ def open_run(runs: Path, study: Study, profile: Profile | None = None) -> Run:
     """
     there = runs / study.run_name
     with files.explain_refusals(runs):
-        if not there.exists():
+        if new := not there.exists():
             planned = plan.make(study)
             if profile is not None:
+                container.require_plain_path(container.Place(there, there, data.reads(study)))
                 shards = {phase: planned.of_phase(phase) for phase in plan.PHASES}
                 experience = tasks.Experience(speed=speed.speeds(profile, study.id))
                 tasks.arrays(planned, shards, profile, "", array_size=1000, experience=experience)
@@ -36,9 +37,11 @@ def open_run(runs: Path, study: Study, profile: Profile | None = None) -> Run:
                     "data.test in the study",
                 )
             _require_room(runs, planned)
-        if not there.exists() or run.load(there).missing("data"):
             data.prepare(study)
-        return run.create(runs, study)
+        made = run.create(runs, study)
+        if not new and made.missing("data"):
+            data.prepare(made.study)  # the same data may lie elsewhere by now
+        return made
 
 
 def _require_room(runs: Path, wanted: plan.Plan) -> None:

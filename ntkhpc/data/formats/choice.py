@@ -72,6 +72,16 @@ def choose(paths: tuple[Path, ...], source_of: Opener, wanted: Wanted) -> list[P
     return _first(parts, found if wanted.rows is None else wanted.rows)
 
 
+def taken(parts: list[Part], numbers: np.ndarray) -> list[Part]:
+    """Of the showers of all parts, counted through, those with the given increasing numbers."""
+    begins = np.cumsum([0, *(len(part.row) for part in parts)])
+    kept = []
+    for part, begin, end in zip(parts, begins, begins[1:], strict=False):
+        here = numbers[(numbers >= begin) & (numbers < end)] - begin
+        kept.append(replace(part, row=part.row[here], energy=part.energy[here]))
+    return kept
+
+
 def _first(parts: list[Part], rows: int) -> list[Part]:
     kept = []
     for part in parts:

@@ -48,12 +48,8 @@ def describe(path: Path, x: tuple[str, ...], y: tuple[str, ...]) -> tuple[int, i
 def _candidates(path: Path, x: tuple[str, ...], y: tuple[str, ...]) -> list[str]:
     """Names of the columns to read for x."""
     there = _header(path)
-    if len(there) == 1 and (separator := next((c for c in ";\t|" if c in there[0]), None)):
-        raise DataError(
-            f"the header line is one name: {there[0]!r}",
-            where=path,
-            cause=f"columns separated by {separator!r}; this reader takes commas, and points in decimals",
-        )
+    if twice := sorted({name for name in there if there.count(name) > 1}):
+        raise DataError(f"the column {twice[0]!r} is there twice", where=path, todo="give each column its own name")
     require([name for name in (*x, *y) if name != "*"], there, path, "column")
     return list(x) if "*" not in x else [name for name in there if name not in y and not _ROW_NUMBERS.fullmatch(name)]
 
@@ -61,7 +57,15 @@ def _candidates(path: Path, x: tuple[str, ...], y: tuple[str, ...]) -> list[str]
 def _header(path: Path) -> list[str]:
     if _is_parquet(path):
         return list(_opened(path).schema_arrow.names)
-    names = [str(name) for name in _csv(path, nrows=0).columns]
+    # By itself first: pandas renames columns of one name, and says little of other separators.
+    first = _csv(path, nrows=1, header=None, dtype=str, keep_default_na=False).iloc[0]
+    names = [name or f"Unnamed: {i}" for i, name in enumerate(first)]  # as pandas calls one without a name
+    if len(names) == 1 and (separator := next((c for c in ";\t|" if c in names[0]), None)):
+        raise DataError(
+            f"the header line is one name: {names[0]!r}",
+            where=path,
+            cause=f"columns separated by {separator!r}; this reader takes commas, and points in decimals",
+        )
     if all(map(_is_number, names)):
         raise DataError(
             f"the first line is numbers: {', '.join(names[:3])}...",
