@@ -87,10 +87,10 @@ def page(results: Results, made_from: dict[str, Any], target: Path) -> str:
 
 
 EXPONENT_NOTE = (
-    "value ~ N_D^exponent without an offset; 68 % intervals. Errors of the ensembles' exponents hold for any draw of "
-    "the training set: initialisations, and the spread over draws seen at infinite width. The exact exponent is for "
-    "the very samples the ensembles were trained on, fitted with the weights of the widest ensemble. Curved: no pure "
-    "power law, and the exponent is the average slope in this range."
+    "value ~ N_D^exponent without an offset; 68 % intervals. Errors of the ensembles' exponents are those of "
+    "initialisations and, where infinite width has several draws of the training set, of their spread there. The exact "
+    "exponent is for the very samples the ensembles were trained on, fitted with the weights of the widest ensemble. "
+    "Curved: no pure power law, and the exponent is no asymptotic one."
 )
 
 ENSEMBLE_NOTE = (
@@ -127,11 +127,11 @@ def _count(number: int, noun: str) -> str:
 
 
 def _definitions(results: Results) -> str:
-    outputs = results.study.data.outputs
+    outputs, constant = results.study.data.outputs, float((results.store.y_test.values**2).mean() / 2)
     entries = {
         "L": f"test loss of one network: the mean over N_T = {results.study.data.test:,} test points"
-             f"{' and outputs' if outputs > 1 else ''} of (f - y)^2 / 2, with standardised targets y; predicting the "
-             "mean gives about 0.5",
+             f"{' and outputs' if outputs > 1 else ''} of (f - y)^2 / 2, with targets y as stored; predicting the "
+             f"mean gives {constant:.2g}",
         "mu_L, sigma_L, eps_L": "mean and standard deviation of L over initialisations, and sigma_L/mu_L",
         "eps_pop": "eps_L as an endless test set would show it: sqrt(mean covariance of the losses of two different "
                    "test points)/mu_L",

@@ -2,14 +2,20 @@
 
 import math
 
+import numpy as np
+
 from analysis.agreement import MEMBERS_A_SIZE
 from analysis.results import EnsembleFit, Results
 from analysis.scaling import FitResult
+from ntkhpc.sources import Table
 
 SIGNIFICANT = 0.01
 """Probability below which a difference, or the failure of a power law, is called one."""
 
 CURVED = "(curved)"
+
+FEW_FEATURES = 10
+FAINT = 0.01
 
 
 def pm(value: float, stderr: float) -> str:
@@ -49,7 +55,7 @@ def chance(p: float) -> str:
 
 
 def fitted(fit: FitResult) -> str:
-    """The exponent, marked where the data are no pure power law: it is the average slope then."""
+    """The exponent, marked where the data are no pure power law."""
     return exponent(fit) + (f" {CURVED}" if fit.p_value < SIGNIFICANT else "")
 
 
@@ -100,7 +106,7 @@ def agreements(results: Results) -> list[str]:
             exact = float(results.law_mean[name].isel(n_train=-1))
             percent = 100 * (float(one[f"{name}_ratio"].isel(n_train=-1).mean("draw")) - 1)
             found.append(f"{name} {percent:+.1f} ± {100 * float(cell[f'{name}_stderr']) / exact:.1f} %")
-        verdict = "no difference seen" if min(p.values()) > SIGNIFICANT else "differs"
+        verdict = "differs" if min(p.values()) <= SIGNIFICANT else f"no difference seen (at p = {SIGNIFICANT})"
         odds = f"{chance(p['mu_L'])} for mu_L, {chance(p['eps_L'])} for eps_L, all sizes together"
         said.append(f"width {int(width):,}: {verdict}; {', '.join(found)} at N_D = {n:,} ({odds})")
     return said
@@ -117,18 +123,25 @@ def warnings(results: Results) -> list[str]:
     if largest > 0.1:
         found.append(f"one test point carries {100 * largest:.0f} % of mu_L at infinite width: look at that point")
     constant = float((results.store.y_test.values**2).mean() / 2)
-    if (results.curve.mu_L > constant).any():
-        found.append(
-            f"at infinite width some mu_L exceed {constant:.2g}, the loss of predicting the mean: what a network says "
-            "before training is unlearned near its few training points only, and is large beside the targets"
-        )
+    above = {
+        "trained networks": results.mean.mu_L.values,
+        "infinitely wide ones": results.curve.mu_L.values,
+    }
+    for who, values in above.items():
+        if (values > constant).any():
+            where = "every" if (values[np.isfinite(values)] > constant).all() else "some"
+            found.append(
+                f"mu_L of {who} exceeds {constant:.2g}, the loss of predicting the mean, at {where} N_D: what networks "
+                "say before training is large beside the targets (network.weight_variance), or the samples are too few"
+            )
+    found += _about_inputs(results)
     found += [
         f"{name} of width {_listed(lacking)} is not fitted: fewer than 3 sizes, or values that could be zero"
         for name in ("mu_L", "eps_L", "eps_pop")
         if (lacking := [int(w) for w in results.mean.width.values if (name, int(w)) not in results.fits])
     ]
     for name in ("mu_L", "eps_L"):
-        found += _about_fits(name, {w: fit for (quantity, w), fit in results.fits.items() if quantity == name})
+        found += _about_fits(results, name, {w: fit for (quantity, w), fit in results.fits.items() if quantity == name})
     if any(math.isnan(fit.draw_spread) for fit in results.fits.values()):
         found.append(
             "the errors of exponents know nothing of other draws of the training set: infinite_width.draws of 2 or "
@@ -137,15 +150,34 @@ def warnings(results: Results) -> list[str]:
     return found
 
 
-def _about_fits(name: str, fits: dict[int, EnsembleFit]) -> list[str]:
+def _about_inputs(results: Results) -> list[str]:
+    section, network = results.study.data, results.study.network
+    deviation = results.store.x_train.values.std(axis=0)
     found = []
+    if section.features < FEW_FEATURES and network.bias_variance == 0 and network.activation == "relu":
+        found.append(
+            f"networks of {section.features} inputs without biases are linear along every ray from the mean input, "
+            "which bounds what they can learn: network.bias_variance = 0.1 gives them biases"
+        )
+    if isinstance(section, Table) and (faint := deviation < FAINT * deviation.max()).any():
+        found.append(
+            f"{faint.sum()} of {len(faint)} inputs vary by less than {FAINT:g} of the one that varies most, and are "
+            'hardly seen: data.scaling = "feature" gives each the same weight'
+        )
+    return found
+
+
+def _about_fits(results: Results, name: str, fits: dict[int, EnsembleFit]) -> list[str]:
+    found = []
+    low, high = results.sizes[0], results.sizes[-1]
     for width, fit in fits.items():
-        one = fit.any_draw.none
+        one, values = fit.any_draw.none, results.mean[name].sel(width=width).values
         found += [f"power law of {name} at width {width}: {flag}" for flag in one.flags if "fits badly" not in flag]
         if one.p_value < SIGNIFICANT:
+            slope = math.log(values[-1] / values[0]) / math.log(high / low)
             text = (
-                f"{name} at width {width} is no pure power law ({chance(one.p_value)}): {exponent(one)} is "
-                "its average slope in this range, not an asymptotic exponent"
+                f"{name} at width {width} is no pure power law ({chance(one.p_value)}): the fitted {exponent(one)} is "
+                f"no asymptotic exponent; from end to end, {low} to {high}, the slope is {slope:+.2f}"
             )
             if fit.any_draw.preferred is fit.any_draw.free:
                 text += f"; it gets {'flatter' if fit.any_draw.preferred.offset > 0 else 'steeper'} with N_D"
@@ -170,10 +202,15 @@ def flattening(results: Results) -> list[str]:
             "fixed": f"with {results.study.infinite_width.fixed_steps:,} steps at every size",
             "infinite": "at the end of training",
         }[str(time)]
-        share = 100 * (1 - (population / eps) ** 2) if population > 0 else 100
+        share = 100 * (1 - (population / eps) ** 2)
         said.append(
-            f"{name}, eps_L is {eps:.3g} at N_D = {n:,}; {share:.0f} % of its square is due to having only {points:,} "
-            f"test points, and an endless test set would give {population:.3g}"
+            f"{name}, eps_L is {eps:.3g} at N_D = {n:,}; "
+            + (
+                f"{share:.0f} % of its square is due to having only {points:,} test points, and an endless test set "
+                f"would give {population:.3g}"
+                if population > 0
+                else f"{points:,} test points are too few to tell what an endless test set would give"
+            )
             + (f" (local exponent {fit.last_slope:+.2f} there)" if fit else "")
         )
     return said

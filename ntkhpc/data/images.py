@@ -32,7 +32,7 @@ def require_enough(section: Images, train: np.ndarray, test: np.ndarray, where: 
                 f"there are {there:,}",
                 where=where,
                 cause=f"these files hold {len(labels):,} images, of all classes",
-                todo=f"lower data.{name}, or take more classes",
+                todo=f"lower data.{name}, or take more classes, if there are any left",
             )
     if lacking := set(section.labels) - set(train[_rows(section, train, TRAIN)].tolist()):
         raise DataError(

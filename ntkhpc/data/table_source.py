@@ -11,6 +11,8 @@ from ntkhpc.data.split import Split, regression
 from ntkhpc.errors import DataError
 from ntkhpc.sources import Table
 
+FAINT = 0.01
+
 
 def resolve(section: Table, folder: Path) -> Table:
     """The section with an absolute path, the file's checksum and size. Raises DataError for a file it cannot be."""
@@ -29,8 +31,13 @@ def resolve(section: Table, folder: Path) -> Table:
 
 
 def prepare(section: Table) -> None:
-    """Raises DataError if the study cannot be run with the file."""
-    load(section)
+    """Raises DataError if the study cannot be run with the file; says which inputs networks would hardly see."""
+    deviation = load(section).x_train.std(axis=0)
+    if faint := int((deviation < FAINT * deviation.max()).sum()):
+        print(
+            f"note: {faint} of {len(deviation)} inputs vary by less than {FAINT:g} of the one that varies most; "
+            'data.scaling = "feature" gives each the same weight'
+        )
 
 
 def load(section: Table) -> Split:

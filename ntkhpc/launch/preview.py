@@ -32,7 +32,13 @@ def show(wanted: Study, planned: Plan, profile: Profile, target: Path, console: 
             f"{limit:,.0f} MB, at most {status.duration(60 * array.minutes)}, partition {array.partition}"
         )
     hours = task_hours(planned, intent, profile, probe)
-    said = ", ".join(f"{label} {one:,.2f}" for label, one in hours.items())
+    # A GPU is no multiple of a core that anybody could guess.
+    said = ", ".join(
+        f"{label} unknown before it was timed: make doctor PROFILE={profile.name} TASK=..."
+        if profile.partitions[label].gpu and label not in probe.speed
+        else f"{label} {one:,.2f}"
+        for label, one in hours.items()
+    )
     console.print(f"  task hours: {said}; speed against the reference core: {escape(probe.said)}")
 
 
