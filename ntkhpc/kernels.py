@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse.linalg
 
-from ntkhpc.networks import MLP
+from ntkhpc.networks import MLP, Activation
 
 TILE = 256
 """Rows and columns computed at once: the temporaries of a tile stay in cache."""
@@ -48,6 +48,17 @@ def nngp_ntk(network: MLP | Any, x1: Any, x2: Any = None) -> tuple[np.ndarray, n
         for columns in _slices(len(x2)):
             nngp[rows, columns], ntk[rows, columns] = _tile(network, x1[rows], x2[columns])
     return nngp, ntk
+
+
+def expectations(
+    activation: Activation, k12: np.ndarray, k11: np.ndarray, k22: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """<phi phi'> and <dphi dphi'> over one layer's pre-activations, of covariance k12 and variances k11, k22.
+
+    The arrays broadcast. ReLU at nearly parallel inputs is accurate in `nngp_ntk` alone, which knows the inputs.
+    """
+    related, _ = _EXPECTATIONS[activation]
+    return related(k12, k11, k22)
 
 
 def lambda_max(kernel: np.ndarray) -> float:

@@ -9,7 +9,7 @@ from conftest import ROOT
 ROOMS = (
     "errors", "failpoints", "files", "section", "sources", "study", "schema", "cost", "plan", "store", "run",
     "claims", "partial", "receipts", "fingerprint", "networks", "tangents", "kernels", "loss_law",
-    "infinite_width", "seeds", "training", "data",
+    "infinite_width", "bayesian", "seeds", "training", "data",
     "phases", "probe", "failures", "status", "verify", "submissions", "worker", "task", "nodecheck",
     "launch", "cli", "__main__",
 )  # fmt: skip
