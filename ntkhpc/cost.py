@@ -25,6 +25,9 @@ WORKER_BYTES = 420 * 2**20
 LIGHT_BYTES = 220 * 2**20
 """The same before JAX compiles anything."""
 
+ANALYSIS_BYTES = 520 * 2**20
+"""Of the analysis, with pandas, pyarrow, xarray, lmfit and matplotlib."""
+
 
 def forward_flops(study: Study, width: int, samples: int) -> float:
     depth, features, outputs = study.network.depth, study.data.features, study.data.outputs
@@ -106,7 +109,7 @@ def memory_bytes(study: Study, phase: str) -> int:
         # Kernels and their factors, cross panels and weights, covariances and (law) their eigenvectors.
         return LIGHT_BYTES + rows + 8 * (7 * n**2 + 6 * n * test + (7 if phase == "law" else 4) * test**2)
     if phase == "analysis":
-        return 2 * LIGHT_BYTES + 3 * sum(schema.chunk_bytes(array, study) for array in schema.arrays(study, "ensemble"))
+        return ANALYSIS_BYTES + 3 * sum(schema.chunk_bytes(array, study) for array in schema.arrays(study, "ensemble"))
     if phase == "finalise":
         return LIGHT_BYTES + sum(schema.chunk_bytes(array, study) for array in _moments(study)) * 3
     shard = sum(schema.chunk_bytes(array, study) for array in schema.arrays(study, "ensemble"))

@@ -119,7 +119,7 @@ def _read(section: Cifar10) -> Parts:
     """Training and test images, in the order of the files."""
     archive = _archive()
     found = [archive] if archive is not None else _loose() or [download.require(PYTHON, FOLDER)]
-    if archive is None and _checksum(found) != section.sha256:
+    if archive is None and section.sha256 and _checksum(found) != section.sha256:
         raise DataError(
             "the files are not those the study was submitted with",
             where=found[0].parent,
