@@ -57,6 +57,7 @@ fi
 cat > "$scratch/tiny.toml" <<'TOML'
 name = "tiny"
 [data]
+source = "calorimeter"
 pool = 40
 test = 15
 [network]
