@@ -33,13 +33,16 @@ shard_members = {shard_members}
 trace_points = 4
 """
 
-PROFILE = """
-[partitions.main]
+PARTITION = """
+[partitions.{label}]
 partition = "{partition}"
 cores = {cores}
 memory_gb = {memory_gb}
 minutes = {minutes}
 gpu = "{gpu}"
+"""
+
+PROFILE = """
 [container]
 image = "{image}"
 [limits]
@@ -81,16 +84,21 @@ class Lab:
         partition: str = "main",
         cores: int = 1,
         memory_gb: float = 2.9,
-        minutes: int = 60,
+        ensemble_minutes: int | None = None,
         gpu: str = "",
         task_minutes: float = 1.0,
         stop_seconds: int = 30,
         restarts: int = 20,
     ) -> None:
-        """Write the profile `test`."""
+        """Write the profile `test`; with `ensemble_minutes` the ensemble has a time limit of its own."""
         path = self.home / "config" / "ntkhpc" / "profiles" / "test.toml"
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(PROFILE.format(image=IMAGE, **{k: v for k, v in locals().items() if k not in ("self", "path")}))
+        given = {**locals(), "image": IMAGE}
+        text = PARTITION.format(label="main", minutes=60, **given) + PROFILE.format(**given)
+        if ensemble_minutes:
+            text = '[phases]\ndefault = "main"\nensemble = "short"\n' + text
+            text += PARTITION.format(label="short", minutes=ensemble_minutes, **given)
+        path.write_text(text)
 
     def study(self, text: str) -> Run:
         """Write a study; where its run will be."""

@@ -53,7 +53,7 @@ def interrupted(tmp_path_factory: pytest.TempPathFactory) -> Scenarios:
         lab.profile(partition="rough", **{"task_minutes": 60, **settings})
         return lab, submit(lab, study_text(name, seed=seed, **slow))
 
-    found = {"limit": begin("limit", 1, minutes=1, stop_seconds=20)}
+    found = {"limit": begin("limit", 1, ensemble_minutes=1, stop_seconds=20)}
 
     found["preempted"] = begin("preempted", 2)
     first_tile(found["preempted"][1])
