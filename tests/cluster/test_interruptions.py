@@ -87,6 +87,7 @@ def interrupted(tmp_path_factory: pytest.TempPathFactory) -> Scenarios:
 
 def test_a_job_at_its_time_limit_keeps_its_tiles_and_goes_on(interrupted: Scenarios) -> None:
     lab, target = interrupted["limit"]
+    wait_until_idle(target, 1800)  # a busy machine does a tile or two a minute, and SLURM holds it for two after each
     resume_until_complete(lab, target)
     stopped = [end for end in submissions.read(target)[0].ends() if end.code == submissions.STOPPED]
     assert stopped, logs(target)
