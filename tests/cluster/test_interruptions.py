@@ -20,6 +20,7 @@ from lab import (
     study_text,
     submit,
     wait,
+    wait_until_idle,
 )
 
 from ntkhpc import submissions
