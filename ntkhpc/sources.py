@@ -4,7 +4,7 @@ A study is planned before any data are read, so a section knows how many inputs 
 the user's files are told (`sha256`, `rows`, `features`, ...) when the study is resolved, before a run is made of it.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from msgspec import Meta, structs
 
@@ -256,14 +256,14 @@ class Cifar10(Images, frozen=True, kw_only=True, tag="cifar10"):
 
     pool: Annotated[int, Meta(ge=1, le=50_000)] = 8192
     test: Annotated[int, Meta(ge=1, le=10_000)] = 2000
-    classes: tuple[Cifar10Class, ...] = Cifar10Class.__args__  # type: ignore[attr-defined]
+    classes: tuple[Cifar10Class, ...] = get_args(Cifar10Class)
     grey: bool = False
     size: Literal[32, 28] = 32
     sha256: str = ""
 
     @property
     def labels(self) -> tuple[int, ...]:
-        return tuple(Cifar10Class.__args__.index(name) for name in self.classes)  # type: ignore[attr-defined]
+        return tuple(get_args(Cifar10Class).index(name) for name in self.classes)
 
     @property
     def features(self) -> int:
