@@ -14,10 +14,10 @@ from analysis.scaling import Comparison, FitResult
 from analysis.spread import Spread
 from analysis.width import WidthFit
 from ntkhpc import plan, schema
+from ntkhpc.ensemble_study import Study
 from ntkhpc.errors import RunError
 from ntkhpc.run import Run
 from ntkhpc.sources import Showers
-from ntkhpc.study import Study
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -97,7 +97,7 @@ class Results:
 
     @property
     def study(self) -> Study:
-        return self.run.study
+        return self.run.study.of_kind(Study)
 
     @property
     def sizes(self) -> np.ndarray:
@@ -158,7 +158,7 @@ def collect(run: Run, *, partial: bool = False) -> Results:
                 for n in mean.n_train.values
             }
         ),
-        resolution=_in_its_units(store, run.study),
+        resolution=_in_its_units(store, run.study.of_kind(Study)),
         missing=missing,
     )
 

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from ntkhpc import claims, data, plan, run, schema, status, study, submissions
+from ntkhpc.any_study import AnyStudy
 from ntkhpc.errors import DamagedError, DataError, NtkhpcError, RunError, SchedulerError
 from ntkhpc.run import Run
 
@@ -109,7 +110,7 @@ def _plan(options: argparse.Namespace) -> int:
     wanted = _study(options.task)
     planned = plan.make(wanted)
     _console.print(f"study [bold]{planned.run_name}[/bold]: {len(planned.shards):,} shards")
-    for phase in plan.PHASES:
+    for phase in planned.memory_bytes:
         shards = planned.of_phase(phase)
         seconds, longest = sum(s.seconds for s in shards), max(s.seconds for s in shards)
         _console.print(
@@ -339,7 +340,7 @@ def _existing(options: argparse.Namespace) -> Run:
         return found[0]
 
 
-def _study(task: str) -> study.Study:
+def _study(task: str) -> AnyStudy:
     """The study of TASK, with what its data files tell."""
     path = study.find(task)
     return data.resolve(study.load(path), path.absolute().parent)

@@ -7,8 +7,9 @@ meant to be right within a factor of two elsewhere. Profiles with timed probes r
 import math
 
 from ntkhpc import schema
+from ntkhpc.any_study import AnyStudy
+from ntkhpc.ensemble_study import Study
 from ntkhpc.sources import Calorimeter, Cifar10, Mnist, Table
-from ntkhpc.study import Study
 
 FLOPS_PER_SECOND = 45e9
 FLOPS_FLOAT64 = 30e9
@@ -55,13 +56,15 @@ def ensemble_seconds(study: Study, width: int, n_train: int, members: int) -> fl
     return SECONDS_PER_SHARD + members * per_member * slower
 
 
-def data_seconds(study: Study) -> float:
-    n = study.ensemble.n_train
-    kernels = study.ensemble.draws * sum(size**2 for size in n) * (study.data.features + 60 * study.network.depth)
-    return 4.0 + _making_seconds(study) + kernels / 1e9
+def data_seconds(study: AnyStudy) -> float:
+    pairs = 0.0
+    if isinstance(study, Study):  # kernels, for the learning rates
+        sizes = sum(size**2 for size in study.ensemble.n_train)
+        pairs = study.ensemble.draws * sizes * (study.data.features + 60 * study.network.depth)
+    return 4.0 + _making_seconds(study) + pairs / 1e9
 
 
-def _making_seconds(study: Study) -> float:
+def _making_seconds(study: AnyStudy) -> float:
     """To make, or to read, the data."""
     section, rows = study.data, study.data.pool + study.data.test
     if isinstance(section, Calorimeter):
@@ -105,13 +108,11 @@ def analysis_seconds(study: Study) -> float:
 
 def memory_bytes(study: Study, phase: str) -> int:
     """Projected peak resident size of one worker of a phase."""
-    sizes = schema.dimension_sizes(study)
-    rows = (sizes["pool"] + sizes["test_point"]) * (sizes["feature"] + sizes["output"]) * 8
+    rows = rows_bytes(study)
     if phase == "data":
-        largest = study.ensemble.n_train[-1]
-        return LIGHT_BYTES + _source_bytes(study) + 6 * rows + 4 * 8 * largest**2
+        return data_memory_bytes(study)
     if phase in ("law", "curve"):
-        n, test = (study.ensemble.n_train if phase == "law" else study.curve_sizes)[-1], sizes["test_point"]
+        n, test = (study.ensemble.n_train if phase == "law" else study.curve_sizes)[-1], study.data.test
         # Kernels and their factors, cross panels and weights, covariances and (law) their eigenvectors.
         return KERNEL_BYTES + rows + 8 * (7 * n**2 + 6 * n * test + (7 if phase == "law" else 4) * test**2)
     if phase == "analysis":
@@ -126,7 +127,17 @@ def memory_bytes(study: Study, phase: str) -> int:
     return WORKER_BYTES + rows + 3 * shard + activations + parameters
 
 
-def _source_bytes(study: Study) -> int:
+def rows_bytes(study: AnyStudy) -> int:
+    """Of the inputs and targets of the pool and the test points."""
+    return (study.data.pool + study.data.test) * (study.data.features + study.data.outputs) * 8
+
+
+def data_memory_bytes(study: AnyStudy) -> int:
+    largest = study.ensemble.n_train[-1] if isinstance(study, Study) else 0  # kernels, for the learning rates
+    return LIGHT_BYTES + _source_bytes(study) + 6 * rows_bytes(study) + 4 * 8 * largest**2
+
+
+def _source_bytes(study: AnyStudy) -> int:
     """What the data phase holds besides the rows that are used: whole files, or the cells of a batch of showers."""
     section = study.data
     if isinstance(section, Mnist):

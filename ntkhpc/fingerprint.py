@@ -4,10 +4,10 @@ import os
 from pathlib import Path
 from typing import Any
 
+from ntkhpc.any_study import AnyStudy
 from ntkhpc.errors import DeviceError, SurroundingsError
 from ntkhpc.files import canonical_json, sha256
 from ntkhpc.run import Manifest, versions
-from ntkhpc.study import Study
 
 PINNED = {
     "NPROC": "1",
@@ -49,7 +49,7 @@ def require_platform() -> None:
         )
 
 
-def collect(study: Study, manifest: Manifest) -> dict[str, Any]:
+def collect(study: AnyStudy, manifest: Manifest) -> dict[str, Any]:
     """The fingerprint of this process, `id` included."""
     import jax
 
@@ -61,10 +61,8 @@ def collect(study: Study, manifest: Manifest) -> dict[str, Any]:
         "platform": device.platform,
         "device": _cpu_model() if device.platform == "cpu" else device.device_kind,
         "threads": {name: os.environ.get(name) for name in PINNED},
-        "tile": study.ensemble.tile,
         "xla_flags": os.environ.get("XLA_FLAGS", ""),
-        "precision": study.training.precision,
-        "matmul_precision": study.training.matmul_precision,
+        **study.numerics,
     }
     return {**record, "id": sha256(canonical_json(record))[:16]}
 

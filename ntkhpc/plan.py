@@ -9,26 +9,33 @@ from itertools import product
 import msgspec
 from msgspec import Struct
 
-from ntkhpc import cost, schema
+from ntkhpc import bayes_cost, cost, schema
+from ntkhpc.any_study import AnyStudy
+from ntkhpc.bayes_study import BayesStudy
+from ntkhpc.ensemble_study import Study
 from ntkhpc.errors import StudyError
-from ntkhpc.study import Study
 
 NEEDS = {
     "data": (),
     "ensemble": ("data",),
     "law": ("data",),
     "curve": ("data",),
+    "theory": ("data",),
+    "chains": ("data",),
     "finalise": ("ensemble",),
-    "analysis": ("law", "curve", "finalise"),
+    "analysis": ("law", "curve", "finalise", "theory", "chains"),
 }
-"""The phases whose every shard a phase needs, directly; in an order in which they can be run."""
+"""The phases whose every shard a phase needs, directly; in an order in which they can be run.
+
+Those of all kinds of studies: a study of one kind has no shards in the phases of another.
+"""
 
 PHASES = tuple(NEEDS)
 
-STAGES = (("data",), ("ensemble", "law", "curve"), ("finalise",), ("analysis",))
+STAGES = (("data",), ("ensemble", "law", "curve", "theory", "chains"), ("finalise",), ("analysis",))
 """Phases that can run side by side, in order."""
 
-RESUMABLE = frozenset(["ensemble"])
+RESUMABLE = frozenset(["ensemble", "chains"])
 """Phases whose shards keep finished tiles: told to stop, they go on later where they were."""
 
 MAX_SHARDS = 1_000_000
@@ -61,8 +68,31 @@ class Plan(Struct, frozen=True):
         return sum(shard.seconds for shard in self.shards)
 
 
-def make(study: Study) -> Plan:
+def make(study: AnyStudy) -> Plan:
     """The plan of a study. Raises StudyError if it would have more than a million shards."""
+    if isinstance(study, BayesStudy):
+        shards = _of_posterior(study)
+        memory = {phase: bayes_cost.memory_bytes(study, phase) for phase in _phases(shards)}
+    else:
+        shards = _of_ensemble(study.of_kind(Study))
+        memory = {phase: cost.memory_bytes(study.of_kind(Study), phase) for phase in _phases(shards)}
+    arrays = schema.arrays(study)
+    chunks = {array.name: schema.chunk_count(array, study) for array in arrays}
+    return Plan(
+        study_id=study.id,
+        run_name=study.run_name,
+        shards=tuple(shards),
+        memory_bytes=memory,
+        store_bytes=sum(chunks[array.name] * schema.chunk_bytes(array, study) for array in arrays),
+        files=sum(chunks.values()) + len(arrays) + 1 + len(shards),
+    )
+
+
+def _phases(shards: list[Shard]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(shard.phase for shard in shards))
+
+
+def _of_ensemble(study: Study) -> list[Shard]:
     cells = math.prod((len(study.network.widths), len(study.ensemble.n_train), study.ensemble.draws))
     count = cells * math.ceil(study.ensemble.members / study.ensemble.shard_members)
     if count > MAX_SHARDS:
@@ -71,24 +101,14 @@ def make(study: Study) -> Plan:
             cause=f"ensemble.members = {study.ensemble.members:,} in shards of {study.ensemble.shard_members:,}",
             todo="raise ensemble.shard_members (a multiple of ensemble.tile)",
         )
-    shards = (
+    return [
         Shard("data-0", "data", {}, cost.data_seconds(study)),
         *_ensemble(study),
         *_law(study),
         *_curve(study),
         Shard("finalise-0", "finalise", {}, cost.finalise_seconds(study)),
         Shard("analysis-0", "analysis", {}, cost.analysis_seconds(study)),
-    )
-    arrays = schema.arrays(study)
-    chunks = {array.name: schema.chunk_count(array, study) for array in arrays}
-    return Plan(
-        study_id=study.id,
-        run_name=study.run_name,
-        shards=shards,
-        memory_bytes={phase: cost.memory_bytes(study, phase) for phase in PHASES},
-        store_bytes=sum(chunks[array.name] * schema.chunk_bytes(array, study) for array in arrays),
-        files=sum(chunks.values()) + len(arrays) + 1 + len(shards),
-    )
+    ]
 
 
 def _ensemble(study: Study) -> list[Shard]:
@@ -133,6 +153,39 @@ def _law(study: Study) -> list[Shard]:
 def _curve(study: Study) -> list[Shard]:
     draws, seconds = range(study.infinite_width.draws), cost.curve_seconds(study)
     return [Shard(f"curve-d{draw}", "curve", {"curve_draw": (draw, draw + 1)}, seconds) for draw in draws]
+
+
+def _of_posterior(study: BayesStudy) -> list[Shard]:
+    posterior, sampling = study.posterior, study.sampling
+    draws = range(posterior.draws)
+    theory = [
+        Shard(
+            f"theory-n{n}-d{draw}",
+            "theory",
+            {"draw": (draw, draw + 1), "n_train": (i, i + 1)},
+            bayes_cost.theory_seconds(study, n),
+        )
+        for draw in draws
+        for i, n in enumerate(posterior.n_train)
+    ]
+    chains = []
+    for (i, width), (j, n), draw in product(enumerate(study.sampled_widths), enumerate(study.sampled_sizes), draws):
+        for start in range(0, sampling.chains, sampling.shard_chains):
+            stop = min(start + sampling.shard_chains, sampling.chains)
+            region = {
+                "sampled_width": (i, i + 1),
+                "sampled_n_train": (j, j + 1),
+                "draw": (draw, draw + 1),
+                "chain": (start, stop),
+            }
+            seconds = bayes_cost.chains_seconds(study, width, n, stop - start)
+            chains.append(Shard(f"w{width}-n{n}-d{draw}-c{start}", "chains", region, seconds))
+    return [
+        Shard("data-0", "data", {}, cost.data_seconds(study)),
+        *theory,
+        *chains,
+        Shard("analysis-0", "analysis", {}, bayes_cost.analysis_seconds(study)),
+    ]
 
 
 def closure(phase: str) -> tuple[str, ...]:

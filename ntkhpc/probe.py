@@ -1,7 +1,7 @@
 """How fast this core, or this GPU, trains the networks of a study: `python -m ntkhpc.probe STUDY` prints JSON.
 
-The study's most expensive cell is trained for about a second of projected time; the ratio of projected to measured time
-scales every projection.
+The most expensive cell of an ensemble is trained for about a second of projected time; the ratio of projected to
+measured time scales every projection.
 """
 
 import json
@@ -11,16 +11,34 @@ import time
 from pathlib import Path
 
 import numpy as np
+import scipy.linalg
 
 from ntkhpc import cost, study, training
+from ntkhpc.any_study import AnyStudy
+from ntkhpc.ensemble_study import Study
 from ntkhpc.phases.data import mlp
-from ntkhpc.study import Study
 
 SECONDS = 1.0
 
 
-def speed(wanted: Study) -> float:
-    """Projected over measured time of one tile of the largest width and n_train."""
+def speed(wanted: AnyStudy) -> float:
+    """Projected over measured time of what costs most: training, or for a posterior the factorisations in float64."""
+    return _training(wanted) if isinstance(wanted, Study) else _factorisation()
+
+
+def _factorisation(n: int = 800) -> float:
+    matrix = np.random.default_rng(0).normal(size=(n, n))
+    symmetric = matrix @ matrix.T
+    taken = []
+    for _ in range(3):
+        started = time.perf_counter()
+        scipy.linalg.eigh(symmetric, driver="evd", check_finite=False)
+        taken.append(time.perf_counter() - started)
+    return 30 * n**3 / cost.FLOPS_FLOAT64 / min(taken)
+
+
+def _training(wanted: Study) -> float:
+    """One tile of the largest width and n_train."""
     width, n = wanted.network.widths[-1], wanted.ensemble.n_train[-1]
     tile, data = wanted.ensemble.tile, wanted.data
     per_step = (3 * cost.forward_flops(wanted, width, n) - 2.0 * n * data.features * width) / cost.FLOPS_PER_SECOND

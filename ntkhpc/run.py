@@ -24,9 +24,9 @@ import msgspec
 from msgspec import Struct
 
 from ntkhpc import failpoints, files, plan, study
+from ntkhpc.any_study import AnyStudy
 from ntkhpc.errors import DamagedError, RunError
 from ntkhpc.plan import Plan, Shard
-from ntkhpc.study import Study
 
 FORMAT = 1
 PACKAGES = ("jax", "jaxlib", "numpy", "optax", "scipy", "submitit", "zarr")
@@ -59,7 +59,7 @@ class Run:
     path: Path
 
     @cached_property
-    def study(self) -> Study:
+    def study(self) -> AnyStudy:
         return study.load(self.path / "study.toml")
 
     @cached_property
@@ -126,7 +126,7 @@ def load(path: Path) -> Run:
     return Run(path.resolve())
 
 
-def create(runs: Path, wanted: Study) -> Run:
+def create(runs: Path, wanted: AnyStudy) -> Run:
     """Make the run directory of a study, or return the one that is there.
 
     Two processes may do so at once: rename() lets one of them win, and the other takes the winner's.

@@ -57,7 +57,7 @@ class _Nothing:
 
 
 def phases(run: Run, waiting: Waiting | None = None) -> list[PhaseStatus]:
-    """The status of every phase, in order.
+    """The status of every phase of the study, in order.
 
     A shard is at work if a living process claims it, or its task runs and has not come to it yet.
     """
@@ -65,7 +65,8 @@ def phases(run: Run, waiting: Waiting | None = None) -> list[PhaseStatus]:
     failed = failures.shards(run)
     result = []
     for phase in plan.PHASES:
-        shards = run.plan.of_phase(phase)
+        if not (shards := run.plan.of_phase(phase)):
+            continue
         finished = run.finished(phase)
         running = (set(claims.live(run, phase, waiting.gone)) | set(waiting.running)) - finished
         queued = set(waiting.queued) - running

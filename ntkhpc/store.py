@@ -17,9 +17,10 @@ from zarr.core.array_spec import ArrayConfigParams
 from zarr.errors import ZarrUserWarning
 
 from ntkhpc import failpoints, files, schema
+from ntkhpc.any_study import AnyStudy
 from ntkhpc.errors import DamagedError
 from ntkhpc.plan import Shard
-from ntkhpc.study import Study, dumps
+from ntkhpc.study import dumps
 
 Values = Mapping[str, np.ndarray]
 
@@ -27,7 +28,7 @@ Values = Mapping[str, np.ndarray]
 _WHOLE: ArrayConfigParams = {"write_empty_chunks": True}
 
 
-def create(path: Path, study: Study) -> None:
+def create(path: Path, study: AnyStudy) -> None:
     """Make every array, dimension name, unit and coordinate. Nothing but whole chunks is written afterwards.
 
     The metadata are consolidated here and now, which is safe because they never change again.
@@ -49,42 +50,22 @@ def create(path: Path, study: Study) -> None:
             attributes={"units": array.unit_in(study), "long_name": array.meaning},
             config=_WHOLE,
         )
-    for name, values in _coordinates(study).items():
-        open_array(path, name, writable=True)[...] = np.asarray(values)
+    coordinates = schema.coordinates(study)
+    for array in schema.arrays(study, "create"):
+        open_array(path, array.name, writable=True)[...] = np.asarray(coordinates[array.name])
     with warnings.catch_warnings():
         # zarr says that consolidation is not in the v3 specification yet; xarray warns when it is missing.
         warnings.simplefilter("ignore", ZarrUserWarning)
         zarr.consolidate_metadata(group.store)
 
 
-def _attributes(study: Study) -> dict[str, Any]:
+def _attributes(study: AnyStudy) -> dict[str, Any]:
     return {
-        "title": f"Test loss over the initialisation ensemble: {study.run_name}",
+        "title": f"{study.title}: {study.run_name}",
         "study_id": study.id,
         "study_toml": dumps(study).decode(),
-        "loss": "L = sum over test points a and outputs k of (f_k(x_a) - y_ak)^2 / (2 N_T K)",
+        "loss": study.loss,
         "references": "arXiv:2503.05938, arXiv:2209.04882",
-    }
-
-
-def _coordinates(study: Study) -> dict[str, Any]:
-    n_train = study.ensemble.n_train
-    return {
-        "width": study.network.widths,
-        "n_train": n_train,
-        "draw": range(study.ensemble.draws),
-        "member": range(study.ensemble.members),
-        "n_steps": [study.training.steps(n) for n in n_train],
-        "trace_step": [study.trace_steps(n) for n in n_train],
-        "test_size": study.test_sizes,
-        "quantile": schema.PROBABILITIES,
-        "time": [schema.TIMES.index(time) for time in study.infinite_width.times],
-        "curve_draw": range(study.infinite_width.draws),
-        "curve_n_train": study.curve_sizes,
-        "curve_steps": [
-            [-1 if (s := study.curve_steps(time, n)) is None else s for n in study.curve_sizes]
-            for time in study.infinite_width.times
-        ],
     }
 
 
@@ -99,7 +80,7 @@ def load(path: Path, *names: str) -> dict[str, np.ndarray]:
     return {name: _read(path, name, ..., path / name) for name in names}
 
 
-def write(path: Path, study: Study, shard: Shard, values: Values) -> None:
+def write(path: Path, study: AnyStudy, shard: Shard, values: Values) -> None:
     """Write a shard's values into its own chunks, flush them to disk, read them back and compare.
 
     `values` maps every array of the shard's phase to the whole region of the shard, in the array's type.
@@ -135,7 +116,7 @@ def write(path: Path, study: Study, shard: Shard, values: Values) -> None:
     failpoints.reach("values-compared", path)
 
 
-def read(path: Path, study: Study, shard: Shard, array: schema.Array) -> np.ndarray:
+def read(path: Path, study: AnyStudy, shard: Shard, array: schema.Array) -> np.ndarray:
     """A shard's part of one array as it is on disk.
 
     Raises DamagedError, naming the chunk, where one is missing or does not match its checksum.
@@ -161,7 +142,7 @@ def _read(path: Path, name: str, region: Any, where: Path) -> np.ndarray:
         raise DamagedError(f"a chunk is damaged: {error}", where=where) from error
 
 
-def _own_region(array: schema.Array, study: Study, shard: Shard) -> tuple[slice, ...]:
+def _own_region(array: schema.Array, study: AnyStudy, shard: Shard) -> tuple[slice, ...]:
     """The shard's part of an array. Raises ValueError unless it is made of whole chunks."""
     region = array.region(study, shard.region)
     for part, chunk, size in zip(region, array.chunks(study), array.shape(study), strict=True):
@@ -170,7 +151,7 @@ def _own_region(array: schema.Array, study: Study, shard: Shard) -> tuple[slice,
     return region
 
 
-def chunk_files(path: Path, study: Study, shard: Shard, array: schema.Array | None = None) -> list[Path]:
+def chunk_files(path: Path, study: AnyStudy, shard: Shard, array: schema.Array | None = None) -> list[Path]:
     """The files that hold a shard's values, of one array or of all that its phase writes."""
     if array is None:
         return [file for one in schema.arrays(study, shard.phase) for file in chunk_files(path, study, shard, one)]

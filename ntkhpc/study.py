@@ -1,7 +1,7 @@
 """Study: a validated, frozen TOML file whose content hash is its id.
 
-`jobs/template.toml` explains every field for its users. Here each field has its type and range; what they mean for
-one another is in the `__post_init__` of the section they belong to.
+`jobs/template.toml` explains every field for its users. Each field has its type and range where its section is
+defined; what fields mean for one another is in the `__post_init__` of the section they belong to.
 """
 
 import difflib
@@ -14,167 +14,32 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 
 import msgspec
 import tomli_w
-from msgspec import Meta, Struct
+from msgspec import Struct
 
+from ntkhpc.any_study import AnyStudy
+from ntkhpc.bayes_study import BayesStudy
+from ntkhpc.ensemble_study import Study
 from ntkhpc.errors import StudyError
-from ntkhpc.files import canonical_json, sha256
-from ntkhpc.section import Increasing, NonNegativeFloat, Positive, PositiveFloat, Section, Seed, require_increasing
-from ntkhpc.sources import AnySource
 
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+KINDS: dict[str, type[AnyStudy]] = {"ensemble": Study, "bayes": BayesStudy}
+"""By the study's field `kind`, which is `ensemble` where a file names none."""
 
 
-class Network(Section, frozen=True, kw_only=True):
-    """Fully connected networks of the given widths; the depth counts hidden layers."""
-
-    widths: Increasing
-    parametrisation: Literal["ntk"] = "ntk"
-    depth: Positive = 1
-    activation: Literal["relu", "erf"] = "relu"
-    weight_variance: PositiveFloat = 2.0
-    bias_variance: NonNegativeFloat = 0.0
-
-    def __post_init__(self) -> None:
-        require_increasing("widths", self.widths)
-
-
-class Steps(Section, frozen=True, kw_only=True):
-    """Number of full-batch steps as a rule of n_train: ceil(factor * n_train ** power)."""
-
-    factor: PositiveFloat = 4.0
-    power: NonNegativeFloat = 1.0
-
-    def __call__(self, n_train: int) -> int:
-        # The small term keeps 0.1 * 30 at 3 steps, not 4.
-        return max(1, math.ceil(self.factor * n_train**self.power - 1e-9))
-
-
-class Training(Section, frozen=True, kw_only=True):
-    """Full-batch gradient descent, with heavy-ball momentum if it is not zero."""
-
-    steps: Steps = Steps()
-    learning_rate_fraction: Annotated[float, Meta(gt=0, lt=1)] = 0.5
-    momentum: Annotated[float, Meta(ge=0, lt=1)] = 0.0
-    precision: Literal["float32", "float64"] = "float32"
-    matmul_precision: Literal["highest", "high", "default"] = "highest"
-
-
-class Ensemble(Section, frozen=True, kw_only=True):
-    """Members of the initialisation ensemble, and how they are cut into tiles and shards."""
-
-    n_train: Increasing
-    members: Annotated[int, Meta(ge=2)]
-    draws: Positive = 1
-    tile: Positive = 10
-    shard_members: Positive = 100
-    trace_points: Annotated[int, Meta(ge=2)] = 12
-    predictions: bool = False
-
-    def __post_init__(self) -> None:
-        require_increasing("n_train", self.n_train)
-        if self.shard_members % self.tile:
-            raise ValueError(
-                f"shard_members = {self.shard_members} must be a multiple of tile = {self.tile}: "
-                f"try {max(1, round(self.shard_members / self.tile)) * self.tile}"
-            )
-
-
-Time = Literal["steps", "fixed", "infinite"]
-
-
-class InfiniteWidth(Section, frozen=True, kw_only=True):
-    """The exact learning curve of infinitely wide networks. Without `n_train`, at the ensemble's sizes."""
-
-    n_train: tuple[Positive, ...] = ()
-    draws: Positive = 1
-    times: Annotated[tuple[Time, ...], Meta(min_length=1)] = ("steps", "infinite")
-    fixed_steps: Positive = 512
-
-    def __post_init__(self) -> None:
-        require_increasing("n_train", self.n_train)
-        if len(set(self.times)) < len(self.times):
-            raise ValueError(f"times = {list(self.times)} names one of them twice")
-
-
-class Study(Section, frozen=True, kw_only=True):
-    """Everything that decides the values of a run; two studies with equal content have the same id."""
-
-    name: str
-    data: AnySource
-    network: Network
-    ensemble: Ensemble
-    training: Training = Training()
-    infinite_width: InfiniteWidth = InfiniteWidth()
-    seed: Seed = 0
-
-    def __post_init__(self) -> None:
-        if not NAME.fullmatch(self.name):
-            raise ValueError(
-                f"name = {self.name!r} is not allowed: 1 to 64 letters a-z A-Z, digits, '.', '_' and '-', "
-                "beginning with a letter or digit"
-            )
-        for section, sizes in (("ensemble", self.ensemble.n_train), ("infinite_width", self.curve_sizes)):
-            if sizes[-1] > self.data.pool:
-                raise ValueError(f"{section}.n_train asks for {sizes[-1]} samples, data.pool has {self.data.pool}")
-        fewest = self.training.steps(self.ensemble.n_train[0])
-        if fewest < self.ensemble.trace_points - 1:
-            raise ValueError(
-                f"ensemble.trace_points = {self.ensemble.trace_points} needs at least {self.ensemble.trace_points - 1} "
-                f"steps, but n_train = {self.ensemble.n_train[0]} trains for {fewest}"
-            )
-
-    @property
-    def id(self) -> str:
-        """First ten hex digits of the sha256 of the content; of data files what is in them, not where they are."""
-        content = msgspec.to_builtins(self)
-        if content["data"].get("sha256"):
-            content["data"].pop("path", None)
-        return sha256(canonical_json(content))[:10]
-
-    @property
-    def run_name(self) -> str:
-        return f"{self.name}-{self.id}"
-
-    @property
-    def curve_sizes(self) -> tuple[int, ...]:
-        """Training-set sizes of the infinite-width learning curve."""
-        return self.infinite_width.n_train or self.ensemble.n_train
-
-    @property
-    def test_sizes(self) -> tuple[int, ...]:
-        """Test-set sizes at which the spread of L is computed: the whole, and halves of it down to a sixteenth."""
-        return tuple(sorted({max(1, self.data.test >> halvings) for halvings in range(5)}))
-
-    def curve_steps(self, time: Time, n_train: int) -> int | None:
-        """Steps of the infinite-width curve; None is the end of training."""
-        steps = {"steps": self.training.steps(n_train), "fixed": self.infinite_width.fixed_steps, "infinite": None}
-        return steps[time]
-
-    def trace_steps(self, n_train: int) -> tuple[int, ...]:
-        """Steps at which losses are recorded: 0, then spaced as powers, strictly increasing, the last step last."""
-        points, last = self.ensemble.trace_points, self.training.steps(n_train)
-        steps = [0]
-        for i in range(1, points):
-            wanted = round(last ** (i / (points - 1)))
-            room = last - (points - 1 - i)
-            steps.append(min(max(wanted, steps[-1] + 1), room))
-        return tuple(steps)
-
-
-def loads(text: str, where: object = "study") -> Study:
+def loads(text: str, where: object = "study") -> AnyStudy:
     """Parse and validate a study. Raises StudyError naming field, value, what is allowed and the nearest spelling."""
     try:
         raw = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise StudyError(f"not valid TOML: {error}", where=where, todo="compare with jobs/template.toml") from error
-    _check_tables(raw, Study, "", where)
+    kind = _kind(raw, where)
+    _check_tables(raw, kind, "", where)
     try:
-        return msgspec.convert(raw, Study)
+        return msgspec.convert(raw, kind)
     except msgspec.ValidationError as error:
-        raise _explain(error, raw, where) from error
+        raise _explain(error, raw, kind, where) from error
 
 
-def load(path: Path) -> Study:
+def load(path: Path) -> AnyStudy:
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
@@ -188,7 +53,7 @@ def load(path: Path) -> Study:
     return loads(text, path)
 
 
-def dumps(study: Study) -> bytes:
+def dumps(study: AnyStudy) -> bytes:
     """The frozen spelling of a study: every field, defaults included, in the order of the classes."""
     return tomli_w.dumps(msgspec.to_builtins(study)).encode()
 
@@ -205,6 +70,17 @@ def find(task: str, jobs: Path = Path("jobs")) -> Path:
         where=jobs.resolve(),
         cause=f"there are: {', '.join(known) or 'none'}",
         todo="name one of them, or give the path of a study file: TASK=path/to/study.toml",
+    )
+
+
+def _kind(raw: dict[str, Any], where: object) -> type[AnyStudy]:
+    given = raw.get("kind", "ensemble")
+    if given in KINDS:
+        return KINDS[given]
+    raise StudyError(
+        f"kind = {given!r} is not allowed{_nearest(str(given), KINDS)}",
+        where=where,
+        cause=f"allowed: {', '.join(KINDS)}",
     )
 
 
@@ -244,12 +120,12 @@ def _table(kind: Any, value: dict[str, Any], field: str, where: object) -> type[
     )
 
 
-def _explain(error: msgspec.ValidationError, raw: dict[str, Any], where: object) -> StudyError:
+def _explain(error: msgspec.ValidationError, raw: dict[str, Any], study: type[AnyStudy], where: object) -> StudyError:
     """msgspec says what was expected and the path; add the value, the choices and the nearest spelling."""
     message, _, path = str(error).partition(" - at `$")
     keys = re.findall(r"[A-Za-z_]\w*|\d+", path.rstrip("`"))
     value: Any = raw
-    kind: Any = Study
+    kind: Any = study
     for key in keys:
         table = _table(kind, value, key, where) if isinstance(value, dict) else None
         value = value[int(key)] if isinstance(value, list) else value.get(key) if isinstance(value, dict) else value

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ntkhpc import files, plan, receipts, schema, store, study
+from ntkhpc.ensemble_study import Study
 from ntkhpc.errors import NtkhpcError
 from ntkhpc.plan import Shard
 from ntkhpc.run import Run
@@ -100,7 +101,9 @@ def _shard_problems(run: Run, shard: Shard, readable: set[str], inputs: dict[str
 
 
 def diverged(run: Run) -> int:
-    """Members of a complete run that diverged."""
+    """Members of a complete run that diverged; 0 for a study without an ensemble."""
+    if not isinstance(run.study, Study):
+        return 0
     used = store.load(run.store, "members_used")["members_used"]
     return int(used.size * run.study.ensemble.members - used.sum())
 

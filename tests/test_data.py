@@ -8,6 +8,7 @@ import pytest
 from conftest import make_run
 
 from ntkhpc import data, plan, seeds, store, study
+from ntkhpc.any_study import AnyStudy
 from ntkhpc.data import calorimeter, shower
 from ntkhpc.data.split import Split
 from ntkhpc.errors import DataError
@@ -126,7 +127,7 @@ def test_a_nan_in_the_data_stops_the_data_phase_before_anything_is_written(
 
     good = data.load(target.study)
 
-    def spoilt(_: study.Study) -> Split:
+    def spoilt(_: AnyStudy) -> Split:
         return replace(good, x_test=good.x_test + np.where(np.arange(15) == 4, np.nan, 0)[:, None])
 
     monkeypatch.setattr(data, "load", spoilt)

@@ -56,7 +56,7 @@ def test_memory_is_projected_above_what_was_measured_but_not_far(stage: tuple[st
     """The peak of a worker process grows over its shards, so the largest receipt speaks for all phases of a stage."""
     shards = [shard for phase in stage for shard in finished.plan.of_phase(phase)]
     peak = max(files.read_sealed(finished.receipt(shard))["peak_memory_bytes"] for shard in shards)
-    assert peak < max(finished.plan.memory_bytes[phase] for phase in stage) < 1.7 * peak
+    assert peak < max(finished.plan.memory_bytes.get(phase, 0) for phase in stage) < 1.7 * peak
 
 
 def test_too_many_shards_are_refused_naming_the_field() -> None:

@@ -10,6 +10,7 @@ from conftest import ntkhpc
 
 from analysis import spread
 from ntkhpc import data, plan, run, study
+from ntkhpc.any_study import AnyStudy
 from ntkhpc.data import shower_files, staging
 from ntkhpc.errors import DataError
 from ntkhpc.launch import container
@@ -50,7 +51,7 @@ def write(path: Path, columns: dict[str, np.ndarray]) -> None:
     path.write_text("\n".join(lines) + "\n")
 
 
-def resolved(folder: Path, *, path: str = "t.csv", more: str = "") -> study.Study:
+def resolved(folder: Path, *, path: str = "t.csv", more: str = "") -> AnyStudy:
     return data.resolve(study.loads(STUDY.format(path=path, more=more)), folder)
 
 

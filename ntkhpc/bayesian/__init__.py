@@ -4,6 +4,7 @@ Pacelli, Ariosto, Pastore, Ginelli, Gherardi, Rotondo, arXiv:2209.04882, Nature 
 are that paper's, the mean of (y - f)^2; `Posterior.mu_L` is in the normalisation of the rest of this package.
 """
 
+from ntkhpc.bayesian.distribution import LossDistribution, loss_distribution, posterior_covariance
 from ntkhpc.bayesian.layers import DeepPosterior, deep
 from ntkhpc.bayesian.mixing import MixturePosterior
 from ntkhpc.bayesian.one_layer import OneLayerPosterior, OneLayerProblem, mixture, multi_output, one_hidden_layer
@@ -11,6 +12,7 @@ from ntkhpc.bayesian.outputs import MultiOutputPosterior
 from ntkhpc.bayesian.posterior import Posterior
 
 __all__ = [
-    "DeepPosterior", "MixturePosterior", "MultiOutputPosterior", "OneLayerPosterior", "OneLayerProblem", "Posterior",
-    "deep", "mixture", "multi_output", "one_hidden_layer",
+    "DeepPosterior", "LossDistribution", "MixturePosterior", "MultiOutputPosterior", "OneLayerPosterior",
+    "OneLayerProblem", "Posterior", "deep", "loss_distribution", "mixture", "multi_output", "one_hidden_layer",
+    "posterior_covariance",
 ]  # fmt: skip

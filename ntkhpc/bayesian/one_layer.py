@@ -67,7 +67,7 @@ class OneLayerProblem:
         inputs.require_precisions([1.0, ratio], 1)
         other = OneLayerProblem(self.prior.scaled(1 / ratio), self.y_train, self.y_test)
         # A cached_property lives in __dict__, so that the decomposition there is can be handed on.
-        other.__dict__["_spectrum"] = self._spectrum.scaled(1 / ratio)
+        other.__dict__["spectrum"] = self.spectrum.scaled(1 / ratio)
         return other
 
     def solve(self, width: float, temperature: float, order_parameters: Literal[1, 2] = 1) -> OneLayerPosterior:
@@ -115,7 +115,8 @@ class OneLayerProblem:
         return outputs.solve(self._checked(width, temperature, None), self.y_test, width, temperature)
 
     @cached_property
-    def _spectrum(self) -> Spectrum:
+    def spectrum(self) -> Spectrum:
+        """Eigenvalues of the kernel of the training inputs, and everything else in their eigenbasis."""
         return Spectrum.make(self.prior, self.y_train)[0]
 
     @cached_property
@@ -128,8 +129,8 @@ class OneLayerProblem:
         inputs.require_temperature(temperature)
         if wanted and self.y_train.shape[1] != wanted:
             raise ValueError(f"y_train has {self.y_train.shape[1]} outputs; more than one are for multi_output")
-        self._spectrum.require_regular(self.prior.train, temperature)
-        return self._spectrum
+        self.spectrum.require_regular(self.prior.train, temperature)
+        return self.spectrum
 
 
 def one_hidden_layer(

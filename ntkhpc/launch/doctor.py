@@ -17,12 +17,12 @@ from rich.console import Console
 from rich.markup import escape
 
 from ntkhpc import files, nodecheck, study
+from ntkhpc.any_study import AnyStudy
 from ntkhpc.errors import NtkhpcError, SchedulerError
 from ntkhpc.fingerprint import PINNED
 from ntkhpc.launch import container, slurm, speed
 from ntkhpc.launch.profile import Partition, Profile
 from ntkhpc.run import versions
-from ntkhpc.study import Study
 
 NODE_SECONDS = 900
 _CHECKOUT = Path(__file__).resolve().parent.parent.parent
@@ -36,7 +36,7 @@ class Finding:
     what: str
 
 
-def examine(runs: Path, profile: Profile | None, wanted: Study | None, console: Console) -> int:
+def examine(runs: Path, profile: Profile | None, wanted: AnyStudy | None, console: Console) -> int:
     """Print findings as they come; 0 if nothing is wrong."""
     wrong = 0
     for finding in _all(runs, profile, wanted):
@@ -47,7 +47,7 @@ def examine(runs: Path, profile: Profile | None, wanted: Study | None, console: 
     return 1 if wrong else 0
 
 
-def _all(runs: Path, profile: Profile | None, wanted: Study | None) -> Iterator[Finding]:
+def _all(runs: Path, profile: Profile | None, wanted: AnyStudy | None) -> Iterator[Finding]:
     yield Finding(None, f"Python {sys.version.split()[0]}, {len(os.sched_getaffinity(0))} cores here")
     runs.mkdir(parents=True, exist_ok=True)
     yield _file_system("this machine", runs, nodecheck.file_system(runs))
@@ -121,7 +121,7 @@ def _minutes(limit: str) -> float:
 
 
 def _node(
-    runs: Path, profile: Profile, label: str, partition: Partition, sif: Path | None, wanted: Study | None
+    runs: Path, profile: Profile, label: str, partition: Partition, sif: Path | None, wanted: AnyStudy | None
 ) -> Iterator[Finding]:
     """Run `nodecheck` on a node of the partition, as a task would be run."""
     token = runs.resolve() / f".ntkhpc-doctor-{uuid.uuid4().hex[:12]}"
@@ -189,7 +189,7 @@ def _ask_node(
     )
 
 
-def _keep(profile: Profile, label: str, wanted: Study, answer: dict[str, Any]) -> None:
+def _keep(profile: Profile, label: str, wanted: AnyStudy, answer: dict[str, Any]) -> None:
     path = speed.probe_file(profile)
     try:
         kept = json.loads(path.read_text())

@@ -8,14 +8,14 @@ from pathlib import Path
 import msgspec
 
 from ntkhpc import data, files, plan, run
+from ntkhpc.any_study import AnyStudy
 from ntkhpc.errors import RunError, SurroundingsError
 from ntkhpc.launch import container, speed, tasks
 from ntkhpc.launch.profile import Profile
 from ntkhpc.run import Run
-from ntkhpc.study import Study
 
 
-def open_run(runs: Path, study: Study, profile: Profile | None = None) -> Run:
+def open_run(runs: Path, study: AnyStudy, profile: Profile | None = None) -> Run:
     """The run of a study, made if there is none; `profile` is that of the cluster on which it will run.
 
     Raises, before anything is made, SurroundingsError or ProfileError if it cannot fit, DataError if its data cannot
@@ -33,8 +33,7 @@ def open_run(runs: Path, study: Study, profile: Profile | None = None) -> Run:
             elif text := too_large(planned):
                 raise SurroundingsError(
                     text,
-                    todo="lower network.widths, ensemble.n_train, infinite_width.n_train, ensemble.shard_members or "
-                    "data.test in the study",
+                    todo=f"lower {tasks.SMALLER.get(_heaviest(planned), 'data.pool or data.test')} in the study",
                 )
             _require_room(runs, planned)
             data.prepare(study)
@@ -74,13 +73,18 @@ def workers_that_fit(wanted: plan.Plan, phases: tuple[str, ...], cores: int) -> 
 
 def too_large(wanted: plan.Plan) -> str | None:
     """What says that a worker of some phase does not fit this machine's memory; None if all fit."""
-    phase = max(wanted.memory_bytes, key=wanted.memory_bytes.__getitem__)
+    phase = _heaviest(wanted)
     if wanted.memory_bytes[phase] <= _memory():
         return None
     return (
         f"a worker of phase {phase} needs about {wanted.memory_bytes[phase] / 2**30:,.1f} GiB, "
         f"this machine has {_memory() / 2**30:,.1f} GiB"
     )
+
+
+def _heaviest(wanted: plan.Plan) -> str:
+    """The phase whose workers need most memory."""
+    return max(wanted.memory_bytes, key=wanted.memory_bytes.__getitem__)
 
 
 def _memory() -> int:

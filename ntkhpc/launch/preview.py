@@ -6,16 +6,16 @@ from rich.console import Console
 from rich.markup import escape
 
 from ntkhpc import data, plan, run, status
+from ntkhpc.any_study import AnyStudy
 from ntkhpc.errors import NtkhpcError
 from ntkhpc.launch import cluster, container, sbatch, speed, tasks
 from ntkhpc.launch.profile import Profile
 from ntkhpc.launch.speed import Probe
 from ntkhpc.plan import Plan
-from ntkhpc.study import Study
 from ntkhpc.submissions import Array, Intent
 
 
-def show(wanted: Study, planned: Plan, profile: Profile, target: Path, console: Console) -> None:
+def show(wanted: AnyStudy, planned: Plan, profile: Profile, target: Path, console: Console) -> None:
     """Print the exact scripts, what each array asks for, and the task hours of a run that would be in `target`."""
     probe = speed.probe(wanted, profile)
     experience = tasks.Experience(speed=speed.speeds(profile, wanted.id))

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ntkhpc import study
+from ntkhpc.any_study import AnyStudy
 from ntkhpc.fingerprint import PINNED
 from ntkhpc.launch.profile import Profile, folders
-from ntkhpc.study import Study
 
 PROBE_SECONDS = 180
 
@@ -33,7 +33,7 @@ def speeds(profile: Profile, study_id: str) -> dict[str, float]:
         return {}
 
 
-def probe(wanted: Study, profile: Profile) -> Probe:
+def probe(wanted: AnyStudy, profile: Profile) -> Probe:
     """What is known of the speed of this profile's nodes: by `make doctor`, else timed here and now.
 
     Scripts go by the former or the reference core, never by the latter: they must not depend on how busy this is.

@@ -28,6 +28,8 @@ SMALLER = {
     "ensemble": "network.widths, ensemble.n_train, data.test or ensemble.shard_members",
     "law": "ensemble.n_train or data.test",
     "curve": "infinite_width.n_train or data.test",
+    "theory": "posterior.n_train or data.test",
+    "chains": "sampling.widths, sampling.n_train, sampling.shard_chains or data.test",
 }
 
 

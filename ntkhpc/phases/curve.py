@@ -5,18 +5,18 @@ import math
 import numpy as np
 
 from ntkhpc import infinite_width, loss_law, store
+from ntkhpc.ensemble_study import Study
 from ntkhpc.infinite_width import Law, Panels, Training
 from ntkhpc.partial import Partial
 from ntkhpc.phases.data import mlp
 from ntkhpc.plan import Shard
 from ntkhpc.run import Run
-from ntkhpc.study import Study
 
 _INPUTS = ("x_train", "y_train", "x_test", "y_test", "permutation")
 
 
 def compute(run: Run, shard: Shard, partial: Partial) -> tuple[dict[str, np.ndarray], int]:
-    study, inputs = run.study, store.load(run.store, *_INPUTS)
+    study, inputs = run.study.of_kind(Study), store.load(run.store, *_INPUTS)
     chosen = inputs["permutation"][shard.region["curve_draw"][0], : study.curve_sizes[-1]]
     blocks = infinite_width.panels(mlp(study), inputs["x_train"][chosen], inputs["x_test"])
     statistics = curve(study, blocks, inputs["y_train"][chosen], inputs["y_test"])

@@ -3,12 +3,13 @@
 import numpy as np
 
 from ntkhpc import data, kernels, seeds
+from ntkhpc.any_study import AnyStudy
+from ntkhpc.ensemble_study import Study
 from ntkhpc.errors import DataError
 from ntkhpc.networks import MLP
 from ntkhpc.partial import Partial
 from ntkhpc.plan import Shard
 from ntkhpc.run import Run
-from ntkhpc.study import Study
 
 
 def compute(run: Run, shard: Shard, partial: Partial) -> tuple[dict[str, np.ndarray], int]:
@@ -19,23 +20,19 @@ def compute(run: Run, shard: Shard, partial: Partial) -> tuple[dict[str, np.ndar
             f"the data have {columns[0]} features and {columns[1]} outputs, "
             f"the plan was made for {study.data.features} and {study.data.outputs}"
         )
-    permutation = permutations(study)
-    lambda_max, learning_rate = learning_rates(study, split.x_train, permutation)
-    return {
-        **vars(split),
-        "permutation": permutation,
-        "lambda_max": lambda_max,
-        "learning_rate": learning_rate,
-    }, 0
+    values = {**vars(split), "permutation": permutations(study)}
+    if isinstance(study, Study):
+        lambda_max, learning_rate = learning_rates(study, split.x_train, values["permutation"])
+        values |= {"lambda_max": lambda_max, "learning_rate": learning_rate}
+    return values, 0
 
 
-def permutations(study: Study) -> np.ndarray:
+def permutations(study: AnyStudy) -> np.ndarray:
     """(order, pool): draw d is one seeded permutation, and n_train its first n entries, so that sizes are nested.
 
     Where the rows are taken in file order, the first draw is the pool as it is.
     """
-    draws = range(max(study.ensemble.draws, study.infinite_width.draws))
-    streams = [seeds.generator(study.data.seed, seeds.PERMUTATION, draw) for draw in draws]
+    streams = [seeds.generator(study.data.seed, seeds.PERMUTATION, draw) for draw in range(study.orders)]
     orders = np.array([stream.permutation(study.data.pool) for stream in streams], np.int64)
     if study.data.keeps_file_order:
         orders[0] = np.arange(study.data.pool)

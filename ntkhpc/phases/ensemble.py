@@ -6,17 +6,17 @@ from pathlib import Path
 import numpy as np
 
 from ntkhpc import schema, store, training
+from ntkhpc.ensemble_study import Study
 from ntkhpc.partial import Partial
 from ntkhpc.phases.data import mlp
 from ntkhpc.plan import Shard
 from ntkhpc.run import Run
-from ntkhpc.study import Study
 
 _INPUTS = ("x_train", "y_train", "x_test", "y_test", "permutation", "learning_rate")
 
 
 def compute(run: Run, shard: Shard, partial: Partial) -> tuple[dict[str, np.ndarray], int]:
-    study = run.study
+    study = run.study.of_kind(Study)
     width, n_train, draw = (shard.region[dim][0] for dim in schema.CELL)
     n = study.ensemble.n_train[n_train]
     inputs = _inputs(run.store)

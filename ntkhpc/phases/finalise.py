@@ -6,13 +6,14 @@ Tiles are merged in their order, whatever shards they came in: the result does n
 import numpy as np
 
 from ntkhpc import schema, store
+from ntkhpc.ensemble_study import Study
 from ntkhpc.partial import Partial
 from ntkhpc.plan import Shard
 from ntkhpc.run import Run
 
 
 def compute(run: Run, shard: Shard, partial: Partial) -> tuple[dict[str, np.ndarray], int]:
-    study = run.study
+    study = run.study.of_kind(Study)
     arrays = {array.name: np.empty(array.shape(study), array.dtype) for array in schema.arrays(study, "finalise")}
     status, mean, m2 = (store.open_array(run.store, name) for name in ("status", "prediction_mean", "prediction_m2"))
     y_test = store.load(run.store, "y_test")["y_test"]

@@ -3,6 +3,7 @@
 import numpy as np
 
 from ntkhpc import infinite_width, loss_law, schema, store
+from ntkhpc.ensemble_study import Study
 from ntkhpc.infinite_width import Training
 from ntkhpc.partial import Partial
 from ntkhpc.phases.data import mlp
@@ -13,7 +14,7 @@ _INPUTS = ("x_train", "y_train", "x_test", "y_test", "permutation", "learning_ra
 
 
 def compute(run: Run, shard: Shard, partial: Partial) -> tuple[dict[str, np.ndarray], int]:
-    study, inputs = run.study, store.load(run.store, *_INPUTS)
+    study, inputs = run.study.of_kind(Study), store.load(run.store, *_INPUTS)
     draw, i = (shard.region[dim][0] for dim in ("draw", "n_train"))
     n = study.ensemble.n_train[i]
     chosen = inputs["permutation"][draw, :n]

@@ -1,0 +1,48 @@
+"""Projected cost of the shards of a study of kind `bayes`, on one reference core, as `ntkhpc.cost` has them."""
+
+from ntkhpc import cost
+from ntkhpc.bayes_study import BayesStudy
+
+GRADIENTS_PER_DRAW = {"hmc": 16, "nuts": 16, "langevin": 1}
+
+
+def theory_seconds(study: BayesStudy, n_train: int) -> float:
+    """One training set: two eigendecompositions of its kernels, and the law of the loss at every width."""
+    test, widths = study.data.test, len(study.theory_widths)
+    pairs = n_train**2 / 2 + n_train * test + test**2 / 2
+    scanned = len(study.scan.temperatures) + len(study.scan.readout_factors)
+    flops = 60 * n_train**3 + (1 + widths) * (34 * test**3 + 2 * n_train * test**2)
+    flops += (1 + scanned) * widths * 4 * n_train * test
+    kernels = pairs * (study.data.features * 2 / cost.FLOPS_FLOAT64 + 64e-9)
+    return cost.SECONDS_PER_SHARD + kernels + flops / cost.FLOPS_FLOAT64
+
+
+def chains_seconds(study: BayesStudy, width: int, n_train: int, chains: int) -> float:
+    """Gradients of the potential: hidden units at the training points, one factorisation, and the way back."""
+    sampling = study.sampling
+    rank, small = min(n_train, study.data.features), min(n_train, width)
+    gradient = 6.0 * n_train * rank * width + 6.0 * n_train * width * small + 2.0 * small**3
+    draws = sampling.warmup + sampling.draws * sampling.thin
+    per_draw = GRADIENTS_PER_DRAW[sampling.sampler] * (gradient / cost.FLOPS_FLOAT64 + 100e-6)
+    kept = sampling.draws * (2.0 * study.data.test * width * (rank + n_train)) / cost.FLOPS_FLOAT64
+    return 2 * cost.SECONDS_PER_SHARD + chains * (draws * per_draw + kept)
+
+
+def analysis_seconds(study: BayesStudy) -> float:
+    return 20.0
+
+
+def memory_bytes(study: BayesStudy, phase: str) -> int:
+    """Projected peak resident size of one worker of a phase."""
+    if phase == "data":
+        return cost.data_memory_bytes(study)
+    if phase == "analysis":
+        return cost.ANALYSIS_BYTES + 8 * 8 * len(study.theory_widths) * study.data.test * len(study.posterior.n_train)
+    n, test = study.posterior.n_train[-1], study.data.test
+    rows = cost.rows_bytes(study)
+    if phase == "theory":
+        return cost.KERNEL_BYTES + rows + 8 * (7 * n**2 + 6 * n * test + 7 * test**2)
+    width, chains = study.sampled_widths[-1], study.sampling.shard_chains
+    n = study.sampled_sizes[-1]
+    hidden = n * width + test * width + min(n, study.data.features) * width
+    return cost.WORKER_BYTES + rows + chains * 8 * (8 * hidden + 4 * min(n, width) ** 2) + 2 * 8 * test * (n + test)
