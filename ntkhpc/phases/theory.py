@@ -107,7 +107,7 @@ def _scans(study: BayesStudy, problem: OneLayerProblem) -> dict[str, np.ndarray]
         "temperature": [(problem, other) for other in scan.temperatures],
         "readout": [(problem.with_readout_precision(factor), temperature) for factor in scan.readout_factors],
     }
-    values = {}
+    values: dict[str, np.ndarray] = {}
     for name, settings in points.items():
         rows = [_errors(name, [one.solve(width, t) for width in study.theory_widths]) for one, t in settings]
         values |= {array: np.array([row[array] for row in rows]) for array in (rows[0] if rows else ())}
