@@ -1,0 +1,202 @@
+"""Studies of kind bayes: what they refuse, how they are cut, and that the store holds what the theory says."""
+
+import math
+import tomllib
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import ROOT, run_shards
+from test_study import check_defaults
+
+from ntkhpc import bayes_study, infinite_width, plan, run, schema, store, study
+from ntkhpc.bayes_study import BayesStudy
+from ntkhpc.bayesian import OneLayerProblem, loss_distribution, one_hidden_layer, posterior_covariance
+from ntkhpc.bayesian.prior import output_layer
+from ntkhpc.errors import StudyError
+from ntkhpc.networks import MLP
+from ntkhpc.run import Run
+
+TINY = """
+kind = "bayes"
+name = "tiny-bayes"
+seed = 3
+[data]
+source = "calorimeter"
+pool = 40
+test = 15
+[network]
+widths = [6, 20]
+[posterior]
+n_train = [8, 24]
+draws = 2
+temperature = 0.05
+precisions = [1.0, 2.0]
+[scan]
+temperatures = [0.01, 0.5]
+readout_factors = [0.5, 1.0, 4.0]
+[sampling]
+chains = 3
+shard_chains = 2
+warmup = 40
+draws = 20
+tile = 10
+widths = [20]
+n_train = [8]
+"""
+
+
+def tiny(*changes: tuple[str, str]) -> BayesStudy:
+    text = TINY
+    for old, new in changes:
+        assert old in text
+        text = text.replace(old, new)
+    return study.loads(text).of_kind(BayesStudy)
+
+
+@pytest.fixture(scope="module")
+def theory(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    target = run.create(tmp_path_factory.mktemp("bayes"), tiny())
+    done = run_shards(target, [one.id for phase in ("data", "theory") for one in target.plan.of_phase(phase)])
+    assert done.returncode == 0, done.stdout + done.stderr
+    return target
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ('kind = "bayes"', 'kind = "bayse"', "did you mean 'bayes'"),
+        ("chains = 3", "chains = 1", "at least 2, or 0"),
+        ("draws = 20", "draws = 25", "multiple of tile"),
+        ("widths = [20]", "widths = [21]", "none of"),
+        ("n_train = [8]", "n_train = [9]", "none of"),
+        ("n_train = [8, 24]", "n_train = [8, 41]", "data.pool has 40"),
+        ("temperature = 0.05", "temperature = 0.0", "posterior.temperature"),
+        ("precisions = [1.0, 2.0]", "precisions = [1.0]", "posterior.precisions"),
+        ("readout_factors = [0.5, 1.0, 4.0]", "readout_factors = [4.0, 1.0]", "strictly increasing"),
+        ("[posterior]", "[posteriori]", "did you mean 'posterior'"),
+        (
+            'source = "calorimeter"\npool = 40\ntest = 15',
+            'source = "mnist"\npool = 40\ntest = 15',
+            "10 outputs; studies of kind bayes have one",
+        ),
+    ],
+)
+def test_what_makes_no_sense_is_refused_by_name(old: str, new: str, said: str) -> None:
+    with pytest.raises(StudyError) as caught:
+        tiny((old, new))
+    assert said in str(caught.value)
+
+
+def test_the_template_explains_every_field_with_its_default() -> None:
+    text = (ROOT / "jobs" / "template-bayes.toml").read_text()
+    table = tomllib.loads(text)
+    sections = {
+        "network": bayes_study.BayesNetwork,
+        "posterior": bayes_study.Posterior,
+        "scan": bayes_study.Scan,
+        "sampling": bayes_study.Sampling,
+    }
+    for name, section in sections.items():
+        check_defaults(section, table[name], {})
+    assert set(table) == set(BayesStudy.__struct_fields__)
+    assert all("#" in line for line in text.splitlines() if " = " in line)
+
+
+@pytest.mark.parametrize("chains", [2, 3, 5])
+def test_shards_cover_every_array_exactly_once_in_whole_chunks(chains: int) -> None:
+    wanted = tiny(("chains = 3", f"chains = {chains}"))
+    planned = plan.make(wanted)
+    assert {shard.phase for shard in planned.shards} == {"data", "theory", "chains", "analysis"}
+    for array in schema.arrays(wanted):
+        if array.phase == "create":
+            continue
+        written = np.zeros(array.shape(wanted), int)
+        for shard in planned.of_phase(array.phase):
+            region = array.region(wanted, shard.region)
+            written[region] += 1
+            for part, chunk, size in zip(region, array.chunks(wanted), written.shape, strict=True):
+                assert part.start % chunk == 0
+                assert part.stop % chunk == 0 or part.stop == size
+        assert (written == 1).all(), array.name
+
+
+def test_without_chains_or_scans_there_are_no_such_arrays_or_shards() -> None:
+    wanted = tiny(
+        ("chains = 3", "chains = 0"),
+        ("temperatures = [0.01, 0.5]", ""),
+        ("readout_factors = [0.5, 1.0, 4.0]", ""),
+    )
+    assert not plan.make(wanted).of_phase("chains")
+    names = {array.name for array in schema.arrays(wanted)}
+    assert not any(name.startswith(("sample_", "chain_", "temperature_", "readout_")) for name in names)
+
+
+def test_stored_theory_is_that_of_the_functions(theory: Run) -> None:
+    kept = store.load(theory.store, *(a.name for a in schema.arrays(theory.study) if a.phase in ("data", "theory")))
+    wanted = theory.study.of_kind(BayesStudy)
+    for (d, (i, n)), (j, width) in product(
+        product(range(2), enumerate(wanted.posterior.n_train)), enumerate(wanted.theory_widths)
+    ):
+        chosen = kept["permutation"][d, :n]
+        data = (kept["x_train"][chosen], kept["y_train"][chosen], kept["x_test"], kept["y_test"])
+        same = {"temperature": 0.05, "activation": "erf", "precisions": (1.0, 2.0)}
+        found = one_hidden_layer(*data, width, **same)
+        np.testing.assert_allclose(kept["theory_q_bar"][d, i, j], found.q_bar, rtol=1e-10)
+        np.testing.assert_allclose(kept["theory_mean"][d, i, j], found.mean, rtol=1e-8, atol=1e-12)
+        np.testing.assert_allclose(kept["theory_point_variance"][d, i, j], found.point_variance, rtol=1e-8)
+        np.testing.assert_allclose(kept["theory_bias"][d, i, j] + kept["theory_variance"][d, i, j], found.test_loss)
+        for k, temperature in enumerate(wanted.scan.temperatures):
+            other = one_hidden_layer(*data, width, **{**same, "temperature": temperature})
+            np.testing.assert_allclose(kept["temperature_bias"][d, i, k, j], other.bias, rtol=1e-8)
+            np.testing.assert_allclose(kept["temperature_q_bar"][d, i, k, j], other.q_bar, rtol=1e-10)
+        for k, factor in enumerate(wanted.scan.readout_factors):
+            other = one_hidden_layer(*data, width, **{**same, "precisions": (1.0, 2.0 * factor)})
+            np.testing.assert_allclose(kept["readout_variance"][d, i, k, j], other.variance, rtol=1e-8)
+        # L has mean bias + variance, and its quantiles are in order around it.
+        quantiles = kept["theory_quantile"][d, i, j]
+        assert (np.diff(quantiles) > 0).all()
+        assert quantiles[0] < found.test_loss < quantiles[-1]
+        assert kept["theory_size_variance"][d, i, j, -1] == pytest.approx(kept["theory_sigma2"][d, i, j], rel=1e-10)
+    # Infinitely wide networks do not know the width: saddle and mixture are the same.
+    np.testing.assert_allclose(kept["theory_bias"][..., -1], kept["mixture_bias"][..., -1], rtol=1e-10)
+    np.testing.assert_allclose(kept["theory_variance"][..., -1], kept["mixture_variance"][..., -1], rtol=1e-10)
+
+
+def test_the_ensemble_beside_it_is_the_trained_law_of_the_same_prior(theory: Run) -> None:
+    """Against a network whose two weight variances differ, which is only possible by scaling its outputs."""
+    kept = store.load(theory.store, "x_train", "y_train", "x_test", "y_test", "permutation", "ntk_bias", "ntk_variance")
+    chosen = kept["permutation"][1, :24]
+    x, y = kept["x_train"][chosen], kept["y_train"][chosen]
+    mean, covariance = infinite_width.trained_law(MLP(1, "erf", weight_variance=1.0), x, y, kept["x_test"])
+    assert kept["ntk_bias"][1, 1] == pytest.approx(float(((mean - kept["y_test"]) ** 2).mean()), rel=1e-10)
+    assert kept["ntk_variance"][1, 1] == pytest.approx(float(np.diag(covariance).mean()) / 2.0, rel=1e-10)
+
+
+@pytest.mark.parametrize("width", [6, math.inf])
+def test_the_loss_distribution_is_that_of_gaussian_outputs(width: float) -> None:
+    """20,000 draws of f: mean and deviation within 4 standard errors; false alarm below 2e-4."""
+    rng = np.random.default_rng(2)
+    x_train, x_test = rng.normal(size=(12, 5)), rng.normal(size=(7, 5))
+    y_train, y_test = np.sin(x_train[:, :1]), np.sin(x_test[:, :1])
+    problem = OneLayerProblem.make(x_train, y_train, x_test, y_test, activation="erf", precisions=(0.7, 1.3))
+    found = problem.solve(width, 0.1)
+    test_kernel = output_layer(x_test, x_test[:1], "erf", (0.7, 1.3)).train
+    covariance = posterior_covariance(problem, test_kernel, found.q_bar, 0.1)
+    np.testing.assert_allclose(np.diag(covariance), found.point_variance, rtol=1e-10)
+    law = loss_distribution(found.mean, covariance, y_test, probabilities=np.array([0.1, 0.5, 0.9]))
+    assert law.mu_L == pytest.approx(found.test_loss, rel=1e-12)
+    f = rng.multivariate_normal(found.mean, covariance, size=20_000)
+    losses = ((f - y_test[:, 0]) ** 2).mean(axis=1)
+    deviation = losses.std(ddof=1)
+    assert abs(losses.mean() - law.mu_L) < 4 * deviation / math.sqrt(20_000)
+    fourth = ((losses - losses.mean()) ** 4).mean()
+    assert abs(deviation**2 - law.sigma2_L) < 4 * math.sqrt((fourth - deviation**4) / 20_000)
+    below = [(losses < q).mean() for q in law.quantiles]
+    assert np.abs(np.array(below) - [0.1, 0.5, 0.9]).max() < 4 * 0.5 / math.sqrt(20_000)
+
+
+def test_one_run_directory_for_each_kind(tmp_path: Path) -> None:
+    assert tiny().id != tiny(("seed = 3", "seed = 4")).id
+    assert study.loads(study.dumps(tiny()).decode()) == tiny()
