@@ -55,7 +55,7 @@ class Sampling(Section, frozen=True, kw_only=True):
     draws: Positive = 400
     tile: Positive = 100
     thin: Positive = 1
-    step_size: PositiveFloat = 1e-3
+    learning_rate: PositiveFloat = 1e-3
     widths: tuple[Positive, ...] = ()
     n_train: tuple[Positive, ...] = ()
 

@@ -1,0 +1,96 @@
+"""Phase `chains`: Markov chains over the posterior of one width and training set, side by side in one program.
+
+Tile 0 is the warm-up, tile i the i-th part of the kept samples; each keeps the state after it, so that a shard told to
+stop goes on where it was, with the same bits.
+"""
+
+import jax
+import numpy as np
+
+from ntkhpc import seeds, store
+from ntkhpc.bayes_study import BayesStudy
+from ntkhpc.bayesian.chains import Program, State, Values
+from ntkhpc.bayesian.inputs import Data
+from ntkhpc.bayesian.target import Problem
+from ntkhpc.partial import Partial
+from ntkhpc.plan import Shard
+from ntkhpc.run import Run
+
+_INPUTS = ("x_train", "y_train", "x_test", "y_test", "permutation")
+_STATE = "state_"
+
+
+def compute(run: Run, shard: Shard, partial: Partial) -> tuple[dict[str, np.ndarray], int]:
+    study, inputs = run.study.of_kind(BayesStudy), store.load(run.store, *_INPUTS)
+    width, n_train, draw = (shard.region[dim][0] for dim in ("sampled_width", "sampled_n_train", "draw"))
+    chosen = inputs["permutation"][draw, : study.sampled_sizes[n_train]]
+    data = Data.make(inputs["x_train"][chosen], inputs["y_train"][chosen], inputs["x_test"], inputs["y_test"])
+    posterior, widths = study.posterior, (study.sampled_widths[width],)
+    problem = Problem.make(data, widths, posterior.temperature, posterior.precisions)
+    state, tiles, reused = _sample(study, _program(study, widths), problem, shard, partial)
+    return _assemble(state, tiles), reused
+
+
+def _program(study: BayesStudy, widths: tuple[int, ...]) -> Program:
+    sampling = study.sampling
+    return Program(
+        activation=study.network.activation,
+        widths=widths,
+        sampler=sampling.sampler,
+        warmup=sampling.warmup,
+        tile=sampling.tile,
+        thin=sampling.thin,
+        learning_rate=sampling.learning_rate,
+        at_once=jax.default_backend() != "cpu",
+    )
+
+
+def _sample(
+    study: BayesStudy, program: Program, problem: Problem, shard: Shard, partial: Partial
+) -> tuple[State, list[Values], int]:
+    """The last state and the values of every tile, and how many tiles were there from an earlier attempt."""
+    seed = seeds.cell_seed(study.seed, *program.widths, len(problem.y_train), shard.region["draw"][0])
+    state: State | None = None
+    tiles: list[Values] = []
+    reused = 0
+    for tile in range(1 + study.sampling.draws // study.sampling.tile):
+        kept = partial.load(tile) if reused == tile else None
+        if kept is None:
+            if state is None:
+                state = program.warm(problem, seed, program.start(problem, seed, range(*shard.region["chain"])))
+                values: Values = {}
+            else:
+                state, values = program.advance(problem, seed, state)
+            partial.save(tile, {f"{_STATE}{name}": value for name, value in state.items()} | values)
+        else:
+            reused += 1
+            state = {name.removeprefix(_STATE): kept.pop(name) for name in list(kept) if name.startswith(_STATE)}
+            values = kept
+        tiles.append(values)
+    assert state is not None
+    return state, tiles[1:], reused
+
+
+def _assemble(state: State, tiles: list[Values]) -> dict[str, np.ndarray]:
+    """The shard's region of each array of the phase."""
+
+    def joined(name: str) -> np.ndarray:
+        return np.concatenate([tile[name] for tile in tiles], axis=1)
+
+    def mean(name: str) -> np.ndarray:
+        return np.mean([tile[name] for tile in tiles], axis=0)
+
+    average = mean("mean")[:, :, 0]
+    values = {
+        "sample_loss": joined("loss"),
+        "sample_expected_loss": joined("expected_loss"),
+        "sample_q_bar": joined("q_bar")[:, :, 0, 0],
+        "sample_potential": joined("potential"),
+        "chain_mean": average,
+        "chain_point_variance": mean("mean_square")[:, :, 0] - average**2 + mean("spread"),
+        "chain_acceptance": joined("acceptance").mean(axis=1),
+        "chain_divergences": joined("divergent").sum(axis=1).astype(np.int64),
+        "chain_step_size": state["step_size"],
+        "chain_gradients": joined("gradients").sum(axis=1).astype(np.int64),
+    }
+    return {name: value[None, None, None] for name, value in values.items()}
