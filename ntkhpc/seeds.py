@@ -5,13 +5,18 @@ import numpy as np
 from jax import Array
 
 # Fixed for ever: changing one changes every stored value.
-ENSEMBLE, PERMUTATION, SHOWERS, ENERGIES, ROWS, PARTICLES = 1, 2, 3, 4, 5, 6
+ENSEMBLE, PERMUTATION, SHOWERS, ENERGIES, ROWS, PARTICLES, CHAIN = 1, 2, 3, 4, 5, 6, 7
 
 
 def member_key(seed: Array | int, width: Array | int, member: Array | int) -> Array:
     """Key of one member's initial weights; the same at every n_train and draw."""
     key = jax.random.fold_in(jax.random.key(seed), ENSEMBLE)
     return jax.random.fold_in(jax.random.fold_in(key, width), member)
+
+
+def chain_key(seed: Array | int, chain: Array | int) -> Array:
+    """Key of one Markov chain; the same whatever chains it is run beside."""
+    return jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), CHAIN), chain)
 
 
 def generator(seed: int, tag: int, number: int = 0) -> np.random.Generator:
