@@ -1,4 +1,4 @@
-"""Fully connected Bayesian networks at finite alpha = P/N: their generalisation error, from theory.
+"""Fully connected Bayesian networks at finite alpha = P/N: their generalisation error, from theory and sampled.
 
 Pacelli, Ariosto, Pastore, Ginelli, Gherardi, Rotondo, arXiv:2209.04882, Nature Machine Intelligence 2023. Losses here
 are that paper's, the mean of (y - f)^2; `Posterior.mu_L` is in the normalisation of the rest of this package.
@@ -10,9 +10,9 @@ from ntkhpc.bayesian.mixing import MixturePosterior
 from ntkhpc.bayesian.one_layer import OneLayerPosterior, OneLayerProblem, mixture, multi_output, one_hidden_layer
 from ntkhpc.bayesian.outputs import MultiOutputPosterior
 from ntkhpc.bayesian.posterior import Posterior
+from ntkhpc.bayesian.sampling import PosteriorSample, sample_posterior
 
 __all__ = [
-    "DeepPosterior", "LossDistribution", "MixturePosterior", "MultiOutputPosterior", "OneLayerPosterior",
-    "OneLayerProblem", "Posterior", "deep", "loss_distribution", "mixture", "multi_output", "one_hidden_layer",
-    "posterior_covariance",
+    "DeepPosterior", "MixturePosterior", "MultiOutputPosterior", "OneLayerPosterior", "OneLayerProblem", "Posterior",
+    "PosteriorSample", "deep", "mixture", "multi_output", "one_hidden_layer", "sample_posterior",
 ]  # fmt: skip

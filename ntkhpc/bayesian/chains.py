@@ -8,7 +8,6 @@ Carlo, NUTS and the adaptation of their step are those of blackjax; the mass is 
 coordinates: a mass for each of thousands of weights, learned from hundreds of draws, is mostly noise.
 """
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -37,7 +36,7 @@ variance given the hidden weights."""
 
 _START, _WARM, _DRAW = 0, 1, 2
 _JITTER = 0.2
-_MOST_STEPS = 1000
+MOST_STEPS = 1000
 """Leapfrog steps of a trajectory: reached only while the step size is still far too small."""
 
 
@@ -57,8 +56,8 @@ class Program:
     warmup: int = 300
     tile: int = 100
     thin: int = 1
-    target_acceptance: float = 0.8
-    length: float = math.pi / 2
+    target_acceptance: float = 0.7
+    length: float = 1.25
     doublings: int = 8
     learning_rate: float = 1e-3
     at_once: bool = False
@@ -127,7 +126,9 @@ def _warm(program: Program, problem: Problem, seed: Array, state: Any) -> Any:
             args = problem, program.activation, program.widths
             position = langevin.steps(key, *args, state["position"], state["step_size"], count)
             value, gradient = jax.value_and_grad(_density(program, problem))(position)
-            curvature = langevin.curvature(jax.random.fold_in(key, count), *args, position)
+            # Where an unstable dynamics began, if it has no end.
+            place = jnp.where(jnp.isfinite(position).all(), position, state["position"])
+            curvature = langevin.curvature(jax.random.fold_in(key, count), *args, place)
             found = {"position": position, "log_density": value, "gradient": gradient, "curvature": curvature}
             return {**state, **found, "gradients": state["gradients"] + count}
         adaptation = blackjax.staged_adaptation(
@@ -194,7 +195,7 @@ class _Algorithm:
         def jittered(key: Array, state: Any, density: Callable, step_size: Array, inverse_mass: Array) -> Any:
             length_key, key = jax.random.split(key)
             length = program.length * jax.random.uniform(length_key, minval=1 - _JITTER, maxval=1 + _JITTER)
-            count = jnp.clip(jnp.round(length / step_size), 1, _MOST_STEPS).astype(jnp.int32)
+            count = jnp.clip(jnp.round(length / step_size), 1, MOST_STEPS).astype(jnp.int32)
             return kernel(key, state, density, step_size, inverse_mass, count)
 
         return jittered

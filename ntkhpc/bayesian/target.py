@@ -25,7 +25,7 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {"erf": jax.lax.erf, "relu": 
 
 
 class Problem(NamedTuple):
-    """Arrays in float64: inputs z_train (P, r), z_test (M, r), across (M, q), the E above; y_train (P, D), y_test (M, D).
+    """In float64: inputs z_train (P, r), z_test (M, r), across (M, q), the E above; y_train (P, D), y_test (M, D).
 
     temperature (); scales 1/sqrt(lam_l N_l) (L,) of the hidden layers; precisions lam_0 to lam_L (L + 1,).
     """
