@@ -19,6 +19,11 @@ def chain_key(seed: Array | int, chain: Array | int) -> Array:
     return jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), CHAIN), chain)
 
 
+def cell_seed(seed: int, *cell: int) -> int:
+    """A seed of its own for each cell of a study: the same key gives arrays of two shapes the same first numbers."""
+    return int(np.random.SeedSequence([seed, *cell]).generate_state(1)[0])
+
+
 def generator(seed: int, tag: int, number: int = 0) -> np.random.Generator:
     """NumPy generator of one stream: Philox keyed by (seed, tag and number), so streams need no common start."""
     return np.random.Generator(np.random.Philox(key=np.array([seed, (tag << 48) + number], np.uint64)))
