@@ -13,6 +13,7 @@ from ntkhpc.bayesian.posterior import Posterior
 from ntkhpc.bayesian.sampling import PosteriorSample, sample_posterior
 
 __all__ = [
-    "DeepPosterior", "MixturePosterior", "MultiOutputPosterior", "OneLayerPosterior", "OneLayerProblem", "Posterior",
-    "PosteriorSample", "deep", "mixture", "multi_output", "one_hidden_layer", "sample_posterior",
+    "DeepPosterior", "LossDistribution", "MixturePosterior", "MultiOutputPosterior", "OneLayerPosterior",
+    "OneLayerProblem", "Posterior", "PosteriorSample", "deep", "loss_distribution", "mixture", "multi_output",
+    "one_hidden_layer", "posterior_covariance", "sample_posterior",
 ]  # fmt: skip
