@@ -85,7 +85,7 @@ def sample_posterior(
     Raises ValueError for shapes and settings that make no sense, temperature 0 among them; RuntimeError if a chain
     leaves the finite numbers.
     """
-    sizes = (widths,) if np.ndim(widths) == 0 else tuple(widths)  # type: ignore[arg-type]
+    sizes = tuple(widths) if isinstance(widths, Sequence) else (widths,)
     precisions = [1.0] * (len(sizes) + 1) if precisions is None else precisions
     data = Data.make(x_train, y_train, x_test, y_test)
     thin = (100 if sampler == "langevin" else 1) if thin is None else thin

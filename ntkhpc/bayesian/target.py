@@ -53,7 +53,7 @@ class Problem(NamedTuple):
             z_test=scale * inside,
             across=_root(scale * (data.x_test - inside @ axes), data.x_train.shape[1] - rank),
             y_test=data.y_test,
-            temperature=np.float64(temperature),
+            temperature=np.asarray(temperature, np.float64),
             scales=np.array([1 / math.sqrt(p * n) for p, n in zip(precisions[1:], widths, strict=True)]),
             precisions=np.asarray(precisions, np.float64),
         )
@@ -92,12 +92,12 @@ def features(problem: Problem, activation: Activation, weights: Sequence[Array],
 
 
 def features_at_train(problem: Problem, activation: Activation, weights: Sequence[Array]) -> Array:
-    return features(problem, activation, weights, problem.z_train @ weights[0])
+    return features(problem, activation, weights, jnp.asarray(problem.z_train) @ weights[0])
 
 
 def features_at_test(key: Array, problem: Problem, activation: Activation, weights: Sequence[Array]) -> Array:
     """F (M, N_L) at the test points, all of them for one draw of the weights across the span."""
-    first = problem.z_test @ weights[0]
+    first = jnp.asarray(problem.z_test) @ weights[0]
     if problem.across.shape[1]:
         shape = (problem.across.shape[1], weights[0].shape[1])
         first = first + problem.across @ jax.random.normal(key, shape, first.dtype)
