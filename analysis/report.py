@@ -3,6 +3,8 @@
 from pathlib import Path
 
 from analysis import ensemble_report
+from analysis.bayes import report as bayes_report
+from ntkhpc.bayes_study import BayesStudy
 from ntkhpc.run import Run
 
 
@@ -11,4 +13,5 @@ def make(run: Run, *, partial: bool = False) -> Path:
 
     Raises RunError for an incomplete run unless `partial`.
     """
-    return ensemble_report.compose(run, partial=partial).write(run)
+    compose = bayes_report.compose if isinstance(run.study, BayesStudy) else ensemble_report.compose
+    return compose(run, partial=partial).write(run)
