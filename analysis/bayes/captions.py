@@ -6,8 +6,8 @@ CAPTIONS = {
     "loss": (
         f"{_LOSS} For each number P of training samples: what theory says at the saddle point of the order parameter "
         "(line), with the order parameter integrated over (thin), at infinite width (dashes), and networks sampled "
-        "from the posterior (points, with the Monte Carlo error of the mean over chains). Below: sampled over theory, "
-        "and infinite width over theory (dashes)."
+        "from the posterior (points, with the Monte Carlo error of the mean over chains). Below: sampled over theory; "
+        "without samples, infinite width over theory (dashes)."
     ),
     "order_parameter": (
         "Left: the order parameter Qb, by which finite width multiplies the kernel, from theory (lines) and from the "

@@ -17,7 +17,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
 from analysis.bayes.coverage import LAWS
 from analysis.bayes.results import Results
-from analysis.plotting import END, EXACT, legend, log_x, log_y, mark_partial, style
+from analysis.plotting import END, EXACT, legend, log_x, log_y, mark_partial, points_of, style
 
 LOSS = "test loss, mean of $(f-y)^2$"
 NAMES = {
@@ -27,6 +27,9 @@ NAMES = {
     "eps_pop": "$\\epsilon_\\mathrm{pop}$ of an endless test set",
 }
 COLUMNS = 3
+WIDE = 3.0
+"""Ratio of values from which an axis is logarithmic."""
+
 SHOWN = 3
 """Training-set sizes whose distributions are shown."""
 
@@ -75,27 +78,23 @@ def _loss_panel(results: Results, n: int, top: Axes, bottom: Axes) -> None:
     top.plot(width, [cell.mixture for cell in cells], color=color, lw=0.7, ls=":", label="theory, Qb integrated over")
     top.plot(width, [cell.infinite for cell in cells], **{**EXACT, "ls": "--"}, marker="", label="infinite width")
     bottom.axhline(1, color=color, lw=1.5)
-    bottom.plot(width, [cell.infinite / cell.theory for cell in cells], **{**EXACT, "ls": "--"})
     if there := [cell for cell in cells if cell.is_sampled]:
         at = [cell.width for cell in there]
         look: dict[str, Any] = {"fmt": "o", "color": "tab:red", "zorder": 3}
         top.errorbar(at, [c.sampled for c in there], [c.stderr for c in there], label="sampled posterior", **look)
         ratios, errors = [c.sampled / c.theory for c in there], [c.stderr / c.theory for c in there]
         bottom.errorbar(at, ratios, errors, **look)
-        # Infinite width may be far off: the points are what the panel is for.
-        _focus(bottom, np.array(ratios), np.array(errors))
+        reach = max(float(np.max(np.abs(np.array(ratios) - 1) + errors)) * 1.4, 0.04)
+        bottom.set_ylim(1 - reach, 1 + reach)
+    else:
+        bottom.plot(width, [cell.infinite / cell.theory for cell in cells], **{**EXACT, "ls": "--"})
     for axis in (top, bottom):
         axis.set_visible(True)
         _width_axis(axis, width)
-    log_y(top)
+    _y_axis(top)
     top.tick_params(labelbottom=False)
     bottom.tick_params(labelbottom=True)
     bottom.set_xlabel("width $N_1$")
-
-
-def _focus(axis: Axes, ratios: np.ndarray, errors: np.ndarray) -> None:
-    reach = max(float(np.nanmax(np.abs(ratios - 1) + errors)) * 1.4, 0.04)
-    axis.set_ylim(1 - reach, 1 + reach)
 
 
 def order_parameter(results: Results) -> Figure:
@@ -154,7 +153,7 @@ def scans(results: Results) -> Figure:
                 axis.plot(here, mine, "o", color=look["color"], mfc="none", ms=8)
         for axis in column:
             axis.set_xscale("log")
-        log_y(column[0])
+        _y_axis(column[0])
         column[1].set_xlabel(label)
         if name == "readout":
             _own_ticks(column[1], x[order], "{:g}")
@@ -188,11 +187,13 @@ def distribution(results: Results) -> Figure:
         if sampled:
             column[1].plot([0, 1], [0, 1], color="0.4", lw=1, ls=":")
             column[1].set_xlabel("credible interval")
-            column[1].set_xlim(0.45, 1)
+            column[1].set_xlim(0.45, 0.99)
             column[1].set_ylim(-0.03, 1.03)
             column[1].xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{100 * x:.0f} %"))
             column[1].yaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{100 * x:.0f} %"))
     axes[0, 0].set_ylabel("share of networks with a smaller loss")
+    if sampled:
+        axes[0, -1].step([], [], color="0.4", lw=1, alpha=0.55, label="steps: sampled")
     legend(axes[0, -1], fontsize=8, loc="lower right")
     if sampled:
         axes[1, 0].set_ylabel("share of sampled networks inside")
@@ -232,7 +233,7 @@ def scaling(results: Results) -> Figure:
                               color=look["color"], label=f"sampled, {look['label']}")  # fmt: skip
         _line(axis, results.descent[name], END, "trained to the end, infinite width")
         axis.set_ylabel(NAMES[name])
-        log_y(axis)
+        _y_axis(axis)
         log_x(axis)
         _own_ticks(axis, results.theory.n_train.values)
     for axis in axes[1]:
@@ -295,6 +296,13 @@ def _width_axis(axis: Axes, widths: np.ndarray) -> None:
     _own_ticks(axis, np.unique(widths))
     if len(np.unique(widths)) == 1:
         axis.set_xlim(widths[0] / 2, widths[0] * 2)
+
+
+def _y_axis(axis: Axes) -> None:
+    """Logarithmic where values span so much that its ticks can be read."""
+    y = points_of(axis)[:, 1]
+    if (y > 0).all() and len(y) and y.max() > WIDE * y.min():
+        log_y(axis)
 
 
 def _own_ticks(axis: Axes, values: np.ndarray, form: str = "{:,.0f}") -> None:

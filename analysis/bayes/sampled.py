@@ -59,7 +59,7 @@ def over_draws(found: xarray.Dataset) -> xarray.Dataset:
     for name in MEASURED:
         squares = found[f"{name}_stderr"] ** 2
         result[name] = found[name].mean("draw")
-        result[f"{name}_stderr"] = np.sqrt(squares.mean("draw") / squares.count("draw"))
+        result[f"{name}_stderr"] = (squares.mean("draw") / squares.count("draw")) ** 0.5
         result[f"{name}_spread"] = found[name].std("draw", ddof=1).where(count > 1)
     return xarray.Dataset(result | {"r_hat": found.r_hat.max("draw"), "ess": found.ess.min("draw"), "draws": count})
 

@@ -25,13 +25,16 @@ STUCK = 1.05
 ALIKE = 2.0
 """Standard errors within which two exponents are called alike."""
 
+MANY = 20
+"""Standard errors beyond which their number says nothing more."""
+
 ACCURATE_S = 4.0
 """The theory is known to be good to some per cent for s up to this."""
 
 
 def loss(value: float) -> str:
-    """A loss without an error: three digits."""
-    return f"{value:.3g}" if math.isfinite(value) else "-"
+    """A loss without an error: four digits, which is beyond what samples resolve."""
+    return f"{value:#.4g}".rstrip(".") if math.isfinite(value) else "-"
 
 
 def per_cent(fraction: float) -> str:
@@ -107,7 +110,7 @@ def sign_rule(results: Results) -> list[str]:
         cells = [cell for cell in results.of_size(int(n)) if math.isfinite(cell.theory)]
         if not cells:
             continue
-        s, narrow = cells[0].s, cells[0]
+        s, narrow = cells[0].s, next((cell for cell in cells if cell.is_sampled), cells[0])
         predicts = "Qb < 1, finite width helps" if s < 1 else "Qb > 1, infinite width is best"
         agrees = (narrow.theory < narrow.infinite) == (s < 1)
         text = (
@@ -115,24 +118,23 @@ def sign_rule(results: Results) -> list[str]:
             f"is {_apart(narrow.theory, narrow.infinite)} {'below' if narrow.theory < narrow.infinite else 'above'} "
             f"that of infinite width: {'as it says' if agrees else 'against it'}"
         )
-        text += _sampled_sign([cell for cell in cells if cell.is_sampled], s < 1)
+        text += _sampled_sign(narrow, s < 1)
         said.append(text)
     return said
 
 
-def _sampled_sign(cells: Sequence[Cell], helps: bool) -> str:
-    """The narrowest sampled width decides: there the difference is largest."""
-    if not cells:
+def _sampled_sign(one: Cell, helps: bool) -> str:
+    """Of the narrowest width: there the difference is largest."""
+    if not one.is_sampled:
         return ""
-    one = cells[0]
     below = one.infinite_pull < 0
-    if abs(one.infinite_pull) < 2:
-        return f"; sampled networks of width {one.width:,} do not tell ({one.infinite_pull:+.1f} standard errors)"
+    errors = f"{abs(one.infinite_pull):.1f}" if abs(one.infinite_pull) < MANY else f"more than {MANY}"
+    if not abs(one.infinite_pull) >= ALIKE:
+        return f"; sampled networks of that width do not tell ({errors} standard errors)"
     return (
-        f"; sampled networks of width {one.width:,} are {'below' if below else 'above'} infinite width too"
-        if below == helps
-        else f"; sampled networks of width {one.width:,} are {'below' if below else 'above'} infinite width, against it"
-    ) + f" ({one.infinite_pull:+.3g} standard errors)"
+        f"; sampled networks of that width lie {'below' if below else 'above'} it by {errors} standard errors: "
+        f"{'as it says' if below == helps else 'against it'}"
+    )
 
 
 def intervals(results: Results) -> list[str]:
