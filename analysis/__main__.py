@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from analysis import report
+from analysis.publication import SUMMARY
 from ntkhpc import run
 from ntkhpc.errors import NtkhpcError
 
@@ -19,7 +20,7 @@ def main() -> int:
     except NtkhpcError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
-    print((path.parent / report.SUMMARY).read_text(), end="")
+    print((path.parent / SUMMARY).read_text(), end="")
     print(f"report: {path}")
     return 0
 

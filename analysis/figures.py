@@ -4,8 +4,6 @@ Colour means width everywhere; black is infinite width with the ensemble's own s
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
@@ -13,40 +11,17 @@ import numpy as np
 import xarray
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+from matplotlib.ticker import MaxNLocator
 
+from analysis.plotting import END, EXACT, legend, log_x, log_y, mark_partial, style
 from analysis.results import Results
 
-STYLE: Any = {
-    "font.size": 9.5,
-    "axes.titlesize": 10.5,
-    "axes.grid": True,
-    "grid.alpha": 0.25,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "legend.frameon": False,
-    "legend.fontsize": 8.5,
-    "figure.constrained_layout.use": True,
-    "figure.dpi": 110,
-    "savefig.dpi": 160,
-    "errorbar.capsize": 2.0,
-    "lines.markersize": 4.5,
-    "svg.hashsalt": "ntkhpc",
-}
 NAMES = {
     "mu_L": "mean test loss $\\mu_L$",
     "sigma_L": "standard deviation $\\sigma_L$",
     "eps_L": "relative spread $\\epsilon_L = \\sigma_L/\\mu_L$",
     "eps_pop": "$\\epsilon_L$ of an endless test set, $\\epsilon_\\mathrm{pop}$",
 }
-EXACT: dict[str, Any] = {"color": "black", "lw": 1.6}
-END: dict[str, Any] = {"color": "0.55", "lw": 1.4, "ls": "--"}
-
-
-@contextmanager
-def style() -> Iterator[None]:
-    with mpl.rc_context(STYLE):
-        yield
 
 
 def draw_all(results: Results) -> dict[str, Figure]:
@@ -55,21 +30,9 @@ def draw_all(results: Results) -> dict[str, Figure]:
     with style():
         for function in (learning_curves, residuals, flattening, distribution, width_dependence, bias_and_variance):
             figure = function(results)
-            if results.missing:
-                figure.suptitle(f"PARTIAL: {results.missing}", color="firebrick", fontsize=10, weight="bold")
+            mark_partial(figure, results.missing)
             drawn[function.__name__] = figure
     return drawn
-
-
-def save(figures: dict[str, Figure], folder: Path) -> None:
-    """PDF and PNG of each, without the time of day: equal results give equal files."""
-    with style():
-        for name, figure in figures.items():
-            if engine := figure.get_layout_engine():
-                engine.execute(figure)  # once, not for each format
-                figure.set_layout_engine("none")
-            figure.savefig(folder / f"{name}.pdf", metadata={"CreationDate": None, "Creator": None, "Producer": None})
-            figure.savefig(folder / f"{name}.png", metadata={"Software": None})
 
 
 def learning_curves(results: Results) -> Figure:
@@ -79,23 +42,23 @@ def learning_curves(results: Results) -> Figure:
     for column, name in enumerate(("mu_L", "eps_L")):
         top, bottom = axes[:, column]
         _exact_lines(top, results, name)
-        for width, style in _widths(results):
+        for width, look in _widths(results):
             cell = results.mean.sel(width=width)
-            _points(top, cell, name, **style, label=f"width {width:,}")
+            _points(top, cell, name, **look, label=f"width {width:,}")
             fit = results.fits.get((name, width))
             if fit is not None:
                 n = np.geomspace(results.sizes[0], results.sizes[-1], 100)
-                top.plot(n, fit.any_draw.none(n), color=style["color"], lw=0.9, alpha=0.8)
+                top.plot(n, fit.any_draw.none(n), color=look["color"], lw=0.9, alpha=0.8)
             ratio = results.agreement[f"{name}_ratio"].sel(width=width).mean("draw")
             stderr = cell[f"{name}_stderr"] / results.law_mean[name]
-            bottom.errorbar(results.sizes * style["shift"], ratio, stderr, fmt=style["fmt"], color=style["color"])
+            bottom.errorbar(results.sizes * look["shift"], ratio, stderr, fmt=look["fmt"], color=look["color"])
         bottom.axhline(1, **EXACT)
         top.set_ylabel(NAMES[name])
         bottom.set_ylabel("ratio to\ninfinite width")
         bottom.set_xlabel("training samples $N_D$")
-        _log_y(top)
-        _log_x(bottom)
-        _legend(top, fontsize=8)
+        log_y(top)
+        log_x(bottom)
+        legend(top, fontsize=8)
     return figure
 
 
@@ -110,25 +73,25 @@ def residuals(results: Results) -> Figure:
     axes = figure.subplots(2, 3, sharey="row")
     for column, name in enumerate(names):
         top, bottom = axes[:, column]
-        for width, style in _widths(results):
+        for width, look in _widths(results):
             fit = results.fits.get((name, width))
             if fit is not None:
                 one = fit.any_draw
-                top.plot(np.asarray(one.n) * style["shift"], one.none.pulls, style["fmt"], color=style["color"],
+                top.plot(np.asarray(one.n) * look["shift"], one.none.pulls, look["fmt"], color=look["color"],
                          label=f"width {width:,}: {_p(one.none.p_value)}")  # fmt: skip
         top.axhspan(-1, 1, color="0.9", zorder=0)
         top.axhline(0, color="black", lw=0.8)
         top.set_title(NAMES[name])
-        _legend(top, fontsize=7.5)
+        legend(top, fontsize=7.5)
         for time, label, line in _times(results):
             left = results.curve_fits.get((name, time))
             if left is not None:
                 bottom.plot(results.curve.n_train, 100 * left.residual, marker=".", **line, label=label)
         bottom.axhline(0, color="black", lw=0.8)
         for axis in (top, bottom):
-            _log_x(axis)
+            log_x(axis)
         bottom.set_xlabel("training samples $N_D$")
-        _legend(bottom, fontsize=7.5)
+        legend(bottom, fontsize=7.5)
     axes[0, 0].set_ylabel("pull of the fit (data - fit)/error")
     axes[1, 0].set_ylabel("exact curve over its\npower law - 1 [%]")
     return figure
@@ -158,10 +121,10 @@ def flattening(results: Results) -> Figure:
         right.plot(one.n_train, one.eps_pop, **{**line, "lw": 0.8}, marker=".", ms=4, label=f"{label}, endless")
     right.set_title("training time, at infinite width")
     for axis in (left, right):
-        _log_y(axis)
-        _log_x(axis)
+        log_y(axis)
+        log_x(axis)
         axis.set_xlabel("training samples $N_D$")
-        _legend(axis, fontsize=8)
+        legend(axis, fontsize=8)
     return figure
 
 
@@ -173,17 +136,17 @@ def distribution(results: Results) -> Figure:
     probability = results.store["quantile"].values
     for axis, i in zip(axes, chosen, strict=True):
         exact = results.law.loss.isel(draw=0, n_train=i).values
-        for width, style in _widths(results):
+        for width, look in _widths(results):
             losses = np.sort(results.losses(width, i))
             if len(losses):
                 p = float(results.agreement.ks_p_value.sel(width=width).isel(n_train=i, draw=0))
-                axis.step(losses, np.arange(1, len(losses) + 1) / len(losses), where="post", color=style["color"],
+                axis.step(losses, np.arange(1, len(losses) + 1) / len(losses), where="post", color=look["color"],
                           lw=1.2, label=f"width {width:,}: {_p(p)}")  # fmt: skip
         axis.plot(exact, probability, **EXACT, label="infinite width, exact")
         axis.set_title(f"$N_D$ = {results.sizes[i]:,}")
         axis.set_xlabel("test loss $L$ of one network")
         axis.xaxis.set_major_locator(MaxNLocator(5))
-        _legend(axis, fontsize=7.5, loc="lower right")
+        legend(axis, fontsize=7.5, loc="lower right")
     axes[0].set_ylabel("share of networks with a smaller loss")
     return figure
 
@@ -209,7 +172,7 @@ def width_dependence(results: Results) -> Figure:
         axis.set_xticks(1 / widths, [f"1/{w:,}" for w in widths])
         axis.set_xlabel("1/width")
         axis.set_ylabel(f"{NAMES[name].split('=')[0].strip()}{'$' if '=' in NAMES[name] else ''} / infinite width")
-    _legend(axes[0], fontsize=8, ncols=2)
+    legend(axes[0], fontsize=8, ncols=2)
     return figure
 
 
@@ -220,13 +183,13 @@ def bias_and_variance(results: Results) -> Figure:
     for axis, name, title in ((left, "bias2", "bias$^2$ of the mean prediction"),
                               (right, "variance", "variance over initialisations")):  # fmt: skip
         _exact_lines(axis, results, name)
-        for width, style in _widths(results):
-            _points(axis, results.mean.sel(width=width), name, **style, label=f"width {width:,}")
+        for width, look in _widths(results):
+            _points(axis, results.mean.sel(width=width), name, **look, label=f"width {width:,}")
         axis.set_title(f"{title} (in units of the loss)")
-        _log_y(axis)
-        _log_x(axis)
+        log_y(axis)
+        log_x(axis)
         axis.set_xlabel("training samples $N_D$")
-    _legend(left, fontsize=8)
+    legend(left, fontsize=8)
     return figure
 
 
@@ -269,33 +232,3 @@ def _exact_lines(axis: Axes, results: Results, name: str) -> None:
         draws = results.curve.sizes["draw"]
         axis.plot(mean.n_train, mean, **band, label=f"infinite width, {label}, {draws} draws", zorder=1.4)
         axis.fill_between(mean.n_train, mean - spread, mean + spread, color=line["color"], alpha=0.12, lw=0)
-
-
-def _log_x(axis: Axes) -> None:
-    if (_points_of(axis)[:, 0] > 0).any():
-        axis.set_xscale("log", base=2)
-        axis.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.0f}"))
-
-
-def _log_y(axis: Axes) -> None:
-    if (_points_of(axis)[:, 1] > 0).any():
-        axis.set_yscale("log")
-        _plain_log(axis.yaxis)
-
-
-def _points_of(axis: Axes) -> np.ndarray:
-    """Finite points (count, 2) that are drawn: of a partial run there may be none, and no logarithm of them."""
-    drawn = [np.asarray(line.get_xydata(), float) for line in axis.lines if line.get_transform() == axis.transData]
-    points = np.concatenate([np.empty((0, 2)), *drawn])
-    return points[np.isfinite(points).all(axis=1)]
-
-
-def _legend(axis: Axes, **settings: Any) -> None:
-    if axis.get_legend_handles_labels()[0]:
-        axis.legend(**settings)
-
-
-def _plain_log(axis: Any) -> None:
-    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 3.0, 5.0)))
-    axis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
-    axis.set_minor_formatter(NullFormatter())

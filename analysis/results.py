@@ -1,22 +1,23 @@
 """Everything the report shows, computed once from a run: moments, laws, fits, agreement, and what is missing."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import xarray
 
-from analysis import aggregate, agreement, draws, infinite, resolution, scaling, spread, width
+from analysis import aggregate, agreement, completeness, draws, infinite, resolution, scaling, spread, width
+from analysis.fits import CurveFit, EnsembleFit, fit_curve
 from analysis.resolution import Resolution
-from analysis.scaling import Comparison, FitResult
+from analysis.scaling import FitResult
 from analysis.spread import Spread
 from analysis.width import WidthFit
-from ntkhpc import plan, schema
+from ntkhpc import schema
+from ntkhpc.any_study import AnyStudy
 from ntkhpc.ensemble_study import Study
-from ntkhpc.errors import RunError
 from ntkhpc.run import Run
+from ntkhpc.schema import Array
 from ntkhpc.sources import Showers
 
 K = TypeVar("K")
@@ -29,48 +30,6 @@ NOISE = 2.0
 """Standard errors that a value must be above zero to be fitted."""
 
 FITTED = ("mu_L", "sigma_L", "eps_L", "eps_pop")
-
-
-@dataclass(frozen=True)
-class EnsembleFit:
-    """Power laws through an ensemble of one width: two fits, because there are two questions.
-
-    `any_draw` has the errors of the initialisations and of the draw of the training set together (`draw_spread` is the
-    relative size of the latter, NaN if unknown): its exponent is a statement about the task. `this_draw` has those of
-    the initialisations alone: for comparing widths and laws on the same data, where a power law may fit badly because
-    one draw's curve has wiggles.
-    """
-
-    any_draw: Comparison
-    this_draw: Comparison
-    draw_spread: float
-
-    def to_dict(self) -> dict[str, Any]:
-        return {
-            "any_draw": self.any_draw.to_dict(),
-            "this_draw": self.this_draw.to_dict(),
-            "draw_spread": scaling.plain(self.draw_spread),
-        }
-
-
-@dataclass(frozen=True)
-class CurveFit:
-    """A power law through an exact curve: no statistical error, so the spread over draws is what is quoted.
-
-    `exponent` is the mean over draws of fits with equal relative weights, `exponent_stderr` the standard error of that
-    mean (NaN for one draw), `last_slope` the local slope between the two largest sizes, `residual` (n_train,) the mean
-    curve over its own power law less 1.
-    """
-
-    n: tuple[float, float]
-    draws: int
-    exponent: float
-    exponent_stderr: float
-    last_slope: float
-    residual: np.ndarray
-
-    def to_dict(self) -> dict[str, Any]:
-        return {field.name: scaling.plain(getattr(self, field.name)) for field in fields(self)}
 
 
 @dataclass(frozen=True)
@@ -120,15 +79,10 @@ class Results:
 
 def collect(run: Run, *, partial: bool = False) -> Results:
     """Analyse a run. Raises RunError for one with missing shards unless `partial` allows it."""
-    missing = _missing(run)
-    if missing and not partial:
-        raise RunError(
-            f"the run is not complete: {missing}",
-            where=run.path,
-            cause="shards are missing, and figures without them could mislead",
-            todo="make resume runs them; make report PARTIAL=1 shows what is there, and says so on every figure",
-        )
-    store = _with_receipts(run, aggregate.open_store(run)) if missing else aggregate.open_store(run)
+    missing = completeness.require(run, partial=partial)
+    store = aggregate.open_store(run)
+    if missing:
+        store = completeness.with_receipts(run, store, _decisive(run.study))
     moments, law, curve = aggregate.moments(store), infinite.law(store), infinite.curve(store)
     mean = aggregate.over_draws(moments)
     law_mean = law.drop_dims(["quantile"]).mean("draw")
@@ -149,7 +103,7 @@ def collect(run: Run, *, partial: bool = False) -> Results:
         fits={key: _fit(one) for key, one in errors.items() if one is not None},
         law_fits=_there({name: _fit_law(law_mean[name], errors[name, widest]) for name in FITTED}),
         curve_fits=_there(
-            {(name, str(t)): _fit_curve(curve[name].sel(time=t)) for name in FITTED for t in curve.time.values}
+            {(name, str(t)): fit_curve(curve[name].sel(time=t)) for name in FITTED for t in curve.time.values}
         ),
         width_fits=_there(
             {
@@ -163,6 +117,13 @@ def collect(run: Run, *, partial: bool = False) -> Results:
     )
 
 
+def _decisive(study: AnyStudy) -> list[Array]:
+    """Floats of every phase but the ensemble, whose `status` decides alone: a member without it is not computed."""
+    others = [array for phase in ("law", "curve", "finalise") for array in schema.arrays(study, phase)]
+    status = [array for array in schema.arrays(study, "ensemble") if array.name == "status"]
+    return status + [array for array in others if np.dtype(array.dtype).kind == "f"]
+
+
 def _in_its_units(store: xarray.Dataset, wanted: Study) -> Resolution | Spread | None:
     if isinstance(wanted.data, Showers):
         return resolution.resolution(store)
@@ -171,32 +132,6 @@ def _in_its_units(store: xarray.Dataset, wanted: Study) -> Resolution | Spread |
 
 def _there(found: dict[K, V | None]) -> dict[K, V]:
     return {key: value for key, value in found.items() if value is not None}
-
-
-def _missing(run: Run) -> str:
-    """In words, which shards that the analysis needs have no receipt; empty if none."""
-    lacking = {phase: len(run.missing(phase)) for phase in plan.closure("analysis")}
-    return ", ".join(
-        f"{count} of {len(run.plan.of_phase(phase))} {phase} shards missing"
-        for phase, count in lacking.items()
-        if count
-    )
-
-
-def _with_receipts(run: Run, store: xarray.Dataset) -> xarray.Dataset:
-    """The store without the values of shards that have no receipt: half written, or set aside as damaged."""
-    masked = {}
-    for phase in ("ensemble", "law", "curve", "finalise"):
-        arrays = [array for array in schema.arrays(run.study, phase) if np.dtype(array.dtype).kind == "f"]
-        if phase == "ensemble":  # a member without a receipt counts as not computed
-            arrays = [array for array in schema.arrays(run.study, phase) if array.name == "status"]
-        for array in arrays:
-            values = store[array.name]
-            there = xarray.ones_like(values, bool).compute()
-            for shard in run.missing(phase):
-                there[{dim: slice(*span) for dim, span in shard.region.items() if dim in there.dims}] = False
-            masked[array.name] = values.where(there, schema.MISSING if array.name == "status" else np.nan)
-    return store.assign(masked)
 
 
 @dataclass(frozen=True)
@@ -253,25 +188,6 @@ def _fit_law(law: xarray.DataArray, errors: _Errors | None) -> FitResult | None:
     return scaling.fit_power_law(errors.n, value, np.sqrt(np.diag(covariance)), covariance=covariance)
 
 
-def _fit_curve(curve: xarray.DataArray) -> CurveFit | None:
-    """One law through an exact curve over (draw, n_train), draw by draw; None if a value is missing or not positive."""
-    values, n = curve.transpose("draw", "n_train").values, curve.n_train.values
-    if values.shape[1] < 3 or not np.isfinite(values).all() or (values <= 0).any():
-        return None
-    fits = [scaling.fit_power_law(n, row, row) for row in values]
-    exponents = np.array([fit.exponent for fit in fits])
-    average = values.mean(axis=0)
-    count = len(values)
-    return CurveFit(
-        n=(float(n[0]), float(n[-1])),
-        draws=count,
-        exponent=float(exponents.mean()),
-        exponent_stderr=float(exponents.std(ddof=1) / np.sqrt(count)) if count > 1 else float("nan"),
-        last_slope=float(np.log(average[-1] / average[-2]) / np.log(n[-1] / n[-2])),
-        residual=average / scaling.fit_power_law(n, average, average)(n) - 1,
-    )
-
-
 def _fit_width(cell: xarray.Dataset, exact: xarray.Dataset, name: str) -> WidthFit | None:
     return width.fit(
         name,
@@ -281,8 +197,3 @@ def _fit_width(cell: xarray.Dataset, exact: xarray.Dataset, name: str) -> WidthF
         cell[f"{name}_stderr"].values,
         float(exact[name]),
     )
-
-
-def folder(run: Run) -> Path:
-    """Where figures, tables and the report of a run go."""
-    return run.path / "analysis"

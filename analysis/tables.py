@@ -1,28 +1,15 @@
 """Results as files for other programs: fits.json, and CSV tables of moments, curves and exponents."""
 
-import json
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import xarray
 
-from analysis.results import FITTED, CurveFit, Results
+from analysis.fits import CurveFit
+from analysis.results import FITTED, Results
 from analysis.scaling import plain
 from ntkhpc import schema
-
-
-def write(results: Results, folder: Path) -> None:
-    """fits.json, moments.csv, curve.csv and exponents.csv into `folder`. Equal results give equal bytes."""
-    text = json.dumps(summary(results), indent=1, allow_nan=False)
-    (folder / "fits.json").write_text(text + "\n", encoding="utf-8")
-    for name, frame in (
-        ("moments", moments(results)),
-        ("curve", curve(results)),
-        ("exponents", exponents(results)),
-    ):
-        frame.to_csv(folder / f"{name}.csv", index=False, float_format="%.10g", lineterminator="\n")
 
 
 def summary(results: Results) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from conftest import all_shards, make_run, ntkhpc, run_shards
 
-from analysis import report, results, words
+from analysis import numbers, page, report, results, words
 from analysis.results import Results
 from ntkhpc.errors import RunError
 from ntkhpc.run import Run
@@ -130,11 +130,11 @@ def test_small_widths_are_told_from_infinite_width_only_by_their_data(collected:
     ],
 )
 def test_numbers_are_written_with_the_digits_their_error_allows(value: float, stderr: float, text: str) -> None:
-    assert words.pm(value, stderr) == text
+    assert numbers.pm(value, stderr) == text
 
 
 def test_words_are_text_never_markup() -> None:
-    assert report._text("<b>&") == "&lt;b&gt;&amp;"
+    assert page.text("<b>&") == "&lt;b&gt;&amp;"
 
 
 def test_an_analysis_by_processes_of_dask_is_that_by_threads(finished: Run, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from scipy import integrate, stats
 
-from analysis import figures, showers
+from analysis import plotting, showers
 from ntkhpc import seeds
 from ntkhpc.data import particles, profiles, window
 from ntkhpc.data.materials import Material
@@ -318,9 +318,9 @@ def test_a_material_has_positive_numbers() -> None:
 
 
 def test_pictures_of_showers_are_drawn(tmp_path: Path) -> None:
-    with figures.style():
+    with plotting.style():
         curve, fit = showers.resolution(count=100)
         drawn = {"profiles": showers.profiles(count=10), "event": showers.event("pion"), "resolution": curve}
-    figures.save(drawn, tmp_path)
+    plotting.save(drawn, tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {f"{name}.{kind}" for name in drawn for kind in ("pdf", "png")}
     assert fit.params["a"].value == pytest.approx(0.17, abs=FAR * fit.params["a"].stderr)

@@ -1,0 +1,262 @@
+"""Findings about a posterior as sentences. Every one is made from the results."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import xarray
+
+from analysis.bayes.comparison import Cell
+from analysis.bayes.coverage import LAWS
+from analysis.bayes.results import Results
+from analysis.numbers import chance, pm
+
+LOSS = (
+    "Losses are the mean over test points of (f - y)^2, as in arXiv:2209.04882: no factor 1/2, so twice the L of "
+    "studies of kind ensemble (arXiv:2503.05938). Those of networks trained to the end are in the same normalisation."
+)
+
+R_HAT, ESS, ESS_A_CHAIN = 1.01, 400, 100
+"""Above the first, chains have not converged; below the others, errors of means are themselves uncertain."""
+
+STUCK = 1.05
+"""R-hat above which the claim itself says that chains have not converged."""
+
+ALIKE = 2.0
+"""Standard errors within which two exponents are called alike."""
+
+MANY = 20
+"""Standard errors beyond which their number says nothing more."""
+
+ACCURATE_S = 4.0
+"""The theory is known to be good to some per cent for s up to this."""
+
+
+def loss(value: float) -> str:
+    """A loss without an error: four digits, which is beyond what samples resolve."""
+    return f"{value:#.4g}".rstrip(".") if math.isfinite(value) else "-"
+
+
+def per_cent(fraction: float) -> str:
+    """Of a deviation: two digits, signed."""
+    return (
+        f"{100 * fraction:+.2g} %" if math.isfinite(fraction) and abs(fraction) < 0.995 else f"{100 * fraction:+.0f} %"
+    )
+
+
+def claim(results: Results) -> str:
+    """The main finding, at the cell where the two theories differ most, and over all cells."""
+    cells = results.sampled_cells or [cell for cell in results.cells if math.isfinite(cell.theory)]
+    if not cells:
+        return "Nothing can be said yet: neither theory nor samples are there."
+    one = max(cells, key=lambda cell: abs(math.log(cell.theory / cell.infinite)))
+    where = f"At P = {one.n_train:,} and N1 = {one.width:,}"
+    if not one.is_sampled:
+        side = "below" if one.theory < one.infinite else "above"
+        return (
+            f"{where} the finite-width theory says test loss {loss(one.theory)}, {_apart(one.theory, one.infinite)} "
+            f"{side} the {loss(one.infinite)} of infinite width (Qb = {one.q_bar:.3g}); no networks were sampled."
+        )
+    text = (
+        f"{where} the sampled posterior has test loss {pm(one.sampled, one.stderr)}; the finite-width theory says "
+        f"{loss(one.theory)}, infinite width {loss(one.infinite)}."
+    )
+    if one.r_hat > STUCK:
+        text += f" Its chains have not converged (R-hat {one.r_hat:.2f}), so that its error is too small."
+    return text if len(cells) == 1 else f"{text} {overall(results)}"
+
+
+def overall(results: Results) -> str:
+    """Which theory is closer, over all sampled cells."""
+    cells = results.sampled_cells
+    finite, infinite = (sum(cell.closer == which for cell in cells) for which in ("finite", "infinite"))
+    worst = max(cells, key=lambda cell: abs(cell.deviation))
+    worst_infinite = max(cells, key=lambda cell: abs(cell.infinite_deviation))
+    return (
+        f"Of {len(cells)} sampled cells the finite-width theory is closer in {finite}, infinite width in {infinite}, "
+        f"{len(cells) - finite - infinite} undecided; the sampled loss deviates by at most "
+        f"{per_cent(worst.deviation)} from the first (P = {worst.n_train:,}, N1 = {worst.width:,}) and by up to "
+        f"{per_cent(worst_infinite.infinite_deviation)} from the second."
+    )
+
+
+def chi_squares(results: Results) -> list[str]:
+    """Are the deviations statistical? Theory is an approximation, so they need not be."""
+    found = results.chi_square
+    if found is None:
+        return []
+    said = []
+    for who, value, p, deviations in (
+        ("finite-width theory", found.finite, found.p_finite, [cell.deviation for cell in results.sampled_cells]),
+        (
+            "infinite width",
+            found.infinite,
+            found.p_infinite,
+            [cell.infinite_deviation for cell in results.sampled_cells],
+        ),
+    ):
+        verdict = "the samples cannot tell it from exact" if p > 0.01 else "deviations are more than statistical"
+        said.append(
+            f"{who}: chi squared {value:.3g} for {found.cells} cells ({chance(p)}): {verdict}; the median size of "
+            f"deviations is {100 * float(np.median(np.abs(deviations))):.2g} %"
+        )
+    return said
+
+
+def sign_rule(results: Results) -> list[str]:
+    """What s predicts for each training-set size, and whether theory's and sampled losses agree."""
+    said = []
+    for n in results.theory.n_train.values:
+        cells = [cell for cell in results.of_size(int(n)) if math.isfinite(cell.theory)]
+        if not cells:
+            continue
+        s, narrow = cells[0].s, next((cell for cell in cells if cell.is_sampled), cells[0])
+        predicts = "Qb < 1, finite width helps" if s < 1 else "Qb > 1, infinite width is best"
+        agrees = (narrow.theory < narrow.infinite) == (s < 1)
+        text = (
+            f"P = {n:,}: s = {s:.3g} {'<' if s < 1 else '>'} 1 says {predicts}; theory's loss at N1 = {narrow.width:,} "
+            f"is {_apart(narrow.theory, narrow.infinite)} {'below' if narrow.theory < narrow.infinite else 'above'} "
+            f"that of infinite width: {'as it says' if agrees else 'against it'}"
+        )
+        text += _sampled_sign(narrow, s < 1)
+        said.append(text)
+    return said
+
+
+def _sampled_sign(one: Cell, helps: bool) -> str:
+    """Of the narrowest width: there the difference is largest."""
+    if not one.is_sampled:
+        return ""
+    below = one.infinite_pull < 0
+    errors = f"{abs(one.infinite_pull):.1f}" if abs(one.infinite_pull) < MANY else f"more than {MANY}"
+    if not abs(one.infinite_pull) >= ALIKE:
+        return f"; sampled networks of that width do not tell ({errors} standard errors)"
+    return (
+        f"; sampled networks of that width lie {'below' if below else 'above'} it by {errors} standard errors: "
+        f"{'as it says' if below == helps else 'against it'}"
+    )
+
+
+def intervals(results: Results) -> list[str]:
+    """Coverage of theory's credible intervals, averaged over cells."""
+    if results.coverage is None:
+        return []
+    said = []
+    for law in LAWS:
+        of = results.coverage.sel(law=law)
+        shares = []
+        for level in of["level"].values:
+            share, stderr = of.share.sel(level=level).values, of.stderr.sel(level=level).values
+            there = np.isfinite(share)
+            if not there.any():
+                continue
+            error = math.sqrt(float((stderr[there] ** 2).sum())) / there.sum()
+            shares.append(f"{pm(100 * float(share[there].mean()), 100 * error)} % inside the {100 * level:.0f} %")
+        if shares:
+            said.append(f"{law}: {', '.join(shares)} interval, mean over cells")
+    return said
+
+
+def widths_of_intervals(results: Results) -> str:
+    """Is the theory's spread of L too small or too large?"""
+    if results.sampled is None:
+        return ""
+    theory = results.theory.sigma_L.mean("draw").sel(
+        theory_width=results.sampled.width.astype(float), n_train=results.sampled.n_train
+    )
+    ratio = (results.sampled.sigma_L / theory).values
+    if not np.isfinite(ratio).any():
+        return ""
+    low, middle, high = np.nanmin(ratio), np.nanmedian(ratio), np.nanmax(ratio)
+    return (
+        f"The standard deviation of L of sampled networks is {middle:.2f} times that of theory (median over cells, "
+        f"{low:.2f} to {high:.2f}), in which f is Gaussian at one Qb."
+    )
+
+
+def scaling(results: Results) -> list[str]:
+    """Do the posterior and networks trained to the end scale alike?"""
+    if not results.differences:
+        return ["no exponents: they take at least 3 training-set sizes"]
+    said = []
+    for quantity, one in results.differences.items():
+        text = f"{quantity}: exponent of the posterior less that of networks trained to the end, at infinite width, "
+        if math.isnan(one.stderr):
+            said.append(f"{text}is {one.value:+.2f}; one draw of the training set gives no error")
+            continue
+        pull = abs(one.value) / one.stderr
+        verdict = "they scale alike" if pull <= ALIKE else "they do not scale alike"
+        said.append(f"{text}{pm(one.value, one.stderr)} over {one.draws} draws ({pull:.1f} standard errors): {verdict}")
+    for (quantity, width), fit in results.sampled_fits.items():
+        if quantity == "eps_L" and fit.theory is not None:
+            one_fit = fit.sampled.this_draw.none
+            pull = (one_fit.exponent - fit.theory.exponent) / one_fit.exponent_stderr
+            verdict = "alike" if abs(pull) <= ALIKE else "not alike"
+            said.append(
+                f"eps_L of sampled networks of width {width:,}: exponent "
+                f"{pm(one_fit.exponent, one_fit.exponent_stderr)}, theory at the same sizes {fit.theory.exponent:.2f} "
+                f"({pull:+.1f} standard errors): {verdict}"
+            )
+    return said
+
+
+def warnings(results: Results) -> list[str]:
+    """What a careful reader should know before using the numbers."""
+    found = []
+    if results.missing:
+        found.append(f"PARTIAL: {results.missing}; numbers will change")
+    found += _about_chains(results)
+    large = [int(n) for n in results.theory.n_train.values if float(results.theory.s.sel(n_train=n).max()) > ACCURATE_S]
+    if large:
+        found.append(
+            f"s exceeds {ACCURATE_S:g} at P = {_listed(large)}: the finite-width theory is known to err by 10 % there"
+        )
+    if (results.theory.eps_pop.values < 0).any() or (results.descent.eps_pop.values < 0).any():
+        found.append("eps_pop is negative somewhere: too few test points to tell what an endless test set would give")
+    return found
+
+
+def _about_chains(results: Results) -> list[str]:
+    one = results.chains
+    if one is None:
+        return ["no networks were sampled (sampling.chains = 0): theory stands alone"]
+    found = []
+    planned = results.study.sampling.chains
+    lacking = int((planned - one.chains).sum())
+    if lacking:
+        found.append(f"{lacking:,} of {planned * one.chains.size:,} chains are missing")
+    for bad, text in (
+        (one.r_hat > R_HAT, f"R-hat exceeds {R_HAT:g}: chains have not converged and errors are too small"),
+        (one.ess < ESS, f"fewer than {ESS} effective samples: errors are rough"),
+        (
+            (one.ess >= ESS) & (one.ess < ESS_A_CHAIN * one.chains),
+            f"fewer than {ESS_A_CHAIN} effective samples a chain: R-hat is rough",
+        ),
+        (one.divergences > 0, "transitions diverged: some of the posterior may not have been reached"),
+    ):
+        if bad.any():
+            found.append(f"{text}, in {_cells(bad)}")
+    return found
+
+
+def _cells(bad: xarray.DataArray) -> str:
+    """Some cells by name, or how many there are."""
+    named = [
+        f"(P = {int(bad.n_train[j]):,}, N1 = {int(bad.width[i]):,}, draw {int(bad.draw[k])})"
+        for i, j, k in zip(*np.nonzero(bad.values), strict=True)
+    ]
+    more = f" and {len(named) - 3} more of {bad.size} cells" if len(named) > 3 else ""
+    return ", ".join(named[:3]) + more
+
+
+def _apart(value: float, reference: float) -> str:
+    """The size of a relative difference."""
+    return (
+        f"{100 * abs(value / reference - 1):.2g} %"
+        if abs(value / reference - 1) < 0.995
+        else f"{value / reference:.2g} times"
+    )
+
+
+def _listed(numbers: Sequence[int]) -> str:
+    return ", ".join(f"{number:,}" for number in numbers)

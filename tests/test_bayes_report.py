@@ -1,0 +1,434 @@
+"""The report of a posterior: diagnostics of chains with known answers, and numbers recomputed from the store."""
+
+import json
+import math
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import xarray
+from conftest import run_shards
+from scipy import stats
+
+from analysis import report
+from analysis.bayes import chains, comparison, coverage, exponents, results, tables, words
+from analysis.bayes.results import Results
+from ntkhpc import run, store, study
+from ntkhpc.errors import RunError
+from ntkhpc.run import Run
+
+STUDY = """
+kind = "bayes"
+name = "posterior"
+[data]
+source = "calorimeter"
+pool = 60
+test = 20
+[network]
+widths = {widths}
+[posterior]
+n_train = {sizes}
+draws = {draws}
+temperature = 0.05
+[scan]
+temperatures = {temperatures}
+readout_factors = {factors}
+[sampling]
+chains = {chains}
+shard_chains = 2
+draws = 60
+tile = 20
+widths = {sampled_widths}
+n_train = {sampled_sizes}
+"""
+
+RHO = 0.5
+RNG_SEED = 20
+
+
+def make(
+    folder: Path,
+    *,
+    widths: str = "[10, 40]",
+    sizes: str = "[15, 30, 60]",
+    draws: int = 2,
+    temperatures: str = "[0.01]",
+    factors: str = "[0.5, 2.0]",
+    chain_count: int = 4,
+    sampled_widths: str = "[]",
+    sampled_sizes: str = "[]",
+) -> Run:
+    """A run with data and theory by their own phases, all in one process."""
+    text = STUDY.format(
+        widths=widths, sizes=sizes, draws=draws, temperatures=temperatures, factors=factors, chains=chain_count,
+        sampled_widths=sampled_widths, sampled_sizes=sampled_sizes,
+    )  # fmt: skip
+    target = run.create(folder, study.loads(text))
+    done = run_shards(target, [shard.id for phase in ("data", "theory") for shard in target.plan.of_phase(phase)])
+    assert done.returncode == 0, done.stdout + done.stderr
+    return target
+
+
+def ar1(rng: np.random.Generator, shape: tuple[int, ...], rho: float = RHO) -> np.ndarray:
+    """Stationary, of unit variance, along the last axis."""
+    values = rng.standard_normal(shape)
+    for t in range(1, shape[-1]):
+        values[..., t] = rho * values[..., t - 1] + math.sqrt(1 - rho**2) * values[..., t]
+    return values
+
+
+def sample(target: Run) -> None:
+    """Fill the chains' arrays with chains about theory's values, 3 % above them, and give their shards receipts."""
+    found, rng = xarray.open_zarr(target.store, chunks=None), np.random.default_rng(RNG_SEED)
+    at = {"theory_width": found.sampled_width.values.astype(float), "n_train": found.sampled_n_train.values}
+    theory = found.sel(at).transpose("theory_width", "n_train", "draw", ...)
+    shape = store.load(target.store, "sample_loss")["sample_loss"].shape
+    loss = (theory.theory_bias + theory.theory_variance).values[..., None, None]
+    sigma = np.sqrt(theory.theory_sigma2).values[..., None, None]
+    values = {
+        "sample_expected_loss": 1.03 * loss + 0.1 * sigma * ar1(rng, shape),
+        "sample_loss": 1.03 * loss + 0.5 * sigma * ar1(rng, shape),
+        "sample_q_bar": theory.theory_q_bar.values[..., None, None] * (1 + 0.1 * ar1(rng, shape)),
+        "sample_potential": ar1(rng, shape),
+        "chain_acceptance": np.full(shape[:-1], 0.8),
+        "chain_step_size": np.full(shape[:-1], 0.1),
+        "chain_divergences": np.zeros(shape[:-1], int),
+        "chain_gradients": np.full(shape[:-1], 600),
+    }
+    for name, value in values.items():
+        store.open_array(target.store, name, writable=True)[...] = value
+    some_receipt = target.receipt(target.plan.of_phase("theory")[0]).read_bytes()
+    for shard in target.plan.of_phase("chains"):
+        target.receipt(shard).write_bytes(some_receipt)
+
+
+@pytest.fixture(scope="module")
+def posterior(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    target = make(tmp_path_factory.mktemp("posterior"))
+    sample(target)
+    report.make(target)
+    return target
+
+
+@pytest.fixture(scope="module")
+def collected(posterior: Run) -> Results:
+    return results.collect(posterior)
+
+
+@pytest.fixture
+def changed(posterior: Run, tmp_path: Path) -> Run:
+    """A copy that a test may spoil."""
+    return Run(shutil.copytree(posterior.path, tmp_path / "copy"))
+
+
+# Diagnostics.
+
+
+@pytest.mark.parametrize("rho", [0.0, 0.5, 0.9])
+def test_effective_samples_of_an_autoregression_are_the_known_number(rho: float) -> None:
+    """ESS = N (1-rho)/(1+rho); its own error is some per cent for chains of this length."""
+    values = ar1(np.random.default_rng(1), (4, 20_000), rho)
+    known = values.size * (1 - rho) / (1 + rho)
+    assert chains.ess(values) == pytest.approx(known, rel=0.08)
+    assert chains.bulk_ess(values) == pytest.approx(known, rel=0.08)
+    assert chains.mcse(values) == pytest.approx(1 / math.sqrt(known), rel=0.05)
+    assert chains.r_hat(values) < 1.005
+
+
+def test_anticorrelated_chains_are_worth_more_than_their_samples() -> None:
+    values = ar1(np.random.default_rng(2), (4, 5_000), -0.5)
+    assert chains.ess(values) == pytest.approx(3 * values.size, rel=0.1)
+
+
+def test_errors_are_those_of_repeated_chains() -> None:
+    """Mean, standard deviation and their ratio of 250 runs of 4 chains: stated errors within 12 % of the true ones."""
+    values = 5 + ar1(np.random.default_rng(3), (250, 4, 300), 0.6)
+    pairs = (
+        (chains.mcse, values.mean(axis=(1, 2))),
+        (chains.sigma_mcse, values.std(axis=(1, 2))),
+        (chains.eps_mcse, values.std(axis=(1, 2)) / values.mean(axis=(1, 2))),
+    )
+    for error, found in pairs:
+        stated = math.sqrt(np.mean([error(one) ** 2 for one in values]))
+        assert stated == pytest.approx(found.std(), rel=0.12)
+
+
+def test_chains_that_are_stuck_apart_or_drift_or_differ_in_spread_are_seen() -> None:
+    rng = np.random.default_rng(4)
+    good = rng.standard_normal((4, 500))
+    assert chains.r_hat(good) < 1.01
+    apart = good + np.array([0, 0, 0, 3.0])[:, None]
+    assert chains.r_hat(apart) > 1.3
+    assert chains.ess(apart) < 15
+    assert chains.mcse(apart) > 10 * chains.mcse(good)
+    assert chains.r_hat(good + np.linspace(0, 3, 500)) > 1.15
+    assert chains.r_hat(good * np.array([1, 1, 1, 4.0])[:, None]) > 1.1
+
+
+def test_split_r_hat_of_values_is_that_by_hand() -> None:
+    """Without ranks: halves of two chains, from the definition."""
+    values = np.random.default_rng(5).standard_normal((2, 40)) + np.array([[0.0], [0.5]])
+    halves = values.reshape(4, 20)
+    within, between = halves.var(axis=1, ddof=1).mean(), 20 * halves.mean(axis=1).var(ddof=1)
+    known = math.sqrt((19 / 20 * within + between / 20) / within)
+    assert chains._r_hat(chains._halves(values)) == pytest.approx(known, rel=1e-12)
+
+
+def test_heavy_tails_do_not_hide_that_chains_differ() -> None:
+    values = np.random.default_rng(6).standard_cauchy((4, 500))
+    assert chains.r_hat(values) < 1.02
+    assert chains.bulk_ess(values) > 1000
+    assert chains.r_hat(values + np.array([[0], [0], [0], [3]])) > 1.1
+
+
+def test_chains_that_never_move_or_are_too_short_have_no_diagnostics() -> None:
+    still = np.ones((2, 50))
+    assert chains.mcse(still) == chains.sigma_mcse(still) == chains.eps_mcse(still) == 0
+    assert math.isnan(chains.ess(still))
+    assert chains.r_hat(still + np.array([[0], [1]])) == math.inf
+    for short in (np.ones((2, 5)), np.ones((0, 50))):
+        assert math.isnan(chains.r_hat(short))
+        assert math.isnan(chains.mcse(short))
+
+
+# Coverage.
+
+
+def test_coverage_of_gaussian_draws_is_the_level() -> None:
+    values = np.random.default_rng(7).standard_normal((4, 5000))
+    for level in coverage.LEVELS:
+        end = stats.norm.ppf((1 + level) / 2)
+        share, stderr = coverage.inside(values, -end, end)
+        assert stderr == pytest.approx(math.sqrt(level * (1 - level) / values.size), rel=0.15)
+        assert abs(share - level) < 4 * stderr
+
+
+def test_none_inside_is_no_certainty() -> None:
+    share, stderr = coverage.inside(np.random.default_rng(8).standard_normal((2, 50)), 50, 60)
+    assert share == 0
+    assert 0.002 < stderr < 0.05
+
+
+def test_coverage_is_a_count_of_the_store(collected: Results, posterior: Run) -> None:
+    """Samples of half of theory's standard deviation, 3 % above its mean: far more inside than promised."""
+    found = xarray.open_zarr(posterior.store, chunks=None)
+    law = found.theory_quantile.sel(n_train=30, theory_width=40, draw=1)
+    low, high = (float(law.sel(quantile=p, method="nearest")) for p in (0.25, 0.75))
+    losses = found.sample_loss.sel(sampled_width=40, sampled_n_train=30, draw=1).values
+    assert collected.coverage is not None
+    one = collected.coverage.sel(law="finite width", level=0.5, width=40, n_train=30, draw=1)
+    assert float(one.share) == ((losses >= low) & (losses <= high)).mean()
+    assert words.intervals(collected)[0].startswith("finite width: ")
+
+
+# Numbers.
+
+
+def test_losses_are_those_of_the_store(collected: Results, posterior: Run) -> None:
+    found = xarray.open_zarr(posterior.store, chunks=None)
+    frame = tables.frames(collected)["losses"].set_index(["n_train", "width"])
+    assert frame.index.tolist() == [(n, w) for n in (15, 30, 60) for w in (10, 40)]
+    row = frame.loc[(30, 10)]
+    theory = (found.theory_bias + found.theory_variance).sel(n_train=30)
+    samples = found.sample_expected_loss.sel(sampled_width=10, sampled_n_train=30).values
+    assert row.theory == pytest.approx(float(theory.sel(theory_width=10).mean()), rel=1e-12)
+    assert row.infinite_width == pytest.approx(float(theory.sel(theory_width=np.inf).mean()), rel=1e-12)
+    assert row.sampled == pytest.approx(samples.mean(), rel=1e-12)
+    assert row.sampled_stderr == pytest.approx(
+        math.sqrt(chains.mcse(samples[0]) ** 2 + chains.mcse(samples[1]) ** 2) / 2, rel=1e-9
+    )
+    assert row.draw_spread == pytest.approx(samples.mean(axis=(1, 2)).std(ddof=1), rel=1e-12)
+    assert row.deviation == pytest.approx(row.sampled / row.theory - 1)
+    assert row.deviation == pytest.approx(0.03, abs=0.02)
+    assert row.pull == pytest.approx((row.sampled - row.theory) / row.sampled_stderr)
+
+
+def test_moments_of_single_networks_are_those_of_the_samples(collected: Results, posterior: Run) -> None:
+    losses = xarray.open_zarr(posterior.store, chunks=None).sample_loss.values[1, 2, 0]
+    assert collected.chains is not None
+    one = collected.chains.sel(width=40, n_train=60, draw=0)
+    assert float(one.sigma_L) == pytest.approx(losses.std(ddof=1), rel=1e-12)
+    assert float(one.eps_L) == pytest.approx(losses.std(ddof=1) / losses.mean(), rel=1e-12)
+    assert float(one.mu_L_stderr) == chains.mcse(losses)
+    assert float(one.gradients_per_ess) == pytest.approx(4 * 600 / float(one.ess), rel=1e-12)
+
+
+def test_the_claim_has_the_numbers_of_its_cell(collected: Results) -> None:
+    found = re.match(
+        r"At P = (\d+) and N1 = (\d+) the sampled posterior has test loss (\S+) ± (\S+); the finite-width theory says "
+        r"(\S+), infinite width (\S+)\. ",
+        words.claim(collected),
+    )
+    assert found, words.claim(collected)
+    n, width, sampled, stderr, theory, infinite = map(float, found.groups())
+    apart = {(cell.n_train, cell.width): abs(math.log(cell.theory / cell.infinite)) for cell in collected.cells}
+    assert (n, width) == max(apart, key=lambda key: apart[key])
+    [cell] = [cell for cell in collected.cells if (cell.n_train, cell.width) == (n, width)]
+    assert sampled == pytest.approx(cell.sampled, abs=0.51 * stderr)
+    assert stderr == pytest.approx(cell.stderr, rel=0.3)
+    assert theory == pytest.approx(cell.theory, rel=1e-3)
+    assert infinite == pytest.approx(cell.infinite, rel=1e-3)
+
+
+def cell(**changes: float) -> comparison.Cell:
+    values = {"n_train": 10, "width": 5, "theory": 1.0, "infinite": 2.0, "mixture": 1.0, "sampled": 1.1,
+              "stderr": 0.05, "spread": math.nan, "q_bar": 0.5, "sampled_q_bar": 0.5, "q_bar_stderr": 0.1, "s": 0.5,
+              "r_hat": 1.0, "ess": 1000.0, "draws": 1}  # fmt: skip
+    return comparison.Cell(**(values | changes))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("sampled", "stderr", "closer"),
+    [(1.1, 0.05, "finite"), (1.9, 0.05, "infinite"), (1.45, 0.05, ""), (1.1, 0.5, ""), (math.nan, math.nan, "")],
+)
+def test_the_closer_theory_is_named_only_where_errors_allow(sampled: float, stderr: float, closer: str) -> None:
+    assert cell(sampled=sampled, stderr=stderr).closer == closer
+    mirrored = cell(sampled=3 - sampled, stderr=stderr, theory=2.0, infinite=1.0)
+    assert mirrored.closer == closer
+
+
+def test_chi_square_is_the_sum_of_squared_pulls() -> None:
+    found = comparison.chi_square((cell(), cell(sampled=0.9), cell(sampled=math.nan)))
+    assert found is not None
+    assert (found.cells, found.finite, found.infinite) == (2, pytest.approx(8.0), pytest.approx(324 + 484))
+    assert found.p_finite == pytest.approx(math.exp(-4))
+    assert comparison.chi_square((cell(sampled=math.nan),)) is None
+
+
+def test_the_sign_rule_is_told_for_every_size(collected: Results) -> None:
+    said = words.sign_rule(collected)
+    assert [text.split(":")[0] for text in said] == ["P = 15", "P = 30", "P = 60"]
+    for text, n in zip(said, (15, 30, 60), strict=True):
+        s = float(collected.theory.s.sel(n_train=n).mean())
+        assert ("finite width helps" in text) == (s < 1)
+
+
+# Exponents.
+
+
+def powers(exponent: float, draws: int, rng: np.random.Generator, noise: float = 0.0) -> xarray.Dataset:
+    n = np.array([10, 20, 40, 80])
+    one = 3.0 * n**exponent * np.exp(noise * rng.standard_normal((draws, 4)))
+    values = xarray.DataArray(one, dims=("draw", "n_train"), coords={"n_train": n})
+    return xarray.Dataset(dict.fromkeys(exponents.QUANTITIES, values))
+
+
+def test_exponents_of_exact_powers_are_found_and_compared_draw_by_draw() -> None:
+    rng = np.random.default_rng(9)
+    descent, theory = (
+        powers(-0.5, 3, rng),
+        powers(-0.7, 3, rng, 0.02).expand_dims(theory_width=[10.0, math.inf], axis=2),
+    )
+    found = exponents.exact(theory, descent)
+    assert found["eps_L", exponents.GRADIENT_DESCENT].exponent == pytest.approx(-0.5, abs=1e-6)
+    assert found["eps_L", exponents.POSTERIOR].exponent == pytest.approx(-0.7, abs=0.03)
+    assert ("mu_L", "posterior, width 10") in found
+    difference = exponents.differences(theory, descent)["eps_L"]
+    assert difference.value == pytest.approx(-0.2, abs=0.03)
+    assert 0 < difference.stderr < 0.03
+
+
+def test_sampled_exponents_have_the_errors_of_their_chains() -> None:
+    rng = np.random.default_rng(10)
+    theory = powers(-0.5, 1, rng).expand_dims(theory_width=[10.0, math.inf], axis=2)
+    means = powers(-0.5, 1, rng, 0.02).isel(draw=0).expand_dims(width=[10])
+    means = means.assign({f"{name}_stderr": 0.02 * means[name] for name in exponents.QUANTITIES})
+    found = exponents.sampled(means, theory, 1)["eps_L", 10]
+    log_n = np.log([10, 20, 40, 80])
+    known = 0.02 / math.sqrt(((log_n - log_n.mean()) ** 2).sum())
+    assert found.sampled.this_draw.none.exponent_stderr == pytest.approx(known, rel=0.05)
+    assert found.theory is not None
+    assert found.theory.exponent == pytest.approx(-0.5, abs=1e-6)
+    assert math.isnan(found.sampled.draw_spread)
+
+
+# Files.
+
+
+def test_a_report_has_all_its_files(posterior: Run, collected: Results) -> None:
+    folder = posterior.path / "analysis"
+    figures = ("loss", "order_parameter", "scans", "distribution", "scaling", "chains")
+    for name in figures:
+        assert (folder / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+        assert (folder / f"{name}.pdf").read_bytes().startswith(b"%PDF")
+    text = (folder / "report.html").read_text()
+    assert text.count("data:image/png;base64,") == len(figures)
+    assert not re.findall(r'(?:src|href)="(?!data:)', text)
+    assert text.index('class="claim"') < text.index("<h2>")
+    assert "no factor 1/2" in text
+    assert " nan" not in re.sub("<[^>]*>", " ", text).lower()
+    fits = json.loads((folder / "fits.json").read_text())
+    assert fits["claim"] == words.claim(collected)
+    assert fits["posterior_less_trained"]["eps_L"]["draws"] == 2
+    assert len(pd.read_csv(folder / "chains.csv")) == 12
+    assert len(pd.read_csv(folder / "coverage.csv")) == 12 * 8
+    assert len(pd.read_csv(folder / "scan_readout.csv")) == 2 * 3 * 2 * 3
+    assert set(pd.read_csv(folder / "moments.csv").network) == {
+        "posterior, theory", "posterior, sampled", "trained to the end"
+    }  # fmt: skip
+    assert words.claim(collected) in (folder / "summary.txt").read_text()
+
+
+def test_every_finding_of_chains_is_warned_of(changed: Run) -> None:
+    expected = store.open_array(changed.store, "sample_expected_loss", writable=True)
+    expected[0, 0, 0, 0] = np.asarray(expected[0, 0, 0, 0]) * 1.5
+    store.open_array(changed.store, "chain_divergences", writable=True)[1, 1, 1, 0] = 7
+    store.open_array(changed.store, "sample_loss", writable=True)[1, 0, 0, 2] = np.nan
+    said = "\n".join(words.warnings(results.collect(changed)))
+    assert re.search(r"R-hat exceeds 1.01: .*\(P = 15, N1 = 10, draw 0\)", said)
+    assert re.search(r"diverged: .* in \(P = 30, N1 = 40, draw 1\)", said)
+    assert "1 of 48 chains are missing" in said
+    assert "fewer than 400 effective samples" in said
+
+
+def test_an_incomplete_run_is_refused_and_its_partial_report_knows_what_is_missing(changed: Run) -> None:
+    theory, shard = changed.plan.of_phase("theory")[-1], changed.plan.of_phase("chains")[0]
+    changed.receipt(theory).unlink()
+    changed.receipt(shard).unlink()
+    with pytest.raises(RunError, match=r"1 of 6 theory shards missing, 1 of 24 chains shards missing"):
+        report.make(changed)
+    path = report.make(changed, partial=True)
+    assert "PARTIAL REPORT" in path.read_text()
+    partial = results.collect(changed, partial=True)
+    assert partial.chains is not None
+    assert float(partial.chains.chains.sum()) == 46
+    assert np.isfinite(partial.theory.loss.values).sum() == 5 * 3
+    [last] = [cell for cell in partial.cells if (cell.n_train, cell.width) == (60, 10)]
+    assert last.draws == 1
+
+
+@pytest.mark.parametrize("phases", [("theory", "chains"), ("theory",), ("chains",)])
+def test_whatever_is_there_is_reported(changed: Run, phases: tuple[str, ...]) -> None:
+    for phase in phases:
+        for shard in changed.plan.of_phase(phase):
+            changed.receipt(shard).unlink()
+    path = report.make(changed, partial=True)
+    assert " nan" not in path.with_name("summary.txt").read_text()
+
+
+THEORY_ALONE = {"chain_count": 0, "temperatures": "[]", "factors": "[]", "draws": 1, "sizes": "[20]", "widths": "[10]"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "fill"),
+    [
+        (THEORY_ALONE, False),
+        ({"sampled_widths": "[40]", "sampled_sizes": "[15, 60]", "factors": "[]", "draws": 1}, True),
+    ],
+)
+def test_small_studies_are_reported(tmp_path: Path, settings: dict, fill: bool) -> None:
+    target = make(tmp_path, **settings)
+    fill_or_not: Callable[[Run], None] = sample if fill else lambda _: None
+    fill_or_not(target)
+    path = report.make(target)
+    text, found = path.read_text(), results.collect(target)
+    assert (found.chains is not None) == fill
+    assert ("no networks were sampled" in words.claim(found)) == (not fill)
+    assert bool(found.exact_fits) == fill
+    assert not found.sampled_fits
+    assert ("Chains" in text) == fill
+    assert len(found.sampled_cells) == (2 if fill else 0)
