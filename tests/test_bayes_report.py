@@ -16,7 +16,10 @@ from scipy import stats
 
 from analysis import report
 from analysis.bayes import chains, comparison, coverage, exponents, results, tables, words
+from analysis.bayes import report as bayes_report
 from analysis.bayes.results import Results
+from analysis.provenance import provenance
+from analysis.publication import Publication
 from ntkhpc import run, store, study
 from ntkhpc.errors import RunError
 from ntkhpc.run import Run
@@ -123,6 +126,14 @@ def collected(posterior: Run) -> Results:
 def changed(posterior: Run, tmp_path: Path) -> Run:
     """A copy that a test may spoil."""
     return Run(shutil.copytree(posterior.path, tmp_path / "copy"))
+
+
+def composed(target: Run, folder: Path) -> tuple[Publication, str]:
+    """A report and its page, without the seconds that figures take to be written."""
+    publication = bayes_report.compose(target, partial=True)
+    for name in publication.figures:
+        (folder / f"{name}.png").write_bytes(b"")
+    return publication, publication.page(provenance(target), folder)
 
 
 # Diagnostics.
@@ -385,14 +396,17 @@ def test_every_finding_of_chains_is_warned_of(changed: Run) -> None:
     assert "fewer than 400 effective samples" in said
 
 
-def test_an_incomplete_run_is_refused_and_its_partial_report_knows_what_is_missing(changed: Run) -> None:
+def test_an_incomplete_run_is_refused_and_its_partial_report_knows_what_is_missing(
+    changed: Run, tmp_path: Path
+) -> None:
     theory, shard = changed.plan.of_phase("theory")[-1], changed.plan.of_phase("chains")[0]
     changed.receipt(theory).unlink()
     changed.receipt(shard).unlink()
     with pytest.raises(RunError, match=r"1 of 6 theory shards missing, 1 of 24 chains shards missing"):
         report.make(changed)
-    path = report.make(changed, partial=True)
-    assert "PARTIAL REPORT" in path.read_text()
+    publication, page = composed(changed, tmp_path)
+    assert "PARTIAL REPORT" in page
+    assert all("PARTIAL" in figure.get_suptitle() for figure in publication.figures.values())
     partial = results.collect(changed, partial=True)
     assert partial.chains is not None
     assert float(partial.chains.chains.sum()) == 46
@@ -402,12 +416,12 @@ def test_an_incomplete_run_is_refused_and_its_partial_report_knows_what_is_missi
 
 
 @pytest.mark.parametrize("phases", [("theory", "chains"), ("theory",), ("chains",)])
-def test_whatever_is_there_is_reported(changed: Run, phases: tuple[str, ...]) -> None:
+def test_whatever_is_there_is_reported(changed: Run, tmp_path: Path, phases: tuple[str, ...]) -> None:
     for phase in phases:
         for shard in changed.plan.of_phase(phase):
             changed.receipt(shard).unlink()
-    path = report.make(changed, partial=True)
-    assert " nan" not in path.with_name("summary.txt").read_text()
+    publication, page = composed(changed, tmp_path)
+    assert " nan" not in publication.summary + re.sub("<[^>]*>", " ", page)
 
 
 THEORY_ALONE = {"chain_count": 0, "temperatures": "[]", "factors": "[]", "draws": 1, "sizes": "[20]", "widths": "[10]"}
@@ -424,11 +438,11 @@ def test_small_studies_are_reported(tmp_path: Path, settings: dict, fill: bool) 
     target = make(tmp_path, **settings)
     fill_or_not: Callable[[Run], None] = sample if fill else lambda _: None
     fill_or_not(target)
-    path = report.make(target)
-    text, found = path.read_text(), results.collect(target)
+    _, text = composed(target, tmp_path)
+    found = results.collect(target)
     assert (found.chains is not None) == fill
     assert ("no networks were sampled" in words.claim(found)) == (not fill)
     assert bool(found.exact_fits) == fill
     assert not found.sampled_fits
-    assert ("Chains" in text) == fill
+    assert ("<h2>Chains</h2>" in text) == fill
     assert len(found.sampled_cells) == (2 if fill else 0)

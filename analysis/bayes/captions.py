@@ -27,8 +27,8 @@ CAPTIONS = {
     "scaling": (
         f"{_LOSS} Mean, standard deviation and relative spread of the loss L of single networks against N_D = P, over "
         "the posterior (theory: lines; sampled: points) and over initialisations of infinitely wide networks with this "
-        "prior that were trained to the end by gradient descent (grey dashes). Bands: spread over draws of the "
-        "training set, where there are several."
+        "prior that were trained to the end by gradient descent (grey dashes). Bands, at infinite "
+        "width: spread over draws of the training set, where there are several."
     ),
     "chains": (
         f"{_LOSS} The chains of the cell whose R-hat is largest: expected loss (left) and order parameter (right) of "

@@ -17,7 +17,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
 from analysis.bayes.coverage import LAWS
 from analysis.bayes.results import Results
-from analysis.plotting import END, EXACT, legend, log_x, log_y, mark_partial, points_of, style
+from analysis.plotting import END, EXACT, legend, log_y, mark_partial, points_of, style
 
 LOSS = "test loss, mean of $(f-y)^2$"
 NAMES = {
@@ -65,8 +65,11 @@ def loss(results: Results) -> Figure:
         if i % columns == 0:
             top.set_ylabel(LOSS)
             bottom.set_ylabel("ratio to theory")
-    handles = axes[0, 0].get_legend_handles_labels()
-    figure.legend(*handles, loc="outside lower center", ncols=min(4, 2 * columns))
+    # Not every P need have samples.
+    known = {
+        label: handle for axis in axes.ravel() for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)
+    }
+    figure.legend(list(known.values()), list(known), loc="outside lower center", ncols=min(4, 2 * columns))
     return figure
 
 
@@ -76,7 +79,8 @@ def _loss_panel(results: Results, n: int, top: Axes, bottom: Axes) -> None:
     color = "tab:blue"
     top.plot(width, [cell.theory for cell in cells], color=color, marker=".", label="theory, saddle point")
     top.plot(width, [cell.mixture for cell in cells], color=color, lw=0.7, ls=":", label="theory, Qb integrated over")
-    top.plot(width, [cell.infinite for cell in cells], **{**EXACT, "ls": "--"}, marker="", label="infinite width")
+    infinite = next((cell.infinite for cell in cells if math.isfinite(cell.infinite)), math.nan)
+    top.axhline(infinite, **{**EXACT, "ls": "--"}, label="infinite width")
     bottom.axhline(1, color=color, lw=1.5)
     if there := [cell for cell in cells if cell.is_sampled]:
         at = [cell.width for cell in there]
@@ -90,7 +94,7 @@ def _loss_panel(results: Results, n: int, top: Axes, bottom: Axes) -> None:
         bottom.plot(width, [cell.infinite / cell.theory for cell in cells], **{**EXACT, "ls": "--"})
     for axis in (top, bottom):
         axis.set_visible(True)
-        _width_axis(axis, width)
+        _log_axis(axis, width)
     _y_axis(top)
     top.tick_params(labelbottom=False)
     bottom.tick_params(labelbottom=True)
@@ -113,14 +117,13 @@ def order_parameter(results: Results) -> Figure:
                       [c.q_bar_stderr for c in there], fmt="o", color=colour)  # fmt: skip
         right.plot(n, cells[0].s, "o", color=colour)
     left.axhline(1, **{**EXACT, "ls": "--"}, label="infinite width")
-    _width_axis(left, np.array([cell.width for cell in results.cells], float))
+    _log_axis(left, np.array([cell.width for cell in results.cells], float))
     left.set_xlabel("width $N_1$")
     left.set_ylabel("order parameter $\\bar Q$")
     left.set_title("lines theory, points sampled networks" if results.sampled_cells else "theory")
-    legend(left, fontsize=8, ncols=2 if len(sizes) > 3 else 1)
+    figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=min(len(sizes) + 1, 8))
     right.axhline(1, color="black", lw=0.8)
-    log_x(right)
-    _own_ticks(right, sizes)
+    _log_axis(right, sizes)
     right.set_ylim(0, max(1.25, 1.1 * float(np.nanmax([c.s for c in results.cells if math.isfinite(c.s)] or [1]))))
     for y, text, side in ((1, "infinite width is best", "bottom"), (0.99, "finite width helps", "top")):
         right.annotate(text, (0.98, y), xycoords=("axes fraction", "data"), ha="right", va=side, color="0.35")
@@ -226,18 +229,19 @@ def scaling(results: Results) -> Figure:
         for width, look in _widths(results.theory.theory_width.values):
             curve = results.theory[name].sel(theory_width=width)
             line = EXACT if math.isinf(width) else {"color": look["color"], "lw": 1.1}
-            _line(axis, curve, line, f"posterior, {look['label']}")
+            _line(axis, curve, line, f"posterior, {look['label']}", band=math.isinf(width))
             if results.sampled is not None and name in results.sampled and width in results.sampled.width:
                 one = results.sampled.sel(width=int(width))
                 axis.errorbar(one.n_train * look["shift"], one[name], one[f"{name}_stderr"], fmt=look["fmt"],
-                              color=look["color"], label=f"sampled, {look['label']}")  # fmt: skip
-        _line(axis, results.descent[name], END, "trained to the end, infinite width")
+                              color=look["color"])  # fmt: skip
+        _line(axis, results.descent[name], END, "trained to the end, infinite width", band=True)
         axis.set_ylabel(NAMES[name])
         _y_axis(axis)
-        log_x(axis)
-        _own_ticks(axis, results.theory.n_train.values)
+        _log_axis(axis, results.theory.n_train.values)
     for axis in axes[1]:
         axis.set_xlabel("training samples $N_D$ = P")
+    if results.sampled_cells:
+        axes[0, 0].plot([], [], "o", color="0.4", label="points: sampled networks of that width")
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return figure
 
@@ -265,11 +269,11 @@ def chains(results: Results) -> Figure:
     return figure
 
 
-def _line(axis: Axes, curve: xarray.DataArray, line: dict[str, Any], label: str) -> None:
-    """Mean over draws, and the spread between them as a band."""
+def _line(axis: Axes, curve: xarray.DataArray, line: dict[str, Any], label: str, *, band: bool) -> None:
+    """Mean over draws, and the spread between them."""
     mean, n = curve.mean("draw"), curve.n_train.values
     axis.plot(n, mean, **line, marker=".", ms=3, label=label)
-    if curve.sizes["draw"] > 1:
+    if band and curve.sizes["draw"] > 1:
         spread = curve.std("draw", ddof=1)
         axis.fill_between(n, mean - spread, mean + spread, color=line["color"], alpha=0.1, lw=0)
 
@@ -291,11 +295,13 @@ def _shifts(count: int) -> np.ndarray:
     return np.geomspace(0.985, 1.015, count) if count > 1 else np.ones(1)
 
 
-def _width_axis(axis: Axes, widths: np.ndarray) -> None:
+def _log_axis(axis: Axes, values: np.ndarray) -> None:
+    """A logarithmic x axis of these values, which may be one."""
     axis.set_xscale("log")
-    _own_ticks(axis, np.unique(widths))
-    if len(np.unique(widths)) == 1:
-        axis.set_xlim(widths[0] / 2, widths[0] * 2)
+    _own_ticks(axis, values)
+    low, high = float(np.min(values)), float(np.max(values))
+    margin = (high / low) ** 0.06 if high > low else 2.0
+    axis.set_xlim(low / margin, high * margin)
 
 
 def _y_axis(axis: Axes) -> None:

@@ -20,22 +20,25 @@ NETWORK = {"finite": "finite width", "infinite": "infinite width", "": "undecide
 
 def losses(results: Results) -> list[Sequence[str]]:
     """One row a (P, N1), its heading first."""
+    several = results.study.posterior.draws > 1
+    spread = ("sd over draws",) if several else ()
     return [
-        ("P", "N1", "theory", "infinite width", "sampled", "deviation from theory", "closer", "s", "R-hat", "ESS"),
-        *(_losses(cell) for cell in results.cells),
+        ("P", "N1", "theory", "infinite width", "sampled", "deviation", "closer", *spread, "s", "R-hat", "ESS"),
+        *(_losses(cell, several) for cell in results.cells),
     ]
 
 
-def _losses(cell: Cell) -> Sequence[str]:
+def _losses(cell: Cell, several: bool) -> Sequence[str]:
     return (
         f"{cell.n_train:,}",
         f"{cell.width:,}",
         words.loss(cell.theory),
         words.loss(cell.infinite),
-        _sampled(cell),
-        _deviation(cell),
-        NETWORK[cell.closer] if cell.is_sampled else "",
-        words.loss(cell.s),
+        pm(cell.sampled, cell.stderr),
+        f"{words.per_cent(cell.deviation)} ({cell.pull:+.1f} s.e.)" if cell.is_sampled else "",
+        (cell.closer or "undecided") if cell.is_sampled else "",
+        *([_number(cell.spread, ".2g")] if several else []),
+        _number(cell.s, ".3g"),
         *_convergence(cell.r_hat, cell.ess),
     )
 
@@ -177,19 +180,6 @@ def _frame(dataset: xarray.Dataset) -> pd.DataFrame:
     """One row a cell of all dimensions but `quantile`."""
     kept = dataset.drop_dims("quantile", errors="ignore")
     return kept.to_dataframe().reset_index()
-
-
-def _sampled(cell: Cell) -> str:
-    if not cell.is_sampled:
-        return "-"
-    spread = f" (draws: sd {cell.spread:.1g})" if math.isfinite(cell.spread) else ""
-    return pm(cell.sampled, cell.stderr) + spread
-
-
-def _deviation(cell: Cell) -> str:
-    if not cell.is_sampled:
-        return ""
-    return f"{words.per_cent(cell.deviation)} ({cell.pull:+.1f} s.e.)"
 
 
 def _convergence(r_hat: float, ess: float) -> tuple[str, str]:

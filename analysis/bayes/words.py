@@ -8,6 +8,7 @@ import xarray
 
 from analysis.bayes.comparison import Cell
 from analysis.bayes.coverage import LAWS
+from analysis.bayes.exponents import GRADIENT_DESCENT
 from analysis.bayes.results import Results
 from analysis.numbers import chance, pm
 
@@ -185,7 +186,11 @@ def scaling(results: Results) -> list[str]:
             said.append(f"{text}is {one.value:+.2f}; one draw of the training set gives no error")
             continue
         pull = abs(one.value) / one.stderr
-        verdict = "they scale alike" if pull <= ALIKE else "they do not scale alike"
+        verdict = "no difference seen, they scale alike"
+        if pull > ALIKE:
+            verdict = "they differ"
+            if fit_of_latter := results.exact_fits.get((quantity, GRADIENT_DESCENT)):
+                verdict += f", by {100 * abs(one.value / fit_of_latter.exponent):.2g} % of the latter"
         said.append(f"{text}{pm(one.value, one.stderr)} over {one.draws} draws ({pull:.1f} standard errors): {verdict}")
     for (quantity, width), fit in results.sampled_fits.items():
         if quantity == "eps_L" and fit.theory is not None:
