@@ -13,14 +13,15 @@ import pytest
 import xarray
 from conftest import run_shards
 from scipy import stats
+from test_convergence import ar1
 
 from analysis import report
-from analysis.bayes import chains, comparison, coverage, exponents, results, tables, words
+from analysis.bayes import comparison, coverage, exponents, results, tables, words
 from analysis.bayes import report as bayes_report
 from analysis.bayes.results import Results
 from analysis.provenance import provenance
 from analysis.publication import Publication
-from ntkhpc import run, store, study
+from ntkhpc import convergence, run, store, study
 from ntkhpc.errors import RunError
 from ntkhpc.run import Run
 
@@ -76,14 +77,6 @@ def make(
     return target
 
 
-def ar1(rng: np.random.Generator, shape: tuple[int, ...], rho: float = RHO) -> np.ndarray:
-    """Stationary, of unit variance, along the last axis."""
-    values = rng.standard_normal(shape)
-    for t in range(1, shape[-1]):
-        values[..., t] = rho * values[..., t - 1] + math.sqrt(1 - rho**2) * values[..., t]
-    return values
-
-
 def sample(target: Run) -> None:
     """Fill the chains' arrays with chains about theory's values, 3 % above them, and give their shards receipts."""
     found, rng = xarray.open_zarr(target.store, chunks=None), np.random.default_rng(RNG_SEED)
@@ -136,76 +129,6 @@ def composed(target: Run, folder: Path) -> tuple[Publication, str]:
     return publication, publication.page(provenance(target), folder)
 
 
-# Diagnostics.
-
-
-@pytest.mark.parametrize("rho", [0.0, 0.5, 0.9])
-def test_effective_samples_of_an_autoregression_are_the_known_number(rho: float) -> None:
-    """ESS = N (1-rho)/(1+rho); its own error is some per cent for chains of this length."""
-    values = ar1(np.random.default_rng(1), (4, 20_000), rho)
-    known = values.size * (1 - rho) / (1 + rho)
-    assert chains.ess(values) == pytest.approx(known, rel=0.08)
-    assert chains.bulk_ess(values) == pytest.approx(known, rel=0.08)
-    assert chains.mcse(values) == pytest.approx(1 / math.sqrt(known), rel=0.05)
-    assert chains.r_hat(values) < 1.005
-
-
-def test_anticorrelated_chains_are_worth_more_than_their_samples() -> None:
-    values = ar1(np.random.default_rng(2), (4, 5_000), -0.5)
-    assert chains.ess(values) == pytest.approx(3 * values.size, rel=0.1)
-
-
-def test_errors_are_those_of_repeated_chains() -> None:
-    """Mean, standard deviation and their ratio of 250 runs of 4 chains: stated errors within 12 % of the true ones."""
-    values = 5 + ar1(np.random.default_rng(3), (250, 4, 300), 0.6)
-    pairs = (
-        (chains.mcse, values.mean(axis=(1, 2))),
-        (chains.sigma_mcse, values.std(axis=(1, 2))),
-        (chains.eps_mcse, values.std(axis=(1, 2)) / values.mean(axis=(1, 2))),
-    )
-    for error, found in pairs:
-        stated = math.sqrt(np.mean([error(one) ** 2 for one in values]))
-        assert stated == pytest.approx(found.std(), rel=0.12)
-
-
-def test_chains_that_are_stuck_apart_or_drift_or_differ_in_spread_are_seen() -> None:
-    rng = np.random.default_rng(4)
-    good = rng.standard_normal((4, 500))
-    assert chains.r_hat(good) < 1.01
-    apart = good + np.array([0, 0, 0, 3.0])[:, None]
-    assert chains.r_hat(apart) > 1.3
-    assert chains.ess(apart) < 15
-    assert chains.mcse(apart) > 10 * chains.mcse(good)
-    assert chains.r_hat(good + np.linspace(0, 3, 500)) > 1.15
-    assert chains.r_hat(good * np.array([1, 1, 1, 4.0])[:, None]) > 1.1
-
-
-def test_split_r_hat_of_values_is_that_by_hand() -> None:
-    """Without ranks: halves of two chains, from the definition."""
-    values = np.random.default_rng(5).standard_normal((2, 40)) + np.array([[0.0], [0.5]])
-    halves = values.reshape(4, 20)
-    within, between = halves.var(axis=1, ddof=1).mean(), 20 * halves.mean(axis=1).var(ddof=1)
-    known = math.sqrt((19 / 20 * within + between / 20) / within)
-    assert chains._r_hat(chains._halves(values)) == pytest.approx(known, rel=1e-12)
-
-
-def test_heavy_tails_do_not_hide_that_chains_differ() -> None:
-    values = np.random.default_rng(6).standard_cauchy((4, 500))
-    assert chains.r_hat(values) < 1.02
-    assert chains.bulk_ess(values) > 1000
-    assert chains.r_hat(values + np.array([[0], [0], [0], [3]])) > 1.1
-
-
-def test_chains_that_never_move_or_are_too_short_have_no_diagnostics() -> None:
-    still = np.ones((2, 50))
-    assert chains.mcse(still) == chains.sigma_mcse(still) == chains.eps_mcse(still) == 0
-    assert math.isnan(chains.ess(still))
-    assert chains.r_hat(still + np.array([[0], [1]])) == math.inf
-    for short in (np.ones((2, 5)), np.ones((0, 50))):
-        assert math.isnan(chains.r_hat(short))
-        assert math.isnan(chains.mcse(short))
-
-
 # Coverage.
 
 
@@ -250,7 +173,7 @@ def test_losses_are_those_of_the_store(collected: Results, posterior: Run) -> No
     assert row.infinite_width == pytest.approx(float(theory.sel(theory_width=np.inf).mean()), rel=1e-12)
     assert row.sampled == pytest.approx(samples.mean(), rel=1e-12)
     assert row.sampled_stderr == pytest.approx(
-        math.sqrt(chains.mcse(samples[0]) ** 2 + chains.mcse(samples[1]) ** 2) / 2, rel=1e-9
+        math.sqrt(convergence.mcse(samples[0]) ** 2 + convergence.mcse(samples[1]) ** 2) / 2, rel=1e-9
     )
     assert row.draw_spread == pytest.approx(samples.mean(axis=(1, 2)).std(ddof=1), rel=1e-12)
     assert row.deviation == pytest.approx(row.sampled / row.theory - 1)
@@ -264,7 +187,7 @@ def test_moments_of_single_networks_are_those_of_the_samples(collected: Results,
     one = collected.chains.sel(width=40, n_train=60, draw=0)
     assert float(one.sigma_L) == pytest.approx(losses.std(ddof=1), rel=1e-12)
     assert float(one.eps_L) == pytest.approx(losses.std(ddof=1) / losses.mean(), rel=1e-12)
-    assert float(one.mu_L_stderr) == chains.mcse(losses)
+    assert float(one.mu_L_stderr) == convergence.mcse(losses)
     assert float(one.gradients_per_ess) == pytest.approx(4 * 600 / float(one.ess), rel=1e-12)
 
 

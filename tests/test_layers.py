@@ -9,8 +9,8 @@ from conftest import ROOT
 ROOMS = (
     "errors", "failpoints", "files", "section", "sources", "any_study", "ensemble_study", "bayes_study", "study",
     "schema", "cost", "bayes_cost", "plan", "store", "run",
-    "claims", "partial", "receipts", "fingerprint", "networks", "tangents", "kernels", "loss_law",
-    "infinite_width", "bayesian", "seeds", "training", "data",
+    "claims", "partial", "receipts", "fingerprint", "networks", "tangents", "kernels", "loss_law", "convergence",
+    "infinite_width", "seeds", "bayesian", "training", "data",
     "phases", "probe", "failures", "status", "verify", "submissions", "worker", "task", "nodecheck",
     "launch", "cli", "__main__",
 )  # fmt: skip
@@ -57,7 +57,7 @@ def test_imports_point_downward_only() -> None:
 def test_the_analysis_stands_above_and_computes_no_networks() -> None:
     """It reads runs: study, schema, store, receipts; nothing that trains or solves, and nobody below imports it."""
     allowed = {"errors", "files", "sources", "any_study", "ensemble_study", "bayes_study", "study", "schema", "plan"}
-    allowed |= {"run", "receipts", "store", "partial"}
+    allowed |= {"convergence", "run", "receipts", "store", "partial"}
     for path in sorted((ROOT / "analysis").rglob("*.py")):
         if path.name == "showers.py":  # it reads no run: it draws what the generator makes
             ours = {name for name in imported_modules(path) if name.split(".")[0] == "ntkhpc"}

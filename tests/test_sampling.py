@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from scipy import special
 
+from ntkhpc import convergence
 from ntkhpc.bayesian import PosteriorSample, mixture, one_hidden_layer, readout, sample_posterior, target
-from ntkhpc.bayesian import diagnostics as diag
 from ntkhpc.bayesian.chains import Program, State, Values
 from ntkhpc.bayesian.doubts import doubts
 from ntkhpc.bayesian.inputs import Data
@@ -134,7 +134,7 @@ def test_linear_networks_are_exact() -> None:
     assert abs(found.test_loss - exact.test_loss) < 4 * found.standard_error
     assert found.standard_error < 0.02 * exact.test_loss
     assert found.test_loss == pytest.approx(found.bias + found.variance, rel=1e-12)
-    assert abs(found.losses.mean() - exact.test_loss) < 4 * diag.standard_error(found.losses)
+    assert abs(found.losses.mean() - exact.test_loss) < 4 * convergence.mcse(found.losses)
     error = math.sqrt(exact.point_variance.max() / found.ess)
     np.testing.assert_allclose(found.mean, exact.mean, atol=4 * error)
     np.testing.assert_allclose(found.point_variance, exact.point_variance, rtol=8 / math.sqrt(found.ess))
@@ -210,39 +210,7 @@ def test_finite_width_theory_is_closer_than_infinite_width() -> None:
     assert found.standard_error < 0.015 * found.test_loss
 
 
-# Diagnostics
-
-
-def test_an_autoregressive_chain_has_its_effective_sample_size() -> None:
-    """n (1 - rho)/(1 + rho), to 4 times the scatter of about 3 %; independent draws have n."""
-    rng, n = np.random.default_rng(0), 20_000
-    for rho in (0.0, 0.8, -0.5):
-        noise = rng.normal(size=(4, n))
-        chain = np.empty_like(noise)
-        chain[:, 0] = noise[:, 0] / math.sqrt(1 - rho**2)
-        for i in range(1, n):
-            chain[:, i] = rho * chain[:, i - 1] + noise[:, i]
-        expected = 4 * n * (1 - rho) / (1 + rho)
-        assert diag.ess(chain) == pytest.approx(expected, rel=0.12)
-        assert diag.bulk_ess(chain) == pytest.approx(expected, rel=0.12)
-        assert diag.standard_error(chain) == pytest.approx(chain.std() / math.sqrt(expected), rel=0.06)
-        assert diag.r_hat(chain) < 1.001
-
-
-def test_r_hat_sees_chains_apart() -> None:
-    draws = np.random.default_rng(1).normal(size=(4, 1000))
-    assert diag.r_hat(draws) < 1.01
-    shifted, wide, drifting = draws.copy(), draws.copy(), draws + np.linspace(0, 2, 1000)
-    shifted[0] += 1.5
-    wide[0] *= 4
-    for stuck in (shifted, wide, drifting, drifting[:1]):
-        assert diag.r_hat(stuck) > 1.05
-    assert diag.ess(shifted) < 100 < diag.ess(draws)
-    assert math.isnan(diag.r_hat(0 * draws))
-    assert math.isnan(diag.ess(0 * draws))
-    draws[0, 0] = math.inf
-    assert math.isnan(diag.r_hat(draws))
-    assert math.isnan(diag.bulk_ess(draws))
+# Doubts
 
 
 def doubted(

@@ -5,8 +5,8 @@ import math
 import numpy as np
 import xarray
 
-from analysis.bayes import chains
 from analysis.bayes.sampled import CELL, per_cell
+from ntkhpc import convergence
 
 LEVELS = (0.5, 0.68, 0.9, 0.95)
 LAWS = ("finite width", "infinite width")
@@ -45,8 +45,8 @@ def inside(values: np.ndarray, low: float, high: float) -> tuple[float, float]:
         return math.nan, math.nan
     hits = ((values >= low) & (values <= high)).astype(float)
     share = float(hits.mean())
-    n = chains.ess(hits)
+    n = convergence.ess(hits)
     if not math.isfinite(n):  # the indicator never changes: it is as correlated as the losses themselves, at worst
-        n = chains.ess(values)
+        n = convergence.ess(values)
     p = (share * n + 1) / (n + 2)
     return share, math.sqrt(p * (1 - p) / (n + 2))

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import xarray
 
-from analysis.bayes import chains
+from ntkhpc import convergence
 
 CELL = ("width", "n_train", "draw")
 NEEDED = ("sample_loss", "sample_expected_loss", "sample_q_bar")
@@ -70,22 +70,22 @@ def _cell(samples: dict[str, np.ndarray], extras: dict[str, np.ndarray]) -> dict
     if not count:
         return {"chains": 0.0, **dict.fromkeys(_NAMES, math.nan)}
     mu, sigma = float(loss.mean()), float(loss.std(ddof=1))
-    ess = min(chains.bulk_ess(expected), chains.bulk_ess(q_bar))
+    ess = min(convergence.bulk_ess(expected), convergence.bulk_ess(q_bar))
     return {
         "chains": float(count),
         "loss": float(expected.mean()),
-        "loss_stderr": chains.mcse(expected),
+        "loss_stderr": convergence.mcse(expected),
         "q_bar": float(q_bar.mean()),
-        "q_bar_stderr": chains.mcse(q_bar),
+        "q_bar_stderr": convergence.mcse(q_bar),
         "mu_L": mu,
-        "mu_L_stderr": chains.mcse(loss),
+        "mu_L_stderr": convergence.mcse(loss),
         "sigma_L": sigma,
-        "sigma_L_stderr": chains.sigma_mcse(loss),
+        "sigma_L_stderr": convergence.sigma_mcse(loss),
         "eps_L": sigma / mu,
-        "eps_L_stderr": chains.eps_mcse(loss),
-        "r_hat": max(chains.r_hat(expected), chains.r_hat(q_bar)),
+        "eps_L_stderr": convergence.eps_mcse(loss),
+        "r_hat": max(convergence.r_hat(expected), convergence.r_hat(q_bar)),
         "ess": ess,
-        "loss_ess": chains.bulk_ess(loss),
+        "loss_ess": convergence.bulk_ess(loss),
         "acceptance": float(extras["acceptance"].mean()),  # NaN for Langevin
         "divergences": float(extras["divergences"].sum()),
         "step_size": float(extras["step_size"].mean()),

@@ -8,7 +8,8 @@ from typing import Any, Literal, get_args
 import jax
 import numpy as np
 
-from ntkhpc.bayesian import diagnostics, inputs
+from ntkhpc import convergence
+from ntkhpc.bayesian import inputs
 from ntkhpc.bayesian.chains import Program, State, Values
 from ntkhpc.bayesian.doubts import doubts
 from ntkhpc.bayesian.inputs import Activation, Data
@@ -119,13 +120,13 @@ def summarise(program: Program, problem: Problem, state: State, tiles: Sequence[
     point_variance = np.maximum(square - mean**2, 0) + spread[:, None]
     bias = float(((np.asarray(problem.y_test) - mean) ** 2).sum(axis=1).mean())
     expected, q_bar = draws["expected_loss"], draws["q_bar"].mean(axis=(0, 1))
-    ess = diagnostics.bulk_ess(expected)
-    r_hat = float(np.max([diagnostics.r_hat(expected), diagnostics.r_hat(draws["potential"])]))
+    ess = convergence.bulk_ess(expected)
+    r_hat = float(np.max([convergence.r_hat(expected), convergence.r_hat(draws["potential"])]))
     one = mean.shape[1] == 1
     return PosteriorSample(
         temperature=float(problem.temperature),
         test_loss=float(expected.mean()),
-        standard_error=diagnostics.standard_error(expected),
+        standard_error=convergence.mcse(expected),
         bias=bias,
         variance=float(point_variance.sum(axis=1).mean()),
         mean=mean[:, 0] if one else mean,

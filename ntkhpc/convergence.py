@@ -18,7 +18,7 @@ FEWEST = 4
 
 def r_hat(values: np.ndarray) -> float:
     """The larger of R-hat of the ranks, and of the ranks of distances from the median: of location, and of spread."""
-    distances = np.abs(values - np.median(values)) if values.size else values
+    distances = np.abs(values - np.median(values)) if np.isfinite(values).all() and values.size else values
     return max(_r_hat(_ranks(_halves(values))), _r_hat(_ranks(_halves(distances))))
 
 
@@ -70,6 +70,8 @@ def _halves(values: np.ndarray) -> np.ndarray:
 
 def _ranks(halves: np.ndarray) -> np.ndarray:
     """Values replaced by the normal quantiles of their ranks in all chains: heavy tails do not matter then."""
+    if not np.isfinite(halves).all():
+        return np.full(halves.shape, math.nan)
     ranks = stats.rankdata(halves, method="average").reshape(halves.shape)
     return stats.norm.ppf((ranks - 0.375) / (halves.size + 0.25)) if halves.size else halves
 
@@ -77,7 +79,7 @@ def _ranks(halves: np.ndarray) -> np.ndarray:
 def _variances(halves: np.ndarray) -> tuple[float, float]:
     """Within chains, W, and the estimate of the whole variance, (n-1)/n W + B/n."""
     m, n = halves.shape
-    if n < FEWEST or m < 2:
+    if n < FEWEST or m < 2 or not np.isfinite(halves).all():
         return math.nan, math.nan
     within = float(halves.var(axis=1, ddof=1).mean())
     return within, (n - 1) / n * within + float(halves.mean(axis=1).var(ddof=1))
