@@ -8,8 +8,8 @@ from conftest import ROOT
 # From the ground up: a module imports only from rooms that stand before its own.
 ROOMS = (
     "errors", "failpoints", "files", "section", "sources", "study", "schema", "cost", "plan", "store", "run",
-    "claims", "partial", "receipts", "fingerprint", "networks", "tangents", "kernels", "loss_law",
-    "infinite_width", "bayesian", "seeds", "training", "data",
+    "claims", "partial", "receipts", "fingerprint", "seeds", "networks", "tangents", "kernels", "loss_law",
+    "infinite_width", "bayesian", "training", "data",
     "phases", "probe", "failures", "status", "verify", "submissions", "worker", "task", "nodecheck",
     "launch", "cli", "__main__",
 )  # fmt: skip
