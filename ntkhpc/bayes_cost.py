@@ -3,7 +3,13 @@
 from ntkhpc import cost
 from ntkhpc.bayes_study import BayesStudy
 
-GRADIENTS_PER_DRAW = {"hmc": 16, "nuts": 16, "langevin": 1}
+SECONDS_PER_PROGRAM = 12.0
+"""To compile a sampler, anew for each width and training-set size."""
+
+SECONDS_PER_GRADIENT = 150e-6
+FLOPS_PER_SECOND = 15e9
+CHAINS_BYTES = 700 * 2**20
+"""Resident size of a worker that compiled several samplers."""
 
 
 def theory_seconds(study: BayesStudy, n_train: int) -> float:
@@ -21,11 +27,19 @@ def chains_seconds(study: BayesStudy, width: int, n_train: int, chains: int) -> 
     """Gradients of the potential: hidden units at the training points, one factorisation, and the way back."""
     sampling = study.sampling
     rank, small = min(n_train, study.data.features), min(n_train, width)
-    gradient = 6.0 * n_train * rank * width + 6.0 * n_train * width * small + 2.0 * small**3
-    draws = sampling.warmup + sampling.draws * sampling.thin
-    per_draw = GRADIENTS_PER_DRAW[sampling.sampler] * (gradient / cost.FLOPS_FLOAT64 + 100e-6)
-    kept = sampling.draws * (2.0 * study.data.test * width * (rank + n_train)) / cost.FLOPS_FLOAT64
-    return 2 * cost.SECONDS_PER_SHARD + chains * (draws * per_draw + kept)
+    flops = 6.0 * n_train * rank * width + 6.0 * n_train * width * small + 2.0 * small**3
+    gradients = (sampling.warmup + sampling.draws) * sampling.thin * gradients_per_transition(study, rank * width)
+    # A kept sample predicts every test point, across the span of the training inputs too.
+    kept = sampling.draws * 2.0 * study.data.test * width * (rank + min(study.data.test, study.data.features) + small)
+    per_chain = gradients * (flops / FLOPS_PER_SECOND + SECONDS_PER_GRADIENT) + kept / FLOPS_PER_SECOND
+    return cost.SECONDS_PER_SHARD + SECONDS_PER_PROGRAM + chains * per_chain
+
+
+def gradients_per_transition(study: BayesStudy, weights: int) -> float:
+    """Leapfrog steps of a trajectory; as the dimension grows they shrink like its fourth root."""
+    if study.sampling.sampler == "langevin":
+        return 1.0
+    return (0.9 if study.sampling.sampler == "hmc" else 4.0) * weights**0.25
 
 
 def analysis_seconds(study: BayesStudy) -> float:
@@ -45,4 +59,4 @@ def memory_bytes(study: BayesStudy, phase: str) -> int:
     width, chains = study.sampled_widths[-1], study.sampling.shard_chains
     n = study.sampled_sizes[-1]
     hidden = n * width + test * width + min(n, study.data.features) * width
-    return cost.WORKER_BYTES + rows + chains * 8 * (8 * hidden + 4 * min(n, width) ** 2) + 2 * 8 * test * (n + test)
+    return CHAINS_BYTES + rows + chains * 8 * (8 * hidden + 4 * min(n, width) ** 2) + 2 * 8 * test * (n + test)

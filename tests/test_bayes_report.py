@@ -50,7 +50,6 @@ widths = {sampled_widths}
 n_train = {sampled_sizes}
 """
 
-RHO = 0.5
 RNG_SEED = 20
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ROOT, run_shards
+from conftest import ROOT, run_shards, store_bytes
 from test_study import check_defaults
 
 from ntkhpc import bayes_study, infinite_width, plan, run, schema, store, study
@@ -195,6 +195,28 @@ def test_the_loss_distribution_is_that_of_gaussian_outputs(width: float) -> None
     assert abs(deviation**2 - law.sigma2_L) < 4 * math.sqrt((fourth - deviation**4) / 20_000)
     below = [(losses < q).mean() for q in law.quantiles]
     assert np.abs(np.array(below) - [0.1, 0.5, 0.9]).max() < 4 * 0.5 / math.sqrt(20_000)
+
+
+def test_chains_killed_at_any_tile_end_with_the_same_bits(theory: Run, tmp_path: Path) -> None:
+    """Killed after its warm-up and after its last tile; and its samples are those of the sampler, near the theory."""
+    shards = [one.id for phase in ("data", "theory", "chains") for one in theory.plan.of_phase(phase)]
+    whole = run.create(tmp_path / "whole", theory.study)
+    done = run_shards(whole, shards)
+    assert done.returncode == 0, done.stdout + done.stderr
+    killed = run.create(tmp_path / "killed", theory.study)
+    for failpoint in ("tile-saved:1", "tile-saved:2", "tile-saved:4"):
+        assert run_shards(killed, shards, failpoint=failpoint).returncode != 0
+    again = run_shards(killed, shards)
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert "tiles from an earlier attempt" in again.stdout
+    assert store_bytes(killed) == store_bytes(whole)
+    kept = store.load(
+        whole.store, "sample_loss", "sample_expected_loss", "sample_q_bar", "chain_mean", "chain_divergences"
+    )
+    assert all(np.isfinite(values).all() for values in kept.values())
+    assert not kept["chain_divergences"].any()
+    # No two chains, draws of the training set or samples are the same.
+    assert len(np.unique(kept["sample_loss"])) == kept["sample_loss"].size
 
 
 def test_one_run_directory_for_each_kind(tmp_path: Path) -> None:

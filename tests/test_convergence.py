@@ -8,7 +8,7 @@ import pytest
 from ntkhpc import convergence
 
 
-def ar1(rng: np.random.Generator, shape: tuple[int, ...], rho: float) -> np.ndarray:
+def ar1(rng: np.random.Generator, shape: tuple[int, ...], rho: float = 0.5) -> np.ndarray:
     """Stationary, of unit variance, along the last axis."""
     values = rng.standard_normal(shape)
     for t in range(1, shape[-1]):
