@@ -219,6 +219,17 @@ def test_chains_killed_at_any_tile_end_with_the_same_bits(theory: Run, tmp_path:
     assert len(np.unique(kept["sample_loss"])) == kept["sample_loss"].size
 
 
+def test_a_chain_that_explodes_fails_its_shard_with_the_cause(tmp_path: Path) -> None:
+    wild = tiny(("[sampling]", '[sampling]\nsampler = "langevin"\nthin = 20\nlearning_rate = 1e3'))
+    target = run.create(tmp_path, wild)
+    assert run_shards(target, ["data-0"]).returncode == 0
+    failed = run_shards(target, [target.plan.of_phase("chains")[0].id])
+    assert failed.returncode != 0
+    assert "left the finite numbers" in failed.stderr
+    assert "learning_rate = 1000.0" in failed.stderr
+    assert target.finished("chains") == set()
+
+
 def test_one_run_directory_for_each_kind(tmp_path: Path) -> None:
     assert tiny().id != tiny(("seed = 3", "seed = 4")).id
     assert study.loads(study.dumps(tiny()).decode()) == tiny()

@@ -12,6 +12,7 @@ from ntkhpc.bayes_study import BayesStudy
 from ntkhpc.bayesian.chains import Program, State, Values
 from ntkhpc.bayesian.inputs import Data
 from ntkhpc.bayesian.target import Problem
+from ntkhpc.errors import RunError
 from ntkhpc.partial import Partial
 from ntkhpc.plan import Shard
 from ntkhpc.run import Run
@@ -61,6 +62,7 @@ def _sample(
                 values: Values = {}
             else:
                 state, values = program.advance(problem, seed, state)
+            _require_finite(study, shard, state)
             partial.save(tile, {f"{_STATE}{name}": value for name, value in state.items()} | values)
         else:
             reused += 1
@@ -69,6 +71,21 @@ def _sample(
         tiles.append(values)
     assert state is not None
     return state, tiles[1:], reused
+
+
+def _require_finite(study: BayesStudy, shard: Shard, state: State) -> None:
+    """Raises RunError if a chain has left the finite numbers: what it gave would be read as missing."""
+    if np.isfinite(state["position"]).all() and np.isfinite(state["log_density"]).all():
+        return
+    langevin = study.sampling.sampler == "langevin"
+    raise RunError(
+        f"a chain of {study.sampling.sampler} left the finite numbers",
+        where=f"shard {shard.id}",
+        cause=f"sampling.learning_rate = {study.sampling.learning_rate} is above the stability bound 2/curvature"
+        if langevin
+        else f"posterior.temperature = {study.posterior.temperature} is too small for float64 at this width",
+        todo='lower it, or use sampler = "hmc"' if langevin else "raise it; theory alone has no such limit",
+    )
 
 
 def _assemble(state: State, tiles: list[Values]) -> dict[str, np.ndarray]:

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Everything that needs a real cluster, on this machine: SLURM, Apptainer and the image come up by themselves, the tests
 # run, the cluster goes down. For a throw-away Debian 12 machine and root. KEEP=1 leaves the cluster up.
+# `run.sh image` only installs Apptainer and builds the image.
 set -eu
 cd "$(dirname "$0")/../.."
 [ "$(id -u)" = 0 ] || { echo "test-cluster needs root on a throw-away Debian machine: it installs and starts daemons" >&2; exit 1; }
@@ -9,9 +10,10 @@ export SLURM_LAB_DIR="${SLURM_LAB_DIR:-/tmp/slurm-lab}" SLURM_LAB_MEM_MB=3000 SL
 tests/cluster/install_apptainer.sh
 image=$(sh containers/image.sh path)
 [ -f "$image" ] || BASE="${BASE:-debootstrap}" sh containers/image.sh
+[ "${1:-}" != image ] || exit 0
 sh containers/image_test.sh
 tests/cluster/slurm_cluster.sh down
 tests/cluster/slurm_cluster.sh up
 [ "${KEEP:-}" ] || trap 'tests/cluster/slurm_cluster.sh down' EXIT
 eval "$(tests/cluster/slurm_cluster.sh env)"
-NTKHPC_TEST_IMAGE="$PWD/$image" .venv/bin/python -m pytest -n 2 --dist loadfile tests/cluster "$@"
+NTKHPC_TEST_IMAGE="$PWD/$image" .venv/bin/python -m pytest -n 3 --dist loadfile tests/cluster "$@"
