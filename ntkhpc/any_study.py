@@ -40,6 +40,8 @@ class AnyStudy(Section, frozen=True, kw_only=True):
         content = msgspec.to_builtins(self)
         if content["data"].get("sha256"):
             content["data"].pop("path", None)
+        if content.get("kind") == "ensemble":  # the kind of a study that names none
+            content.pop("kind")
         return sha256(canonical_json(content))[:10]
 
     @property

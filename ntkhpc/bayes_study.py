@@ -52,7 +52,7 @@ class Sampling(Section, frozen=True, kw_only=True):
     shard_chains: Positive = 4
     sampler: Literal["hmc", "nuts", "langevin"] = "hmc"
     warmup: Positive = 300
-    draws: Positive = 400
+    draws: Annotated[int, Meta(ge=8)] = 400
     tile: Positive = 100
     thin: Positive = 1
     learning_rate: PositiveFloat = 1e-3

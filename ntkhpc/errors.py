@@ -44,6 +44,10 @@ class RunError(NtkhpcError):
     """A run directory is missing, not ours, incomplete, or does not fit the request."""
 
 
+class DivergedError(NtkhpcError):
+    """A computation left the finite numbers, and would do so again."""
+
+
 class DamagedError(NtkhpcError):
     """Bytes on disk are not the bytes that were written."""
 

@@ -15,7 +15,7 @@ import msgspec
 
 from ntkhpc import files, plan
 from ntkhpc.claims import Owner
-from ntkhpc.errors import DamagedError, DeviceError, NtkhpcError
+from ntkhpc.errors import DamagedError, DeviceError, DivergedError, NtkhpcError
 from ntkhpc.plan import Shard
 from ntkhpc.run import Run
 
@@ -27,7 +27,7 @@ def kind_of(error: BaseException) -> Kind:
         return "device"
     if isinstance(error, MemoryError):
         return "memory"
-    if isinstance(error, ChildProcessError):  # a worker that crashed: it would crash again
+    if isinstance(error, ChildProcessError | DivergedError):  # it would crash, or diverge, again
         return "bug"
     return "surroundings" if isinstance(error, NtkhpcError | OSError) else "bug"
 

@@ -29,7 +29,7 @@ from ntkhpc.errors import DamagedError, RunError
 from ntkhpc.plan import Plan, Shard
 
 FORMAT = 1
-PACKAGES = ("jax", "jaxlib", "numpy", "optax", "scipy", "submitit", "zarr")
+PACKAGES = ("blackjax", "jax", "jaxlib", "numpy", "optax", "scipy", "submitit", "zarr")
 """Whose versions decide the values of a run."""
 
 ABANDONED_SECONDS = 3600

@@ -97,8 +97,9 @@ def _check_tables(raw: dict[str, Any], section: type[Struct], path: str, where: 
                 cause=f"{'[' + path[:-1] + ']' if path else 'the top level'} has the fields: {', '.join(fields)}",
                 todo="jobs/template.toml explains each of them",
             )
-        if isinstance(value, float) and not math.isfinite(value):
-            raise StudyError(f"{field} = {value} is not a finite number", where=where)
+        for number in value if isinstance(value, list) else [value]:
+            if isinstance(number, float) and not math.isfinite(number):
+                raise StudyError(f"{field} = {value} is not a finite number", where=where)
         if isinstance(value, dict) and (table := _table(fields[key], value, field, where)) is not None:
             _check_tables(value, table, f"{field}.", where)
 

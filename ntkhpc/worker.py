@@ -142,7 +142,12 @@ def _compute_and_publish(run: Run, shard: Shard, claim: Claim, manifest: Manifes
         image=os.environ.get("NTKHPC_IMAGE"),
         versions=versions(),
         fingerprint=marks,
-        seeds={"study": run.study.seed, "data": run.study.data.seed, "members": shard.region.get("member")},
+        seeds={
+            "study": run.study.seed,
+            "data": run.study.data.seed,
+            "members": shard.region.get("member"),
+            "chains": shard.region.get("chain"),
+        },
         attempt=claim.owner.attempt,
         started=started.isoformat(timespec="seconds"),
         seconds=round(time.monotonic() - clock, 3),
@@ -192,7 +197,10 @@ def _require_earlier_phases(run: Run, shard: Shard) -> None:
 
 def _require_same_versions(run: Run) -> None:
     frozen, here = run.manifest.versions, versions()
-    differing = [f"{name} {frozen.get(name)} -> {here[name]}" for name in here if frozen.get(name) != here[name]]
+    # What a run from before did not know of decides none of its values.
+    differing = [
+        f"{name} {frozen[name]} -> {here[name]}" for name in here if frozen.get(name, here[name]) != here[name]
+    ]
     if differing:
         raise RunError(
             f"this Python is not the one the run was made with: {', '.join(differing)}",

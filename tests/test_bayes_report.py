@@ -312,7 +312,7 @@ def test_every_finding_of_chains_is_warned_of(changed: Run) -> None:
     store.open_array(changed.store, "chain_divergences", writable=True)[1, 1, 1, 0] = 7
     store.open_array(changed.store, "sample_loss", writable=True)[1, 0, 0, 2] = np.nan
     said = "\n".join(words.warnings(results.collect(changed)))
-    assert re.search(r"R-hat exceeds 1.01: .*\(P = 15, N1 = 10, draw 0\)", said)
+    assert re.search(r"R-hat is not below 1.01: .*\(P = 15, N1 = 10, draw 0\)", said)
     assert re.search(r"diverged: .* in \(P = 30, N1 = 40, draw 1\)", said)
     assert "1 of 48 chains are missing" in said
     assert "fewer than 400 effective samples" in said

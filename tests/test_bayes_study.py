@@ -10,12 +10,11 @@ import pytest
 from conftest import ROOT, run_shards, store_bytes
 from test_study import check_defaults
 
-from ntkhpc import bayes_study, infinite_width, plan, run, schema, store, study
+from ntkhpc import bayes_study, failures, plan, run, schema, store, study
 from ntkhpc.bayes_study import BayesStudy
 from ntkhpc.bayesian import OneLayerProblem, loss_distribution, one_hidden_layer, posterior_covariance
 from ntkhpc.bayesian.prior import output_layer
 from ntkhpc.errors import StudyError
-from ntkhpc.networks import MLP
 from ntkhpc.run import Run
 
 TINY = """
@@ -32,7 +31,7 @@ widths = [6, 20]
 n_train = [8, 24]
 draws = 2
 temperature = 0.05
-precisions = [1.0, 2.0]
+precisions = [0.7, 2.0]
 [scan]
 temperatures = [0.01, 0.5]
 readout_factors = [0.5, 1.0, 4.0]
@@ -69,11 +68,13 @@ def theory(tmp_path_factory: pytest.TempPathFactory) -> Run:
         ('kind = "bayes"', 'kind = "bayse"', "did you mean 'bayes'"),
         ("chains = 3", "chains = 1", "at least 2, or 0"),
         ("draws = 20", "draws = 25", "multiple of tile"),
+        ("draws = 20\ntile = 10", "draws = 4\ntile = 4", "sampling.draws"),
+        ("temperatures = [0.01, 0.5]", "temperatures = [inf]", "not a finite number"),
         ("widths = [20]", "widths = [21]", "none of"),
         ("n_train = [8]", "n_train = [9]", "none of"),
         ("n_train = [8, 24]", "n_train = [8, 41]", "data.pool has 40"),
         ("temperature = 0.05", "temperature = 0.0", "posterior.temperature"),
-        ("precisions = [1.0, 2.0]", "precisions = [1.0]", "posterior.precisions"),
+        ("precisions = [0.7, 2.0]", "precisions = [1.0]", "posterior.precisions"),
         ("readout_factors = [0.5, 1.0, 4.0]", "readout_factors = [4.0, 1.0]", "strictly increasing"),
         ("[posterior]", "[posteriori]", "did you mean 'posterior'"),
         (
@@ -141,7 +142,7 @@ def test_stored_theory_is_that_of_the_functions(theory: Run) -> None:
     ):
         chosen = kept["permutation"][d, :n]
         data = (kept["x_train"][chosen], kept["y_train"][chosen], kept["x_test"], kept["y_test"])
-        same = {"temperature": 0.05, "activation": "erf", "precisions": (1.0, 2.0)}
+        same = {"temperature": 0.05, "activation": "erf", "precisions": (0.7, 2.0)}
         found = one_hidden_layer(*data, width, **same)
         np.testing.assert_allclose(kept["theory_q_bar"][d, i, j], found.q_bar, rtol=1e-10)
         np.testing.assert_allclose(kept["theory_mean"][d, i, j], found.mean, rtol=1e-8, atol=1e-12)
@@ -152,7 +153,7 @@ def test_stored_theory_is_that_of_the_functions(theory: Run) -> None:
             np.testing.assert_allclose(kept["temperature_bias"][d, i, k, j], other.bias, rtol=1e-8)
             np.testing.assert_allclose(kept["temperature_q_bar"][d, i, k, j], other.q_bar, rtol=1e-10)
         for k, factor in enumerate(wanted.scan.readout_factors):
-            other = one_hidden_layer(*data, width, **{**same, "precisions": (1.0, 2.0 * factor)})
+            other = one_hidden_layer(*data, width, **{**same, "precisions": (0.7, 2.0 * factor)})
             np.testing.assert_allclose(kept["readout_variance"][d, i, k, j], other.variance, rtol=1e-8)
         # L has mean bias + variance, and its quantiles are in order around it.
         quantiles = kept["theory_quantile"][d, i, j]
@@ -165,13 +166,20 @@ def test_stored_theory_is_that_of_the_functions(theory: Run) -> None:
 
 
 def test_the_ensemble_beside_it_is_the_trained_law_of_the_same_prior(theory: Run) -> None:
-    """Against a network whose two weight variances differ, which is only possible by scaling its outputs."""
+    """From the kernels of f = v.erf(W x/sqrt(lam_0 d))/sqrt(lam_1 N), W, v ~ N(0, 1), written out for erf."""
     kept = store.load(theory.store, "x_train", "y_train", "x_test", "y_test", "permutation", "ntk_bias", "ntk_variance")
     chosen = kept["permutation"][1, :24]
-    x, y = kept["x_train"][chosen], kept["y_train"][chosen]
-    mean, covariance = infinite_width.trained_law(MLP(1, "erf", weight_variance=1.0), x, y, kept["x_test"])
-    assert kept["ntk_bias"][1, 1] == pytest.approx(float(((mean - kept["y_test"]) ** 2).mean()), rel=1e-10)
-    assert kept["ntk_variance"][1, 1] == pytest.approx(float(np.diag(covariance).mean()) / 2.0, rel=1e-10)
+    x, y = np.concatenate([kept["x_train"][chosen], kept["x_test"]]), kept["y_train"][chosen]
+    c = x @ x.T / (0.7 * x.shape[1])
+    d = 1 + 2 * np.diag(c)
+    nngp = 2 / np.pi * np.arcsin(2 * c / np.sqrt(np.outer(d, d))) / 2.0
+    ntk = nngp + c * 4 / np.pi / np.sqrt(np.outer(d, d) - 4 * c**2) / 2.0
+    weights = np.linalg.solve(ntk[:24, :24], ntk[:24, 24:]).T
+    mean = weights @ y
+    across = weights @ nngp[:24, 24:]
+    covariance = nngp[24:, 24:] - across - across.T + weights @ nngp[:24, :24] @ weights.T
+    assert kept["ntk_bias"][1, 1] == pytest.approx(float(((mean - kept["y_test"]) ** 2).mean()), rel=1e-6)
+    assert kept["ntk_variance"][1, 1] == pytest.approx(float(np.diag(covariance).mean()), rel=1e-6)
 
 
 @pytest.mark.parametrize("width", [6, math.inf])
@@ -228,6 +236,8 @@ def test_a_chain_that_explodes_fails_its_shard_with_the_cause(tmp_path: Path) ->
     assert "left the finite numbers" in failed.stderr
     assert "learning_rate = 1000.0" in failed.stderr
     assert target.finished("chains") == set()
+    (record,) = failures.open_records(target)
+    assert record["kind"] == "bug"  # it would fail again, so nothing tries it again by itself
 
 
 def test_one_run_directory_for_each_kind(tmp_path: Path) -> None:

@@ -102,6 +102,11 @@ def test_the_template_explains_every_source_of_data() -> None:
     assert all("    # " in line or line.startswith("[") for line in lines), lines
 
 
+def test_the_kind_that_is_the_default_leaves_ids_alone() -> None:
+    """A changed id starts every existing run of a study anew."""
+    assert study.loads(tiny_text()).id == study.loads('kind = "ensemble"\n' + tiny_text()).id == "691221435d"
+
+
 def test_the_id_is_the_content_not_its_spelling() -> None:
     loaded = study.loads(tiny_text())
     assert study.loads("# comment\n" + tiny_text() + "\n\n").id == loaded.id

@@ -22,12 +22,13 @@ CAPTIONS = {
         f"{_LOSS} Above: the losses of single networks sampled from the posterior (steps), what theory says of that "
         "width (smooth line of the same colour, f Gaussian at the saddle point), and infinite width (black). Below: "
         "the share of sampled networks inside the central credible intervals of finite-width theory (filled) and of "
-        "infinite width (open), against what the intervals promise (dotted). Mean over draws of the training set."
+        "infinite width (open), against what the intervals promise (dotted). Curves are of the first draw of the "
+        "training set, shares the mean over draws."
     ),
     "scaling": (
         f"{_LOSS} Mean, standard deviation and relative spread of the loss L of single networks against N_D = P, over "
         "the posterior (theory: lines; sampled: points) and over initialisations of infinitely wide networks with this "
-        "prior that were trained to the end by gradient descent (grey dashes). Bands, at infinite "
+        "prior that were trained to the end by gradient descent (NTK parametrisation, grey dashes). Bands, at infinite "
         "width: spread over draws of the training set, where there are several."
     ),
     "chains": (

@@ -60,7 +60,7 @@ class Cell:
     def closer(self) -> str:
         """Which theory the samples are closer to: "finite", "infinite", or "" where their error leaves it open."""
         middle, side = (self.theory + self.infinite) / 2, self.theory - self.infinite
-        if not self.is_sampled or abs(self.sampled - middle) < DECIDED * self.stderr:
+        if not self.is_sampled or not abs(self.sampled - middle) >= DECIDED * self.stderr:
             return ""
         return "finite" if (self.sampled - middle) * side > 0 else "infinite"
 

@@ -8,7 +8,7 @@ import xarray
 from ntkhpc import convergence
 
 CELL = ("width", "n_train", "draw")
-NEEDED = ("sample_loss", "sample_expected_loss", "sample_q_bar")
+NEEDED = ("sample_loss", "sample_expected_loss", "sample_q_bar", "sample_potential")
 MEASURED = ("loss", "q_bar", "mu_L", "sigma_L", "eps_L")
 """Quantities that have a `_stderr`."""
 
@@ -17,15 +17,16 @@ def cells(store: xarray.Dataset) -> xarray.Dataset | None:
     """Statistics of the chains over (width, n_train, draw); None where the study has no chains.
 
     loss: of sample_expected_loss, the mean over the read-out, which fluctuates least; q_bar; mu_L, sigma_L and eps_L
-    of single sampled networks. `r_hat` and `ess` are the worse of those of loss and q_bar; `chains` counts the chains
-    that are there; acceptance, divergences, step_size, and gradients per effective sample are over these.
+    of single sampled networks. `r_hat` is the worst of loss, q_bar and potential, `ess` the worse of loss and q_bar;
+    `chains` counts the chains that are there; acceptance, divergences, step_size, curvature, and gradients per
+    effective sample are over these.
     """
     if "sample_loss" not in store:
         return None
     samples = {name: per_cell(store[name], "chain", "sample").values for name in NEEDED}
     extras = {
         name: per_cell(store[f"chain_{name}"], "chain").values.astype(float)
-        for name in ("acceptance", "divergences", "step_size", "gradients")
+        for name in ("acceptance", "divergences", "step_size", "curvature", "gradients")
     }
     any_samples = per_cell(store.sample_loss, "chain", "sample")
     sizes, rows = any_samples.shape[: len(CELL)], []
@@ -65,7 +66,7 @@ def over_draws(found: xarray.Dataset) -> xarray.Dataset:
 
 
 def _cell(samples: dict[str, np.ndarray], extras: dict[str, np.ndarray]) -> dict[str, float]:
-    loss, expected, q_bar = (samples[name] for name in NEEDED)
+    loss, expected, q_bar, potential = (samples[name] for name in NEEDED)
     count = len(loss)
     if not count:
         return {"chains": 0.0, **dict.fromkeys(_NAMES, math.nan)}
@@ -83,17 +84,19 @@ def _cell(samples: dict[str, np.ndarray], extras: dict[str, np.ndarray]) -> dict
         "sigma_L_stderr": convergence.sigma_mcse(loss),
         "eps_L": sigma / mu,
         "eps_L_stderr": convergence.eps_mcse(loss),
-        "r_hat": max(convergence.r_hat(expected), convergence.r_hat(q_bar)),
+        "r_hat": float(np.max([convergence.r_hat(one) for one in (expected, q_bar, potential)])),
         "ess": ess,
         "loss_ess": convergence.bulk_ess(loss),
         "acceptance": float(extras["acceptance"].mean()),  # NaN for Langevin
         "divergences": float(extras["divergences"].sum()),
         "step_size": float(extras["step_size"].mean()),
+        "curvature": float(extras["curvature"].max()),
         "gradients_per_ess": float(extras["gradients"].sum() / ess),
     }
 
 
 _NAMES = (
     *(name + end for name in MEASURED for end in ("", "_stderr")),
-    "r_hat", "ess", "loss_ess", "acceptance", "divergences", "step_size", "gradients_per_ess",
+    "r_hat", "ess", "loss_ess", "acceptance", "divergences", "step_size", "curvature",
+    "gradients_per_ess",
 )  # fmt: skip

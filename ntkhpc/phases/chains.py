@@ -12,7 +12,7 @@ from ntkhpc.bayes_study import BayesStudy
 from ntkhpc.bayesian.chains import Program, State, Values
 from ntkhpc.bayesian.inputs import Data
 from ntkhpc.bayesian.target import Problem
-from ntkhpc.errors import RunError
+from ntkhpc.errors import DivergedError
 from ntkhpc.partial import Partial
 from ntkhpc.plan import Shard
 from ntkhpc.run import Run
@@ -29,7 +29,7 @@ def compute(run: Run, shard: Shard, partial: Partial) -> tuple[dict[str, np.ndar
     posterior, widths = study.posterior, (study.sampled_widths[width],)
     problem = Problem.make(data, widths, posterior.temperature, posterior.precisions)
     state, tiles, reused = _sample(study, _program(study, widths), problem, shard, partial)
-    return _assemble(state, tiles), reused
+    return _assemble(state, tiles, langevin=study.sampling.sampler == "langevin"), reused
 
 
 def _program(study: BayesStudy, widths: tuple[int, ...]) -> Program:
@@ -62,7 +62,7 @@ def _sample(
                 values: Values = {}
             else:
                 state, values = program.advance(problem, seed, state)
-            _require_finite(study, shard, state)
+            _require_finite(study, shard, {**state, **values})
             partial.save(tile, {f"{_STATE}{name}": value for name, value in state.items()} | values)
         else:
             reused += 1
@@ -73,12 +73,15 @@ def _sample(
     return state, tiles[1:], reused
 
 
-def _require_finite(study: BayesStudy, shard: Shard, state: State) -> None:
-    """Raises RunError if a chain has left the finite numbers: what it gave would be read as missing."""
-    if np.isfinite(state["position"]).all() and np.isfinite(state["log_density"]).all():
+_FINITE = ("position", "log_density", "loss", "expected_loss", "q_bar", "mean", "mean_square", "spread")
+
+
+def _require_finite(study: BayesStudy, shard: Shard, arrays: dict[str, np.ndarray]) -> None:
+    """Raises DivergedError if a chain has left the finite numbers: what it gave would be read as missing."""
+    if all(np.isfinite(arrays[name]).all() for name in _FINITE if name in arrays):
         return
     langevin = study.sampling.sampler == "langevin"
-    raise RunError(
+    raise DivergedError(
         f"a chain of {study.sampling.sampler} left the finite numbers",
         where=f"shard {shard.id}",
         cause=f"sampling.learning_rate = {study.sampling.learning_rate} is above the stability bound 2/curvature"
@@ -88,7 +91,7 @@ def _require_finite(study: BayesStudy, shard: Shard, state: State) -> None:
     )
 
 
-def _assemble(state: State, tiles: list[Values]) -> dict[str, np.ndarray]:
+def _assemble(state: State, tiles: list[Values], *, langevin: bool) -> dict[str, np.ndarray]:
     """The shard's region of each array of the phase."""
 
     def joined(name: str) -> np.ndarray:
@@ -105,9 +108,10 @@ def _assemble(state: State, tiles: list[Values]) -> dict[str, np.ndarray]:
         "sample_potential": joined("potential"),
         "chain_mean": average,
         "chain_point_variance": mean("mean_square")[:, :, 0] - average**2 + mean("spread"),
-        "chain_acceptance": joined("acceptance").mean(axis=1),
+        "chain_acceptance": joined("acceptance").mean(axis=1) * (np.nan if langevin else 1.0),
         "chain_divergences": joined("divergent").sum(axis=1).astype(np.int64),
         "chain_step_size": state["step_size"],
+        "chain_curvature": state["curvature"],
         "chain_gradients": joined("gradients").sum(axis=1).astype(np.int64),
     }
     return {name: value[None, None, None] for name, value in values.items()}

@@ -8,6 +8,7 @@ from ntkhpc import infinite_width, schema, store
 from ntkhpc.bayes_study import BayesStudy
 from ntkhpc.bayesian import OneLayerPosterior, OneLayerProblem, loss_distribution, posterior_covariance
 from ntkhpc.bayesian.prior import output_layer
+from ntkhpc.errors import DataError
 from ntkhpc.networks import MLP
 from ntkhpc.partial import Partial
 from ntkhpc.plan import Shard
@@ -86,11 +87,17 @@ def _gradient_descent(
 ) -> dict[str, np.ndarray]:
     """The ensemble of infinitely wide networks with this prior as initialisation, trained to the end.
 
-    The read-out's precision only scales both kernels, so the mean ignores it and the covariance is divided by it.
+    In NTK parametrisation, where weights are standard normal and their scales stand outside: the read-out's precision
+    scales both kernels, so the mean ignores it and the covariance is divided by it. NaN where two training inputs are
+    equal: the posterior exists at T > 0, the end of training does not.
     """
     hidden, readout = study.posterior.precisions
     network = MLP(1, study.network.activation, weight_variance=1 / hidden)
-    mean, covariance = infinite_width.trained_law(network, x_train, y_train, x_test, time=math.inf)
+    try:
+        mean, covariance = infinite_width.trained_law(network, x_train, y_train, x_test, time=math.inf)
+    except DataError as error:
+        print(f"no networks trained to the end: {error}", flush=True)
+        return dict.fromkeys(("ntk_bias", "ntk_variance", "ntk_sigma2", "ntk_population_variance"), np.array(math.nan))
     law = loss_distribution(mean[:, 0], covariance * (hidden / readout), y_test)
     return {
         "ntk_bias": np.array(law.bias),

@@ -34,7 +34,7 @@ ARRAYS = (
     Array("mixture_bias", "theory", _THEORY, "f8", "1", "Qb integrated over: mean over test points of (mean f - y)^2"),
     Array("mixture_variance", "theory", _THEORY, "f8", "1", "Qb integrated over: mean over test points of var f"),
     Array("ntk_bias", "theory", _SIZE, "f8", "1",
-          "infinite width, trained to the end by gradient descent: mean over test points of (mean f - y)^2"),
+          "infinite width, NTK parametrisation, trained to the end by gradient descent: mean of (mean f - y)^2"),
     Array("ntk_variance", "theory", _SIZE, "f8", "1", "the same: mean over test points of var f over initialisations"),
     Array("ntk_sigma2", "theory", _SIZE, "f8", "1", "the same: variance of L over initialisations"),
     Array("ntk_population_variance", "theory", _SIZE, "f8", "1",
@@ -61,7 +61,8 @@ ARRAYS = (
     Array("chain_mean", "chains", (*_CHAINS, "test_point"), "f8", "1", "mean of f over the chain"),
     Array("chain_point_variance", "chains", (*_CHAINS, "test_point"), "f8", "1", "variance of f over the chain"),
     Array("chain_acceptance", "chains", _CHAINS, "f8", "1", "mean acceptance probability; NaN for Langevin"),
-    Array("chain_divergences", "chains", _CHAINS, "i8", "1", "transitions whose energy error exploded"),
+    Array("chain_divergences", "chains", _CHAINS, "i8", "1", "kept samples on whose way the energy error exploded"),
     Array("chain_step_size", "chains", _CHAINS, "f8", "1", "step size that the sampler used"),
+    Array("chain_curvature", "chains", _CHAINS, "f8", "1", "largest curvature of the energy, for Langevin; else NaN"),
     Array("chain_gradients", "chains", _CHAINS, "i8", "1", "gradients of the potential that the kept samples took"),
 )  # fmt: skip
