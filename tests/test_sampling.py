@@ -13,7 +13,7 @@ import pytest
 from scipy import special
 
 from ntkhpc import convergence
-from ntkhpc.bayesian import PosteriorSample, mixture, one_hidden_layer, readout, sample_posterior, target
+from ntkhpc.bayesian import PosteriorSample, langevin, mixture, one_hidden_layer, readout, sample_posterior, target
 from ntkhpc.bayesian.chains import Program, State, Values
 from ntkhpc.bayesian.doubts import doubts
 from ntkhpc.bayesian.inputs import Data
@@ -240,6 +240,28 @@ def test_the_posterior_of_a_narrow_network_is_that_of_weighted_draws_of_its_prio
     assert error < 0.005 * expected
     assert found.standard_error < 0.01 * expected
     assert abs(found.test_loss - expected) < 4 * math.hypot(error, found.standard_error)
+
+
+def test_a_langevin_step_is_that_of_the_paper_in_its_own_weights() -> None:
+    """theta <- theta - lr (grad SSE/2 + T lam theta) + sqrt(2 lr T) xi, with a precision for each of three layers."""
+    widths, t, lr = (4, 3), 0.3, 0.05
+    problem = Problem.make(Data.make(X, Y2, X_TEST, Y2_TEST), widths, t, LAM)
+    sizes = [rows * columns for rows, columns in [*target.sizes(problem, widths), (widths[-1], 2)]]
+    precision = np.repeat(LAM, sizes)
+    theta = np.random.default_rng(5).normal(size=sum(sizes)) / np.sqrt(precision)
+
+    def half_sse(theta: np.ndarray) -> float:
+        weights, u = langevin.read(problem, widths, jnp.array(np.sqrt(precision) * theta))
+        return 0.5 * float(((Y2 - target.features_at_train(problem, "erf", weights) @ u) ** 2).sum())
+
+    step = 1e-5 * np.eye(len(theta))
+    gradient = np.array([(half_sse(theta + one) - half_sse(theta - one)) / 2e-5 for one in step])
+    key = jax.random.key(2)
+    xi = np.asarray(jax.random.normal(jax.random.fold_in(key, 0), theta.shape, jnp.float64))
+    expected = theta - lr * (gradient + t * precision * theta) + math.sqrt(2 * lr * t) * xi
+    position = jnp.array(np.sqrt(precision) * theta)
+    found = langevin.steps(key, problem, "erf", widths, position, jnp.array(lr), 1) / np.sqrt(precision)
+    np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-8)
 
 
 # Doubts
