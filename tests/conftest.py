@@ -3,7 +3,7 @@
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -68,15 +68,17 @@ def run_shards(
     shards: Iterable[str],
     *,
     failpoint: str = "",
-    before: Callable[[], object] | None = None,
+    first: str = "",
     environment: dict[str, str] | None = None,
 ) -> subprocess.CompletedProcess[str]:
-    """Run shards in one worker process, in a process group of its own."""
+    """Run shards in one worker process, in a process group of its own; it executes the code `first` before anything.
+
+    Not as preexec_fn, whose fork() JAX objects to where another test has started it in this process.
+    """
     settings = {**os.environ, **worker_environment(target), **(environment or {}), "NTKHPC_FAILPOINT": failpoint}
     return subprocess.run(
-        [sys.executable, "-c", RUN_SHARDS, str(target.path), *shards],
+        [sys.executable, "-c", f"{first}\n{RUN_SHARDS}", str(target.path), *shards],
         env=settings,
-        preexec_fn=before,
         start_new_session=True,
         capture_output=True,
         text=True,

@@ -15,7 +15,7 @@ def test_one_core_and_all_cores_visible_give_equal_bits(runs: Path, finished: Ru
     if len(os.sched_getaffinity(0)) < 2:
         pytest.skip("this machine shows one core: there is nothing to compare")
     target = make_run(runs)
-    pinned = run_shards(target, all_shards(target), before=lambda: os.sched_setaffinity(0, {0}))
+    pinned = run_shards(target, all_shards(target), first="import os; os.sched_setaffinity(0, {0})")
     assert pinned.returncode == 0, pinned.stderr
     assert store_bytes(target) == store_bytes(finished)
 
