@@ -16,4 +16,4 @@ tests/cluster/slurm_cluster.sh down
 tests/cluster/slurm_cluster.sh up
 [ "${KEEP:-}" ] || trap 'tests/cluster/slurm_cluster.sh down' EXIT
 eval "$(tests/cluster/slurm_cluster.sh env)"
-NTKHPC_TEST_IMAGE="$PWD/$image" .venv/bin/python -m pytest -n 3 --dist loadfile tests/cluster "$@"
+NTKHPC_TEST_IMAGE="$PWD/$image" .venv/bin/python -m pytest -n 2 --dist loadfile tests/cluster "$@"
