@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import ROOT, run_shards, store_bytes
+from test_plan import assert_every_array_is_covered_once
 from test_study import check_defaults
 
 from ntkhpc import bayes_study, failures, plan, run, schema, store, study
@@ -110,17 +111,7 @@ def test_shards_cover_every_array_exactly_once_in_whole_chunks(chains: int) -> N
     wanted = tiny(("chains = 3", f"chains = {chains}"))
     planned = plan.make(wanted)
     assert {shard.phase for shard in planned.shards} == {"data", "theory", "chains", "analysis"}
-    for array in schema.arrays(wanted):
-        if array.phase == "create":
-            continue
-        written = np.zeros(array.shape(wanted), int)
-        for shard in planned.of_phase(array.phase):
-            region = array.region(wanted, shard.region)
-            written[region] += 1
-            for part, chunk, size in zip(region, array.chunks(wanted), written.shape, strict=True):
-                assert part.start % chunk == 0
-                assert part.stop % chunk == 0 or part.stop == size
-        assert (written == 1).all(), array.name
+    assert_every_array_is_covered_once(wanted)
 
 
 def test_without_chains_or_scans_there_are_no_such_arrays_or_shards() -> None:

@@ -12,16 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ntkhpc import files, plan, run, schema, status, study
+from ntkhpc.any_study import AnyStudy
 from ntkhpc.errors import StudyError
 
 
-@settings(max_examples=60, deadline=None)
-@given(members=st.integers(2, 40), tile=st.integers(1, 7), tiles_per_shard=st.integers(1, 5), draws=st.integers(1, 3))
-def test_shards_cover_every_array_exactly_once_in_whole_chunks(
-    members: int, tile: int, tiles_per_shard: int, draws: int
-) -> None:
-    text = tiny_text(widths="[4, 6]", members=members, tile=tile, shard_members=tile * tiles_per_shard)
-    wanted = study.loads(text.replace("trace_points", f"draws = {draws}\ntrace_points"))
+def assert_every_array_is_covered_once(wanted: AnyStudy) -> None:
+    """Every value that is not written with the run belongs to one shard, in whole chunks."""
     planned = plan.make(wanted)
     for array in schema.arrays(wanted):
         if array.phase == "create":
@@ -35,6 +31,16 @@ def test_shards_cover_every_array_exactly_once_in_whole_chunks(
                 assert part.stop % chunk == 0 or part.stop == size
         assert (written == 1).all(), array.name
     assert len({shard.id for shard in planned.shards}) == len(planned.shards)
+
+
+@settings(max_examples=60, deadline=None)
+@given(members=st.integers(2, 40), tile=st.integers(1, 7), tiles_per_shard=st.integers(1, 5), draws=st.integers(1, 3))
+def test_shards_cover_every_array_exactly_once_in_whole_chunks(
+    members: int, tile: int, tiles_per_shard: int, draws: int
+) -> None:
+    text = tiny_text(widths="[4, 6]", members=members, tile=tile, shard_members=tile * tiles_per_shard)
+    wanted = study.loads(text.replace("trace_points", f"draws = {draws}\ntrace_points"))
+    assert_every_array_is_covered_once(wanted)
 
 
 def test_a_plan_is_a_function_of_the_study() -> None:
