@@ -80,11 +80,18 @@ serve() {
 serve &
 server=$!
 
-# Folders that a call may touch: the checkout, the runs, the study's, that of data, and the home with its profiles.
+# What this shell sees and the image has not: file systems that a profile or a study may name (of the image, of data).
+# Then the folders that a call may touch, wherever they lie: checkout, runs, study, data, the home with its profiles.
+binds=${APPTAINER_BIND:-}
+for folder in /*; do
+    case $folder in
+        /bin | /boot | /dev | /etc | /lib* | /lost+found | /opt | /proc | /root | /run | /sbin | /sys | /usr | /var | *[:,]*) ;;
+        *) [ -d "$folder" ] && [ -r "$folder" ] && [ -x "$folder" ] && binds=$binds,$folder ;;
+    esac
+done
 runs=${NTKHPC_RUNS:-runs}
 if [ -n "${NTKHPC_RUN:-}" ]; then runs=$(dirname "$NTKHPC_RUN"); else mkdir -p "$runs"; fi
 if [ -n "${NTKHPC_DATA:-}" ]; then mkdir -p "$NTKHPC_DATA"; fi
-binds=${APPTAINER_BIND:-}
 for folder in "$PWD" "$bridge" "$runs" "$(dirname "${NTKHPC_TASK:-.}")" "${NTKHPC_DATA:-.}" "$HOME"; do
     [ -d "$folder" ] && binds=$binds,$(cd "$folder" && pwd -P)
 done

@@ -89,16 +89,18 @@ class Lab:
         task_minutes: float = 1.0,
         stop_seconds: int = 30,
         restarts: int = 20,
+        image: Path | str = IMAGE,
+        scratch: str = "",
     ) -> None:
         """Write the profile `test`; with `ensemble_minutes` the ensemble has a time limit of its own."""
         path = self.home / "config" / "ntkhpc" / "profiles" / "test.toml"
         path.parent.mkdir(parents=True, exist_ok=True)
-        given = {**locals(), "image": IMAGE}
+        given = locals()
         text = PARTITION.format(label="main", minutes=60, **given) + PROFILE.format(**given)
         if ensemble_minutes:
             text = '[phases]\ndefault = "main"\nensemble = "short"\n' + text
             text += PARTITION.format(label="short", minutes=ensemble_minutes, **given)
-        path.write_text(text)
+        path.write_text((f'scratch = "{scratch}"\n' if scratch else "") + text)
 
     def study(self, text: str) -> Run:
         """Write a study; where its run will be."""

@@ -133,7 +133,8 @@ SlurmctldPort=$PORT
 SlurmUser=root
 SlurmdUser=root
 AuthType=auth/munge
-AuthInfo=socket=$D/run/munge.sock
+# A requeued job waits until its credential expired, for two minutes unless it is said here.
+AuthInfo=socket=$D/run/munge.sock,cred_expire=30
 CommunicationParameters=NoInAddrAny,NoCtldInAddrAny
 StateSaveLocation=$D/state
 SlurmdSpoolDir=$D/spool/%n

@@ -2,6 +2,7 @@
 
 import subprocess
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from lab import (
@@ -11,6 +12,7 @@ from lab import (
     ask,
     assert_bits_are_local,
     complete,
+    copy_checkout,
     edit,
     job_of,
     logs,
@@ -20,7 +22,6 @@ from lab import (
     study_text,
     submit,
     wait,
-    wait_until_idle,
 )
 
 from ntkhpc import submissions
@@ -38,12 +39,24 @@ def running_node(target: Run) -> tuple[str, str]:
     return element, node
 
 
+def limited(home: Path) -> tuple[Lab, Run]:
+    """A run whose one task of the ensemble needs 48 s at least and is stopped after 40.
+
+    Its tiles wait instead of working, so that a busy machine needs few restarts more than an idle one.
+    """
+    lab = Lab(home, copy_checkout(home / "checkout"))
+    needed = "        if values is None:\n"
+    edit(lab.checkout / "ntkhpc/phases/ensemble.py", needed, needed + "            __import__('time').sleep(4)\n")
+    lab.profile(partition="rough", task_minutes=60, ensemble_minutes=1, stop_seconds=20)
+    return lab, submit(lab, study_text("limit", n_train="[8]", members=48, tile=4, shard_members=48))
+
+
 Scenarios = dict[str, tuple[Lab, Run]]
 
 
 @pytest.fixture(scope="module")
 def interrupted(tmp_path_factory: pytest.TempPathFactory) -> Scenarios:
-    """Four runs, each interrupted once. SLURM holds a requeued job back for two minutes: so all wait together.
+    """Four runs, each interrupted once. SLURM holds a requeued job back for a while: so all wait together.
 
     They have nodes of their own, as other tests may use the cluster beside these.
     """
@@ -54,7 +67,7 @@ def interrupted(tmp_path_factory: pytest.TempPathFactory) -> Scenarios:
         lab.profile(partition="rough", **{"task_minutes": 60, **settings})
         return lab, submit(lab, study_text(name, seed=seed, **slow))
 
-    found = {"limit": begin("limit", 1, ensemble_minutes=1, stop_seconds=20)}
+    found = {"limit": limited(tmp_path_factory.mktemp("limit"))}
 
     found["preempted"] = begin("preempted", 2)
     first_tile(found["preempted"][1])
@@ -88,7 +101,6 @@ def interrupted(tmp_path_factory: pytest.TempPathFactory) -> Scenarios:
 
 def test_a_job_at_its_time_limit_keeps_its_tiles_and_goes_on(interrupted: Scenarios) -> None:
     lab, target = interrupted["limit"]
-    wait_until_idle(target, 1800)  # a busy machine does a tile or two a minute, and SLURM holds it for two after each
     resume_until_complete(lab, target)
     stopped = [end for end in submissions.read(target)[0].ends() if end.code == submissions.STOPPED]
     assert stopped, logs(target)

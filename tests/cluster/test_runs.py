@@ -3,8 +3,11 @@
 import json
 import os
 import re
+import shutil
 import signal
+import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -110,20 +113,29 @@ def test_ctrl_c_of_a_submission_leaves_nothing_half_known(lab: Lab) -> None:
     assert len(done) == len(set(done))
 
 
-def test_without_a_python_on_path_the_image_plans_and_the_shell_submits(tmp_path: Path) -> None:
+@pytest.fixture
+def far(tmp_path: Path) -> Iterator[Path]:
+    """A folder that Apptainer binds neither by itself nor as part of a home or a checkout."""
+    with tempfile.TemporaryDirectory(dir="/srv") as folder:
+        yield Path(folder)
+
+
+def test_without_a_python_on_path_the_image_plans_and_the_shell_submits(tmp_path: Path, far: Path) -> None:
     lab = Lab(tmp_path, copy_checkout(tmp_path / "checkout"))
     (lab.checkout / ".venv").unlink()
-    lab.profile()
+    image = far / Path(IMAGE).name
+    shutil.copy(IMAGE, image)
+    lab.profile(image=image)
     images = lab.checkout / "containers" / "images"
     images.mkdir()
-    (images / Path(IMAGE).name).symlink_to(IMAGE)
+    (images / image.name).symlink_to(image)
     stub = tmp_path / "stub"
     stub.mkdir()
     for name in ("python", "python3", *(f"python3.{minor}" for minor in range(11, 16))):
         (stub / name).write_text("#!/bin/sh\nexit 127\n")
         (stub / name).chmod(0o755)
     path = f"{stub}:{os.environ['PATH']}"
-    target = lab.study(study_text("pythonless"))
+    target = lab.study(on_table("pythonless", far))
     code, output = lab.make("submit", PATH=path)
     assert code == 0, output
     assert "running in" in output
@@ -134,17 +146,18 @@ def test_without_a_python_on_path_the_image_plans_and_the_shell_submits(tmp_path
     assert not (lab.checkout / ".venv").exists()
 
 
-def test_a_users_own_table_is_read_in_the_container(lab: Lab) -> None:
-    """It lies neither in the run nor in the checkout; jobs copy it to the disk of their node."""
-    profile = lab.home / "config" / "ntkhpc" / "profiles" / "test.toml"
-    profile.write_text(f'scratch = "/tmp/{lab.home.name}"\n' + profile.read_text())
-    folder = lab.home / "data"
-    folder.mkdir()
-    rng = np.random.default_rng(1)
-    x = rng.normal(size=(200, 3))
+def on_table(name: str, folder: Path) -> str:
+    """A study of a table that lies in `folder`."""
+    x = np.random.default_rng(1).normal(size=(200, 3))
     np.savez(folder / "table.npz", x=x, y=x[:, 0] + x[:, 1] ** 2)
     source = f'source = "file"\npath = "{folder / "table.npz"}"\nx = ["x"]\ny = ["y"]'
-    target = submit(lab, study_text("own").replace('source = "calorimeter"', source))
+    return study_text(name).replace('source = "calorimeter"', source)
+
+
+def test_a_users_own_table_is_read_in_the_container(lab: Lab, far: Path) -> None:
+    """It lies neither in the run nor in the checkout; jobs copy it to the disk of their node."""
+    lab.profile(scratch=f"/tmp/{lab.home.name}")
+    target = submit(lab, on_table("own", far))
     wait_until_idle(target)
     assert complete(target), logs(target)
 
