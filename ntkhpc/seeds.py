@@ -5,7 +5,7 @@ import numpy as np
 from jax import Array
 
 # Fixed for ever: changing one changes every stored value.
-ENSEMBLE, PERMUTATION, SHOWERS, ENERGIES, ROWS, PARTICLES, CHAIN = 1, 2, 3, 4, 5, 6, 7
+ENSEMBLE, PERMUTATION, SHOWERS, ENERGIES, ROWS, PARTICLES, CHAIN, POPULATION = 1, 2, 3, 4, 5, 6, 7, 8
 
 
 def member_key(seed: Array | int, width: Array | int, member: Array | int) -> Array:
@@ -17,6 +17,11 @@ def member_key(seed: Array | int, width: Array | int, member: Array | int) -> Ar
 def chain_key(seed: Array | int, chain: Array | int) -> Array:
     """Key of one Markov chain; the same whatever chains it is run beside."""
     return jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), CHAIN), chain)
+
+
+def population_key(seed: Array | int, population: Array | int) -> Array:
+    """Key of one population of neurons; the same whatever others there are."""
+    return jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), POPULATION), population)
 
 
 def cell_seed(seed: int, *cell: int) -> int:
