@@ -24,15 +24,32 @@ def theory_seconds(study: BayesStudy, n_train: int) -> float:
 
 
 def chains_seconds(study: BayesStudy, width: int, n_train: int, chains: int) -> float:
-    """Gradients of the potential: hidden units at the training points, one factorisation, and the way back."""
+    """Warm-up and kept samples."""
+    warmup, sample = _seconds_per_draw(study, width, n_train)
+    per_chain = study.sampling.warmup * warmup + study.sampling.draws * sample
+    return cost.SECONDS_PER_SHARD + SECONDS_PER_PROGRAM + chains * per_chain
+
+
+def chains_tile_seconds(study: BayesStudy, width: int, n_train: int, chains: int) -> float:
+    """The start, and the warm-up or a tile of kept samples, whichever takes longer."""
+    warmup, sample = _seconds_per_draw(study, width, n_train)
+    per_chain = max(study.sampling.warmup * warmup, study.sampling.tile * sample)
+    return cost.SECONDS_PER_SHARD + SECONDS_PER_PROGRAM + chains * per_chain
+
+
+def _seconds_per_draw(study: BayesStudy, width: int, n_train: int) -> tuple[float, float]:
+    """Of one chain, while it warms up and of a kept sample.
+
+    Gradients of the potential: hidden units at the training points, one factorisation, and the way back.
+    """
     sampling = study.sampling
     rank, small = min(n_train, study.data.features), min(n_train, width)
     flops = 6.0 * n_train * rank * width + 6.0 * n_train * width * small + 2.0 * small**3
-    gradients = (sampling.warmup + sampling.draws) * sampling.thin * gradients_per_transition(study, rank * width)
+    gradients = sampling.thin * gradients_per_transition(study, rank * width)
+    moves = gradients * (flops / FLOPS_PER_SECOND + SECONDS_PER_GRADIENT)
     # A kept sample predicts every test point, across the span of the training inputs too.
-    kept = sampling.draws * 2.0 * study.data.test * width * (rank + min(study.data.test, study.data.features) + small)
-    per_chain = gradients * (flops / FLOPS_PER_SECOND + SECONDS_PER_GRADIENT) + kept / FLOPS_PER_SECOND
-    return cost.SECONDS_PER_SHARD + SECONDS_PER_PROGRAM + chains * per_chain
+    kept = 2.0 * study.data.test * width * (rank + min(study.data.test, study.data.features) + small)
+    return moves, moves + kept / FLOPS_PER_SECOND
 
 
 def gradients_per_transition(study: BayesStudy, weights: int) -> float:

@@ -42,12 +42,14 @@ MAX_SHARDS = 1_000_000
 
 
 class Shard(Struct, frozen=True):
-    """One unit of work. `seconds` is projected for one core."""
+    """One unit of work. `seconds` is projected for one core, `tile_seconds` too: where finished tiles are kept, for the
+    start and the longest tile, without which an attempt leaves the next one as much to do. 0 is unknown."""
 
     id: str
     phase: str
     region: dict[str, tuple[int, int]]
     seconds: float
+    tile_seconds: float = 0.0
 
 
 class Plan(Struct, frozen=True):
@@ -119,6 +121,8 @@ def _ensemble(study: Study) -> list[Shard]:
     tiles_per_shard = ensemble.shard_members // ensemble.tile
     cells = product(range(len(study.network.widths)), range(len(ensemble.n_train)), range(ensemble.draws))
     for width, n_train, draw in cells:
+        cell = study, study.network.widths[width], ensemble.n_train[n_train]
+        tile_seconds = cost.ensemble_seconds(*cell, ensemble.tile)
         for start in starts:
             stop = min(start + ensemble.shard_members, ensemble.members)
             tile = start // ensemble.tile
@@ -131,8 +135,10 @@ def _ensemble(study: Study) -> list[Shard]:
             }
             # Named by value, so that a person can tell what failed; unique because values are.
             name = f"w{study.network.widths[width]}-n{ensemble.n_train[n_train]}-d{draw}-m{start}"
-            seconds = cost.ensemble_seconds(study, study.network.widths[width], ensemble.n_train[n_train], stop - start)
-            shards.append(Shard(name, "ensemble", region, seconds))
+            # The last tile is trained whole, padded with members beyond the ensemble.
+            members = math.ceil((stop - start) / ensemble.tile) * ensemble.tile
+            seconds = cost.ensemble_seconds(*cell, members)
+            shards.append(Shard(name, "ensemble", region, seconds, tile_seconds))
     return shards
 
 
@@ -179,7 +185,8 @@ def _of_posterior(study: BayesStudy) -> list[Shard]:
                 "chain": (start, stop),
             }
             seconds = bayes_cost.chains_seconds(study, width, n, stop - start)
-            chains.append(Shard(f"w{width}-n{n}-d{draw}-c{start}", "chains", region, seconds))
+            tile_seconds = bayes_cost.chains_tile_seconds(study, width, n, stop - start)
+            chains.append(Shard(f"w{width}-n{n}-d{draw}-c{start}", "chains", region, seconds, tile_seconds))
     return [
         Shard("data-0", "data", {}, cost.data_seconds(study)),
         *theory,

@@ -1,5 +1,6 @@
 """The report of a posterior: diagnostics of chains with known answers, and numbers recomputed from the store."""
 
+import dataclasses
 import json
 import math
 import re
@@ -7,6 +8,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pandas as pd
 import pytest
@@ -316,6 +318,29 @@ def test_every_finding_of_chains_is_warned_of(changed: Run) -> None:
     assert re.search(r"diverged: .* in \(P = 30, N1 = 40, draw 1\)", said)
     assert "1 of 48 chains are missing" in said
     assert "fewer than 400 effective samples" in said
+
+
+@pytest.mark.parametrize(
+    ("sampler", "learning_rate", "precisions", "said"),
+    [
+        ("langevin", 1e-3, (1.0, 1.0), "span 0.3 relaxation times 1/(learning_rate T lambda) = 20,000 steps"),
+        ("langevin", 0.1, (0.2, 5.0), "span 6 relaxation times 1/(learning_rate T lambda) = 1,000 steps"),
+        ("langevin", 0.1, (1.0, 1.0), ""),
+        ("hmc", 1e-3, (1.0, 1.0), ""),
+    ],
+)
+def test_langevin_chains_of_few_relaxation_times_are_warned_of(
+    collected: Results, tmp_path: Path, sampler: str, learning_rate: float, precisions: tuple[float, float], said: str
+) -> None:
+    """60 samples of 100 steps at T = 0.05."""
+    old = collected.study
+    sampling = msgspec.structs.replace(old.sampling, sampler=sampler, thin=100, learning_rate=learning_rate)
+    precise = msgspec.structs.replace(old.posterior, precisions=precisions)
+    wanted = msgspec.structs.replace(old, sampling=sampling, posterior=precise)
+    changed = dataclasses.replace(collected, run=run.create(tmp_path, wanted))
+    found = [text for text in words.warnings(changed) if "relaxation" in text]
+    assert len(found) == bool(said)
+    assert said in "".join(found)
 
 
 def test_an_incomplete_run_is_refused_and_its_partial_report_knows_what_is_missing(

@@ -1,6 +1,7 @@
 """From shards to job arrays, and what earlier attempts teach the next."""
 
 import json
+import math
 import os
 import subprocess
 from collections import Counter
@@ -88,6 +89,71 @@ def test_what_cannot_fit_is_refused_naming_what_to_change() -> None:
         shards=tuple(msgspec.structs.replace(s, seconds=7200.0) if s.phase == "ensemble" else s for s in made.shards),
     )
     assert {array.minutes for array in arrays(slow, profile()) if array.phase == "ensemble"} == {60}
+
+
+SLOW_CHAINS = """
+kind = "bayes"
+name = "slow"
+[data]
+source = "calorimeter"
+pool = 1000
+test = 100
+[network]
+widths = [1000]
+[posterior]
+n_train = [1000]
+[sampling]
+chains = 4
+warmup = {warmup}
+tile = {tile}
+draws = {draws}
+"""
+"""Of each draw of its four chains about 25 s on one core."""
+
+
+def slow_chains(**sampling: int) -> Plan:
+    return plan.make(study.loads(SLOW_CHAINS.format(**sampling)))
+
+
+def slow_ensemble(**changes: int) -> Plan:
+    """Of each of its members about ten minutes."""
+    text = tiny_text(members=20, shard_members=20, **changes)  # type: ignore[arg-type]
+    return plan.make(study.loads(text.replace("factor = 1.0", "factor = 1e7")))
+
+
+@pytest.mark.parametrize(
+    ("made", "phase", "field"),
+    [
+        (slow_chains(warmup=200, tile=10, draws=10), "chains", "sampling.warmup"),
+        (slow_chains(warmup=10, tile=200, draws=200), "chains", "sampling.tile"),
+        (slow_ensemble(tile=10), "ensemble", "ensemble.tile"),
+    ],
+)
+def test_a_tile_that_would_never_be_finished_is_refused(made: Plan, phase: str, field: str) -> None:
+    with pytest.raises(ProfileError, match=f"a tile of phase {phase}") as error:
+        arrays(made, profile())
+    assert field in str(error.value)
+    assert "partitions.main.minutes" in str(error.value)
+    stop, longest = Limits().stop_seconds, max(shard.tile_seconds for shard in made.shards)
+    arrays(made, profile(minutes=math.ceil((longest + stop) / 60)))
+    arrays(made, profile(), experience=tasks.Experience(speed={"main": 2.0}))
+    arrays(made, profile(gpu="--gres=gpu:1"))  # of unknown speed
+
+
+@pytest.mark.parametrize(
+    ("made", "phase"),
+    [(slow_chains(warmup=100, tile=100, draws=1000), "chains"), (slow_ensemble(tile=2), "ensemble")],
+)
+def test_a_shard_that_fits_by_the_tile_is_accepted(made: Plan, phase: str) -> None:
+    assert min(shard.seconds for shard in made.of_phase(phase)) > 3600
+    assert {array.minutes for array in arrays(made, profile()) if array.phase == phase} == {60}
+
+
+def test_a_plan_of_before_tiles_were_projected_is_read_and_refuses_nothing() -> None:
+    table = json.loads(plan.dumps(slow_ensemble(tile=10)))
+    for shard in table["shards"]:
+        del shard["tile_seconds"]
+    arrays(plan.loads(json.dumps(table).encode()), profile())
 
 
 def test_a_shard_that_was_killed_for_memory_asks_for_more_up_to_the_partition() -> None:

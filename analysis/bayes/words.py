@@ -11,6 +11,7 @@ from analysis.bayes.coverage import LAWS
 from analysis.bayes.exponents import GRADIENT_DESCENT
 from analysis.bayes.results import Results
 from analysis.numbers import chance, pm
+from ntkhpc.bayes_study import BayesStudy
 
 LOSS = (
     "Losses are the mean over test points of (f - y)^2, as in arXiv:2209.04882: no factor 1/2, so twice the L of "
@@ -31,6 +32,9 @@ MANY = 20
 
 STIFF = 0.2
 """Langevin: at this the variance along the stiffest direction is 11 % too large."""
+
+RELAXATIONS = 10
+"""Langevin: relaxation times that the kept samples of a chain should span."""
 
 ACCURATE_S = 4.0
 """Theory errs by more than some per cent above this (measured by its authors' test problems, for P about N1)."""
@@ -260,7 +264,22 @@ def _about_chains(results: Results) -> list[str]:
     ):
         if bad.any():
             found.append(f"{text}, in {_cells(bad)}")
-    return found
+    return found + _about_relaxation(results.study)
+
+
+def _about_relaxation(study: BayesStudy) -> list[str]:
+    """Langevin dynamics forgets in its own time, the same in all cells."""
+    sampling, posterior = study.sampling, study.posterior
+    if sampling.sampler != "langevin":
+        return []
+    relaxation = 1 / (sampling.learning_rate * posterior.temperature * min(posterior.precisions))
+    spanned = sampling.draws * sampling.thin / relaxation
+    if spanned >= RELAXATIONS:
+        return []
+    return [
+        f"the kept samples of a chain span {spanned:.2g} relaxation times 1/(learning_rate T lambda) = "
+        f"{relaxation:,.0f} steps: directions that the data leave free are still near where they started"
+    ]
 
 
 def _cells(bad: xarray.DataArray) -> str:

@@ -32,6 +32,11 @@ SMALLER = {
     "chains": "sampling.widths, sampling.n_train, sampling.shard_chains or data.test",
 }
 
+SHORTER_TILES = {
+    "ensemble": "ensemble.tile",
+    "chains": "sampling.warmup, sampling.tile or sampling.shard_chains",
+}
+
 
 @dataclass(frozen=True)
 class Experience:
@@ -70,6 +75,9 @@ def arrays(
         # A GPU is timed at training; nothing says that it, or its host, solves as much faster.
         timed = phase == "ensemble" or not profile[phase].gpu
         speed = experience.speed.get(profile.partition_of(phase), 1.0) if timed else 1.0
+        # Nobody can guess what a GPU that was not timed takes for a tile: that refuses nothing.
+        if not profile[phase].gpu or (timed and profile.partition_of(phase) in experience.speed):
+            _require_tiles_fit(phase, shards.get(phase, ()), profile, speed)
         needs = tuple(
             [one.name for one in found if one.phase in plan.NEEDS[phase]]
             + [name for before in plan.NEEDS[phase] for name in (existing or {}).get(before, ())]
@@ -95,6 +103,13 @@ def arrays(
                 )
             )
     return found
+
+
+def _require_tiles_fit(phase: str, shards: Iterable[Shard], profile: Profile, speed: float) -> None:
+    """Raises ProfileError if a task that is stopped and requeued would never get to the end of a tile."""
+    longest = max((shard.tile_seconds for shard in shards), default=0.0) / speed
+    if longest > 0 and longest + profile.limits.stop_seconds > profile[phase].minutes * 60:
+        raise _too_long_a_tile(phase, profile, longest)
 
 
 Resources = tuple[int, int, int]
@@ -183,4 +198,15 @@ def _too_long(phase: str, profile: Profile, partition: Partition, seconds: float
         f"the partition allows {partition.minutes / 60:,.1f} h",
         where=f"profile {profile.name}, partitions.{profile.partition_of(phase)}.minutes",
         todo=f"lower {SMALLER.get(phase, 'data.test')} in the study, or give the phase another partition",
+    )
+
+
+def _too_long_a_tile(phase: str, profile: Profile, seconds: float) -> ProfileError:
+    return ProfileError(
+        f"a tile of phase {phase} takes about {seconds / 60:,.1f} minutes with the start and cannot be stopped and "
+        f"continued; the partition allows {profile[phase].minutes:,} less the {profile.limits.stop_seconds} s of "
+        "limits.stop_seconds",
+        where=f"profile {profile.name}, partitions.{profile.partition_of(phase)}.minutes",
+        todo=f"lower {SHORTER_TILES[phase]} in the study, or give the phase a partition with more minutes: "
+        f"[phases] {phase} = ...",
     )

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ntkhpc import data, receipts, run, study, submissions
+from ntkhpc import data, plan, receipts, run, study, submissions
 from ntkhpc.run import Run
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -66,6 +66,26 @@ def study_text(
 ) -> str:
     return STUDY.format(**locals())
 
+
+POSTERIOR = """
+kind = "bayes"
+name = "posterior"
+seed = 5
+[data]
+source = "calorimeter"
+pool = 40
+test = 15
+[network]
+widths = [4]
+[posterior]
+n_train = [8]
+[sampling]
+chains = 4
+shard_chains = 2
+warmup = 20
+draws = 8
+tile = 4
+"""
 
 SLOW = {"width": 64, "factor": 400.0, "n_train": "[64]", "tile": 4, "pool": 100}
 """Of each tile of these about three seconds on one core."""
@@ -233,6 +253,6 @@ def assert_bits_are_local(lab: Lab, target: Run) -> None:
     other = here.study((lab.home / "study.toml").read_text())
     code, output = here.make("submit", profile="local")
     assert code == 0, output
-    prints = {receipt.fingerprint["id"] for one in (target, other) for receipt in of_phase(one, "ensemble")}
-    assert len(prints) == 1
+    found = [receipt for one in (target, other) for phase in plan.PHASES for receipt in of_phase(one, phase)]
+    assert len({receipt.fingerprint["id"] for receipt in found}) == 1
     assert store_bytes(target) == store_bytes(other)

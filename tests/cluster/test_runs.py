@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from lab import (
     IMAGE,
+    POSTERIOR,
     ROOT,
     Lab,
     ask,
@@ -61,6 +62,19 @@ def test_the_calorimeter_study_runs_in_the_image_and_is_reported(calorimeter: tu
 
 def test_the_calorimeter_study_has_the_bytes_of_a_local_run(calorimeter: tuple[Lab, Run]) -> None:
     assert_bits_are_local(*calorimeter)
+
+
+def test_a_bayesian_study_runs_as_arrays_and_has_the_bytes_of_a_local_run(lab: Lab) -> None:
+    lab.profile(task_minutes=0.01)
+    target = submit(lab, POSTERIOR)
+    (made,) = submissions.read(target)
+    tasks = {array.phase: len(array.tasks) for array in made.intent.arrays}
+    assert tasks == {"data": 1, "theory": 1, "chains": 2, "analysis": 1}
+    wait_until_idle(target)
+    assert complete(target), logs(target)
+    assert {receipt.image for receipt in of_phase(target, "chains")} == {files.sha256_file(Path(IMAGE))}
+    assert "theory" in (target.path / "analysis" / "summary.txt").read_text()
+    assert_bits_are_local(lab, target)
 
 
 def test_37_shards_over_arrays_of_4_each_exactly_once(lab: Lab) -> None:
