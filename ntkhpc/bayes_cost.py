@@ -6,6 +6,8 @@ from ntkhpc.bayes_study import BayesStudy
 SECONDS_PER_PROGRAM = 12.0
 """To compile a sampler, anew for each width and training-set size."""
 
+ADAPTIVE_PROGRAM_SECONDS = 4.0
+
 SECONDS_PER_GRADIENT = 150e-6
 FLOPS_PER_SECOND = 15e9
 CHAINS_BYTES = 700 * 2**20
@@ -52,6 +54,17 @@ def _seconds_per_draw(study: BayesStudy, width: int, n_train: int) -> tuple[floa
     return moves, moves + kept / FLOPS_PER_SECOND
 
 
+def adaptive_seconds(study: BayesStudy, n_train: int, populations: int) -> float:
+    """Four steps of every neuron and an inverse an update; a look at the test points every fifth in the second half."""
+    neurons, updates, test = study.adaptive.neurons, study.adaptive.updates, study.data.test
+    rank = min(n_train, study.data.features)
+    steps = 4 * (2 * n_train * (rank + n_train) * neurons / FLOPS_PER_SECOND + neurons * (rank + n_train) * 30e-9)
+    update = steps + (6 * n_train**2 * neurons + 8 * n_train**3) / FLOPS_PER_SECOND
+    look = 2 * test * (rank + 3 * n_train) * neurons / FLOPS_PER_SECOND + test * neurons * 60e-9
+    per_population = updates * update + updates / 10 * look
+    return cost.SECONDS_PER_SHARD + ADAPTIVE_PROGRAM_SECONDS + populations * per_population
+
+
 def gradients_per_transition(study: BayesStudy, weights: int) -> float:
     """Leapfrog steps of a trajectory; as the dimension grows they shrink like its fourth root."""
     if study.sampling.sampler == "langevin":
@@ -73,6 +86,10 @@ def memory_bytes(study: BayesStudy, phase: str) -> int:
     rows = cost.rows_bytes(study)
     if phase == "theory":
         return cost.KERNEL_BYTES + rows + 8 * (7 * n**2 + 6 * n * test + 7 * test**2)
+    if phase == "adaptive":
+        n, neurons = study.sampled_sizes[-1], study.adaptive.neurons
+        moving = neurons * (4 * min(n, study.data.features) + 6 * n + 4 * test)
+        return cost.KERNEL_BYTES + rows + 8 * (moving + 12 * n**2 + 8 * n * test)
     width, chains = study.sampled_widths[-1], study.sampling.shard_chains
     n = study.sampled_sizes[-1]
     hidden = n * width + test * width + min(n, study.data.features) * width

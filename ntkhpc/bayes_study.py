@@ -71,6 +71,18 @@ class Sampling(Section, frozen=True, kw_only=True):
             )
 
 
+class AdaptiveKernel(Section, frozen=True, kw_only=True):
+    """Populations of neurons of the theory in `ntkhpc.bayesian.adaptive`, wherever there are chains; 0: without it."""
+
+    populations: Annotated[int, Meta(ge=0)] = 4
+    neurons: Positive = 2000
+    updates: Annotated[int, Meta(ge=10)] = 300
+
+    def __post_init__(self) -> None:
+        if self.populations == 1:
+            raise ValueError("populations = 1 cannot show its error: give at least 2, or 0 to go without this theory")
+
+
 class BayesStudy(AnyStudy, frozen=True, kw_only=True):
     """Theory of the posterior over widths, training-set sizes and temperatures, beside samples of it."""
 
@@ -82,6 +94,7 @@ class BayesStudy(AnyStudy, frozen=True, kw_only=True):
     posterior: Posterior
     scan: Scan = Scan()
     sampling: Sampling = Sampling()
+    adaptive: AdaptiveKernel = AdaptiveKernel()
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -104,7 +117,7 @@ class BayesStudy(AnyStudy, frozen=True, kw_only=True):
 
     @property
     def sampled_sizes(self) -> tuple[int, ...]:
-        """Training-set sizes at which there are chains."""
+        """Training-set sizes at which there are chains, and populations of neurons."""
         return self.sampling.n_train or self.posterior.n_train
 
     @property

@@ -21,9 +21,10 @@ NEEDS = {
     "law": ("data",),
     "curve": ("data",),
     "theory": ("data",),
+    "adaptive": ("data",),
     "chains": ("data",),
     "finalise": ("ensemble",),
-    "analysis": ("law", "curve", "finalise", "theory", "chains"),
+    "analysis": ("law", "curve", "finalise", "theory", "adaptive", "chains"),
 }
 """The phases whose every shard a phase needs, directly; in an order in which they can be run.
 
@@ -32,10 +33,10 @@ Those of all kinds of studies: a study of one kind has no shards in the phases o
 
 PHASES = tuple(NEEDS)
 
-STAGES = (("data",), ("ensemble", "law", "curve", "theory", "chains"), ("finalise",), ("analysis",))
+STAGES = (("data",), ("ensemble", "law", "curve", "theory", "adaptive", "chains"), ("finalise",), ("analysis",))
 """Phases that can run side by side, in order."""
 
-RESUMABLE = frozenset(["ensemble", "chains"])
+RESUMABLE = frozenset(["ensemble", "adaptive", "chains"])
 """Phases whose shards keep finished tiles: told to stop, they go on later where they were."""
 
 MAX_SHARDS = 1_000_000
@@ -174,22 +175,23 @@ def _of_posterior(study: BayesStudy) -> list[Shard]:
         for draw in draws
         for i, n in enumerate(posterior.n_train)
     ]
-    chains = []
+    adaptive, chains = [], []
     for (i, width), (j, n), draw in product(enumerate(study.sampled_widths), enumerate(study.sampled_sizes), draws):
+        cell = {"sampled_width": (i, i + 1), "sampled_n_train": (j, j + 1), "draw": (draw, draw + 1)}
+        name = f"w{width}-n{n}-d{draw}"
+        if study.adaptive.populations:
+            costs = (bayes_cost.adaptive_seconds(study, n, count) for count in (study.adaptive.populations, 1))
+            adaptive.append(Shard(name, "adaptive", cell, *costs))
         for start in range(0, sampling.chains, sampling.shard_chains):
             stop = min(start + sampling.shard_chains, sampling.chains)
-            region = {
-                "sampled_width": (i, i + 1),
-                "sampled_n_train": (j, j + 1),
-                "draw": (draw, draw + 1),
-                "chain": (start, stop),
-            }
             seconds = bayes_cost.chains_seconds(study, width, n, stop - start)
             tile_seconds = bayes_cost.chains_tile_seconds(study, width, n, stop - start)
-            chains.append(Shard(f"w{width}-n{n}-d{draw}-c{start}", "chains", region, seconds, tile_seconds))
+            region = cell | {"chain": (start, stop)}
+            chains.append(Shard(f"{name}-c{start}", "chains", region, seconds, tile_seconds))
     return [
         Shard("data-0", "data", {}, cost.data_seconds(study)),
         *theory,
+        *adaptive,
         *chains,
         Shard("analysis-0", "analysis", {}, bayes_cost.analysis_seconds(study)),
     ]

@@ -29,11 +29,13 @@ SMALLER = {
     "law": "ensemble.n_train or data.test",
     "curve": "infinite_width.n_train or data.test",
     "theory": "posterior.n_train or data.test",
+    "adaptive": "adaptive.neurons, sampling.n_train or data.test",
     "chains": "sampling.widths, sampling.n_train, sampling.shard_chains or data.test",
 }
 
 SHORTER_TILES = {
     "ensemble": "ensemble.tile",
+    "adaptive": "adaptive.neurons or adaptive.updates",
     "chains": "sampling.warmup, sampling.tile or sampling.shard_chains",
 }
 

@@ -7,29 +7,22 @@ stop goes on where it was, with the same bits.
 import jax
 import numpy as np
 
-from ntkhpc import seeds, store
 from ntkhpc.bayes_study import BayesStudy
 from ntkhpc.bayesian.chains import Program, State, Values
-from ntkhpc.bayesian.inputs import Data
-from ntkhpc.bayesian.target import Problem
 from ntkhpc.errors import DivergedError
 from ntkhpc.partial import Partial
+from ntkhpc.phases.posterior import Cell
 from ntkhpc.plan import Shard
 from ntkhpc.run import Run
 
-_INPUTS = ("x_train", "y_train", "x_test", "y_test", "permutation")
 _STATE = "state_"
 
 
 def compute(run: Run, shard: Shard, partial: Partial) -> tuple[dict[str, np.ndarray], int]:
-    study, inputs = run.study.of_kind(BayesStudy), store.load(run.store, *_INPUTS)
-    width, n_train, draw = (shard.region[dim][0] for dim in ("sampled_width", "sampled_n_train", "draw"))
-    chosen = inputs["permutation"][draw, : study.sampled_sizes[n_train]]
-    data = Data.make(inputs["x_train"][chosen], inputs["y_train"][chosen], inputs["x_test"], inputs["y_test"])
-    posterior, widths = study.posterior, (study.sampled_widths[width],)
-    problem = Problem.make(data, widths, posterior.temperature, posterior.precisions)
-    state, tiles, reused = _sample(study, _program(study, widths), problem, shard, partial)
-    return _assemble(state, tiles, langevin=study.sampling.sampler == "langevin"), reused
+    cell = Cell.of(run, shard)
+    program = _program(cell.study, (cell.width,))
+    state, tiles, reused = _sample(cell, program, shard, partial)
+    return _assemble(state, tiles, langevin=cell.study.sampling.sampler == "langevin"), reused
 
 
 def _program(study: BayesStudy, widths: tuple[int, ...]) -> Program:
@@ -46,11 +39,9 @@ def _program(study: BayesStudy, widths: tuple[int, ...]) -> Program:
     )
 
 
-def _sample(
-    study: BayesStudy, program: Program, problem: Problem, shard: Shard, partial: Partial
-) -> tuple[State, list[Values], int]:
+def _sample(cell: Cell, program: Program, shard: Shard, partial: Partial) -> tuple[State, list[Values], int]:
     """The last state and the values of every tile, and how many tiles were there from an earlier attempt."""
-    seed = seeds.cell_seed(study.seed, *program.widths, len(problem.y_train), shard.region["draw"][0])
+    study, problem, seed = cell.study, cell.problem, cell.seed
     state: State | None = None
     tiles: list[Values] = []
     reused = 0

@@ -4,6 +4,7 @@ from ntkhpc.schema.array import Array
 
 _SIZE = ("draw", "n_train")
 _THEORY = (*_SIZE, "theory_width")
+_POPULATION = ("sampled_width", "sampled_n_train", "draw", "population")
 _CHAINS = ("sampled_width", "sampled_n_train", "draw", "chain")
 
 ARRAYS = (
@@ -16,6 +17,7 @@ ARRAYS = (
     Array("sampled_n_train", "create", ("sampled_n_train",), "i8", "1", "training-set size of the sampled networks"),
     Array("chain", "create", ("chain",), "i8", "1", "number of the chain"),
     Array("sample", "create", ("sample",), "i8", "1", "number of the kept sample of a chain"),
+    Array("population", "create", ("population",), "i8", "1", "number of the population of neurons"),
     Array("test_size", "create", ("test_size",), "i8", "1", "test points in a block; the last is the whole test set"),
     Array("quantile", "create", ("quantile",), "f8", "1", "probability that L is below theory_quantile"),
     Array("theory_bias", "theory", _THEORY, "f8", "1", "saddle point: mean over test points of (mean f - y)^2"),
@@ -51,6 +53,11 @@ ARRAYS = (
           "theory_variance at other precisions of the read-out"),
     Array("readout_q_bar", "theory", (*_SIZE, "readout_factor", "theory_width"), "f8", "1",
           "theory_q_bar at other precisions of the read-out"),
+    Array("adaptive_mean", "adaptive", (*_POPULATION, "test_point"), "f8", "1",
+          "theory of a kernel that changes its shape: posterior mean of f"),
+    Array("adaptive_point_variance", "adaptive", (*_POPULATION, "test_point"), "f8", "1", "the same: variance of f"),
+    Array("adaptive_loss", "adaptive", _POPULATION, "f8", "1", "the same: mean over test points of (f-y)^2"),
+    Array("adaptive_acceptance", "adaptive", _POPULATION, "f8", "1", "the same: of the steps of neurons, mean"),
     Array("sample_loss", "chains", (*_CHAINS, "sample"), "f8", "1", "L of one network drawn from the posterior"),
     Array("sample_expected_loss", "chains", (*_CHAINS, "sample"), "f8", "1",
           "mean of L over the read-out, given the sample's hidden weights"),

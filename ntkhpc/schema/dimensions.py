@@ -56,6 +56,7 @@ def _bayes(study: BayesStudy) -> dict[str, int]:
         "sampled_n_train": len(study.sampled_sizes),
         "chain": study.sampling.chains,
         "sample": study.sampling.draws,
+        "population": study.adaptive.populations,
     }
 
 
@@ -67,6 +68,8 @@ def cuts(study: AnyStudy, phase: str) -> dict[str, int]:
         return dict.fromkeys((*CELL, "curve_draw"), 1) | per_shard
     if phase == "theory":
         return {"n_train": 1, "draw": 1}
+    if phase == "adaptive":
+        return {"sampled_width": 1, "sampled_n_train": 1, "draw": 1}
     if phase == "chains":
         chains = study.of_kind(BayesStudy).sampling.shard_chains
         return {"sampled_width": 1, "sampled_n_train": 1, "draw": 1, "chain": chains}
@@ -87,6 +90,7 @@ def coordinates(study: AnyStudy) -> dict[str, Any]:
             "sampled_n_train": study.sampled_sizes,
             "chain": range(study.sampling.chains),
             "sample": range(study.sampling.draws),
+            "population": range(study.adaptive.populations),
         }
     study = study.of_kind(Study)
     n_train = study.ensemble.n_train
