@@ -11,9 +11,9 @@ from conftest import ROOT, run_shards, store_bytes
 from test_plan import assert_every_array_is_covered_once
 from test_study import check_defaults
 
-from ntkhpc import bayes_study, failures, plan, run, schema, store, study
+from ntkhpc import bayes_study, failures, plan, run, schema, seeds, store, study
 from ntkhpc.bayes_study import BayesStudy
-from ntkhpc.bayesian import OneLayerProblem, loss_distribution, one_hidden_layer, posterior_covariance
+from ntkhpc.bayesian import OneLayerProblem, adaptive_kernel, loss_distribution, one_hidden_layer, posterior_covariance
 from ntkhpc.bayesian.prior import output_layer
 from ntkhpc.errors import StudyError
 from ntkhpc.run import Run
@@ -44,6 +44,10 @@ draws = 20
 tile = 10
 widths = [20]
 n_train = [8]
+[adaptive]
+populations = 3
+neurons = 60
+updates = 20
 """
 
 
@@ -68,6 +72,8 @@ def theory(tmp_path_factory: pytest.TempPathFactory) -> Run:
     [
         ('kind = "bayes"', 'kind = "bayse"', "did you mean 'bayes'"),
         ("chains = 3", "chains = 1", "at least 2, or 0"),
+        ("populations = 3", "populations = 1", "at least 2, or 0"),
+        ("updates = 20", "updates = 5", "adaptive.updates"),
         ("draws = 20", "draws = 25", "multiple of tile"),
         ("draws = 20\ntile = 10", "draws = 4\ntile = 4", "sampling.draws"),
         ("temperatures = [0.01, 0.5]", "temperatures = [inf]", "not a finite number"),
@@ -99,6 +105,7 @@ def test_the_template_explains_every_field_with_its_default() -> None:
         "posterior": bayes_study.Posterior,
         "scan": bayes_study.Scan,
         "sampling": bayes_study.Sampling,
+        "adaptive": bayes_study.AdaptiveKernel,
     }
     for name, section in sections.items():
         check_defaults(section, table[name], {})
@@ -110,19 +117,20 @@ def test_the_template_explains_every_field_with_its_default() -> None:
 def test_shards_cover_every_array_exactly_once_in_whole_chunks(chains: int) -> None:
     wanted = tiny(("chains = 3", f"chains = {chains}"))
     planned = plan.make(wanted)
-    assert {shard.phase for shard in planned.shards} == {"data", "theory", "chains", "analysis"}
+    assert {shard.phase for shard in planned.shards} == {"data", "theory", "adaptive", "chains", "analysis"}
     assert_every_array_is_covered_once(wanted)
 
 
 def test_without_chains_or_scans_there_are_no_such_arrays_or_shards() -> None:
     wanted = tiny(
         ("chains = 3", "chains = 0"),
+        ("populations = 3", "populations = 0"),
         ("temperatures = [0.01, 0.5]", ""),
         ("readout_factors = [0.5, 1.0, 4.0]", ""),
     )
-    assert not plan.make(wanted).of_phase("chains")
+    assert {shard.phase for shard in plan.make(wanted).shards} == {"data", "theory", "analysis"}
     names = {array.name for array in schema.arrays(wanted)}
-    assert not any(name.startswith(("sample_", "chain_", "temperature_", "readout_")) for name in names)
+    assert not any(name.startswith(("sample_", "chain_", "adaptive_", "temperature_", "readout_")) for name in names)
 
 
 def test_stored_theory_is_that_of_the_functions(theory: Run) -> None:
@@ -154,6 +162,32 @@ def test_stored_theory_is_that_of_the_functions(theory: Run) -> None:
     # Infinitely wide networks do not know the width: saddle and mixture are the same.
     np.testing.assert_allclose(kept["theory_bias"][..., -1], kept["mixture_bias"][..., -1], rtol=1e-10)
     np.testing.assert_allclose(kept["theory_variance"][..., -1], kept["mixture_variance"][..., -1], rtol=1e-10)
+
+
+def test_the_adaptive_kernel_killed_at_any_population_has_the_bits_of_the_function(theory: Run, tmp_path: Path) -> None:
+    shards = ["data-0", *(one.id for one in theory.plan.of_phase("adaptive"))]
+    assert shards == ["data-0", "w20-n8-d0", "w20-n8-d1"]
+    target = run.create(tmp_path, theory.study)
+    for failpoint in ("tile-saved:1", "tile-saved:3"):
+        assert run_shards(target, shards, failpoint=failpoint).returncode != 0
+    done = run_shards(target, shards)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "tiles from an earlier attempt" in done.stdout
+    kept = store.load(
+        target.store, "x_train", "y_train", "x_test", "y_test", "permutation",
+        "adaptive_loss", "adaptive_mean", "adaptive_point_variance",
+    )  # fmt: skip
+    for draw in range(2):
+        chosen = kept["permutation"][draw, :8]
+        data = (kept["x_train"][chosen], kept["y_train"][chosen], kept["x_test"], kept["y_test"])
+        found = adaptive_kernel(
+            *data, 20, temperature=0.05, activation="erf", precisions=(0.7, 2.0),
+            populations=3, neurons=60, updates=20, seed=seeds.cell_seed(3, 20, 8, draw),
+        )  # fmt: skip
+        cell = (0, 0, draw)
+        np.testing.assert_allclose(kept["adaptive_loss"][cell], found.losses, rtol=1e-6)
+        np.testing.assert_allclose(kept["adaptive_mean"][cell].mean(axis=0), found.mean, rtol=1e-5, atol=1e-8)
+        np.testing.assert_allclose(kept["adaptive_point_variance"][cell].mean(axis=0), found.point_variance, rtol=1e-5)
 
 
 def test_the_ensemble_beside_it_is_the_trained_law_of_the_same_prior(theory: Run) -> None:

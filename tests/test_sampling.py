@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from bayesian_problem import NARROW_T, NARROW_WIDTH, narrow, weighted_prior
 from scipy import special
 
 from ntkhpc import convergence
@@ -215,29 +216,9 @@ def test_the_posterior_of_a_narrow_network_is_that_of_weighted_draws_of_its_prio
 
     Within 4 of both standard errors together; false alarm below 1e-4.
     """
-    rng, points, width, temperature = np.random.default_rng(11), 4, 8, 0.05
-    x = rng.normal(size=(points + 10, 1)) * np.ones(6) + 0.2 * rng.normal(size=(points + 10, 6))
-    y = np.tanh(x.mean(axis=1))
-    log_weights, losses = [], []
-    for _ in range(40):
-        w = rng.normal(size=(2000, 6, width))
-        f = special.erf(x @ w / math.sqrt(6)) / math.sqrt(width)
-        train, test = f[:, :points], f[:, points:]
-        a = train @ train.transpose(0, 2, 1) + temperature * np.eye(points)
-        inverse, cross = np.linalg.inv(a), test @ train.transpose(0, 2, 1)
-        residual = inverse @ y[:points]
-        log_weights.append(-0.5 * (np.linalg.slogdet(a)[1] + residual @ y[:points]))
-        mean = np.einsum("nma,na->nm", cross, residual)
-        variance = (test**2).sum(axis=2) - np.einsum("nma,nab,nmb->nm", cross, inverse, cross)
-        losses.append(((mean - y[points:]) ** 2 + variance).mean(axis=1))
-    weight = np.exp(np.concatenate(log_weights) - np.max(log_weights))
-    weight /= weight.sum()
-    loss = np.concatenate(losses)
-    expected = float(weight @ loss)
-    error = math.sqrt(float(weight**2 @ (loss - expected) ** 2))
-    data = (x[:points], y[:points], x[points:], y[points:])
-    found = sample_posterior(*data, width, temperature=temperature, activation="erf", draws=1000, seed=1)
+    data, (expected, error) = narrow(), weighted_prior()
     assert error < 0.005 * expected
+    found = sample_posterior(*data, NARROW_WIDTH, temperature=NARROW_T, activation="erf", draws=1000, seed=1)
     assert found.standard_error < 0.01 * expected
     assert abs(found.test_loss - expected) < 4 * math.hypot(error, found.standard_error)
 

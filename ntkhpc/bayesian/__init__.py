@@ -4,6 +4,7 @@ Pacelli, Ariosto, Pastore, Ginelli, Gherardi, Rotondo, arXiv:2209.04882, Nature 
 are that paper's, the mean of (y - f)^2; `Posterior.mu_L` is in the normalisation of the rest of this package.
 """
 
+from ntkhpc.bayesian.adaptive import AdaptivePosterior, adaptive_kernel
 from ntkhpc.bayesian.distribution import LossDistribution, loss_distribution, posterior_covariance
 from ntkhpc.bayesian.layers import DeepPosterior, deep
 from ntkhpc.bayesian.mixing import MixturePosterior
@@ -13,7 +14,7 @@ from ntkhpc.bayesian.posterior import Posterior
 from ntkhpc.bayesian.sampling import PosteriorSample, sample_posterior
 
 __all__ = [
-    "DeepPosterior", "LossDistribution", "MixturePosterior", "MultiOutputPosterior", "OneLayerPosterior",
-    "OneLayerProblem", "Posterior", "PosteriorSample", "deep", "loss_distribution", "mixture", "multi_output",
-    "one_hidden_layer", "posterior_covariance", "sample_posterior",
+    "AdaptivePosterior", "DeepPosterior", "LossDistribution", "MixturePosterior", "MultiOutputPosterior",
+    "OneLayerPosterior", "OneLayerProblem", "Posterior", "PosteriorSample", "adaptive_kernel", "deep",
+    "loss_distribution", "mixture", "multi_output", "one_hidden_layer", "posterior_covariance", "sample_posterior",
 ]  # fmt: skip

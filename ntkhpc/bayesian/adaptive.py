@@ -132,10 +132,11 @@ def population(
     number: int,
 ) -> Values:
     """mean (M,), point_variance (M,) and acceptance () of one population, the same whatever others there are."""
-    kernel = _Kernel(jnp.asarray(prior.train), jnp.asarray(prior.cross.T), jnp.asarray(prior.test))
-    key = seeds.population_key(seed, number)
-    found = _settle(key, problem, kernel, jnp.float64(width), activation=activation, neurons=neurons, updates=updates)
-    return {name: np.asarray(value) for name, value in found.items()}
+    with jax.enable_x64(True):
+        kernel = _Kernel(jnp.asarray(prior.train), jnp.asarray(prior.cross.T), jnp.asarray(prior.test))
+        key, units = seeds.population_key(jnp.uint32(seed), number), jnp.float64(width)
+        found = _settle(key, problem, kernel, units, activation=activation, neurons=neurons, updates=updates)
+        return {name: np.asarray(value) for name, value in found.items()}
 
 
 def summarise(temperature: float, y_test: np.ndarray, populations: Sequence[Values]) -> AdaptivePosterior:

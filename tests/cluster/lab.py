@@ -85,6 +85,10 @@ shard_chains = 2
 warmup = 20
 draws = 8
 tile = 4
+[adaptive]
+populations = 2
+neurons = 40
+updates = 20
 """
 
 SLOW = {"width": 64, "factor": 400.0, "n_train": "[64]", "tile": 4, "pool": 100}
