@@ -11,7 +11,7 @@ ADAPTIVE_PROGRAM_SECONDS = 4.0
 SECONDS_PER_GRADIENT = 150e-6
 FLOPS_PER_SECOND = 15e9
 CHAINS_BYTES = 700 * 2**20
-"""Resident size of a worker that compiled several samplers."""
+"""Resident size of a worker that compiled several samplers, or programs of neurons."""
 
 
 def theory_seconds(study: BayesStudy, n_train: int) -> float:
@@ -89,7 +89,7 @@ def memory_bytes(study: BayesStudy, phase: str) -> int:
     if phase == "adaptive":
         n, neurons = study.sampled_sizes[-1], study.adaptive.neurons
         moving = neurons * (4 * min(n, study.data.features) + 6 * n + 4 * test)
-        return cost.KERNEL_BYTES + rows + 8 * (moving + 12 * n**2 + 8 * n * test)
+        return CHAINS_BYTES + rows + 8 * (moving + 12 * n**2 + 8 * n * test)
     width, chains = study.sampled_widths[-1], study.sampling.shard_chains
     n = study.sampled_sizes[-1]
     hidden = n * width + test * width + min(n, study.data.features) * width
