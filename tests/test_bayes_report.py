@@ -21,9 +21,10 @@ from analysis import report
 from analysis.bayes import comparison, coverage, exponents, results, tables, words
 from analysis.bayes import report as bayes_report
 from analysis.bayes.results import Results
+from analysis.numbers import pm
 from analysis.provenance import provenance
 from analysis.publication import Publication
-from ntkhpc import convergence, run, store, study
+from ntkhpc import convergence, plan, run, store, study
 from ntkhpc.errors import RunError
 from ntkhpc.run import Run
 
@@ -43,6 +44,10 @@ temperature = 0.05
 [scan]
 temperatures = {temperatures}
 readout_factors = {factors}
+[adaptive]
+populations = {populations}
+neurons = 20
+updates = 10
 [sampling]
 chains = {chains}
 shard_chains = 2
@@ -66,11 +71,12 @@ def make(
     chain_count: int = 4,
     sampled_widths: str = "[]",
     sampled_sizes: str = "[]",
+    populations: int = 3,
 ) -> Run:
     """A run with data and theory by their own phases, all in one process."""
     text = STUDY.format(
         widths=widths, sizes=sizes, draws=draws, temperatures=temperatures, factors=factors, chains=chain_count,
-        sampled_widths=sampled_widths, sampled_sizes=sampled_sizes,
+        sampled_widths=sampled_widths, sampled_sizes=sampled_sizes, populations=populations,
     )  # fmt: skip
     target = run.create(folder, study.loads(text))
     done = run_shards(target, [shard.id for phase in ("data", "theory") for shard in target.plan.of_phase(phase)])
@@ -79,7 +85,10 @@ def make(
 
 
 def sample(target: Run) -> None:
-    """Fill the chains' arrays with chains about theory's values, 3 % above them, and give their shards receipts."""
+    """Fill the chains' arrays with chains about theory's values, 3 % above them, and give their shards receipts.
+
+    Populations of neurons, if there are any, are 2 % above.
+    """
     found, rng = xarray.open_zarr(target.store, chunks=None), np.random.default_rng(RNG_SEED)
     at = {"theory_width": found.sampled_width.values.astype(float), "n_train": found.sampled_n_train.values}
     theory = found.sel(at).transpose("theory_width", "n_train", "draw", ...)
@@ -96,10 +105,13 @@ def sample(target: Run) -> None:
         "chain_divergences": np.zeros(shape[:-1], int),
         "chain_gradients": np.full(shape[:-1], 600),
     }
+    if target.plan.of_phase("adaptive"):
+        populations = store.load(target.store, "adaptive_loss")["adaptive_loss"].shape
+        values["adaptive_loss"] = 1.02 * loss[..., 0] * (1 + 0.004 * rng.standard_normal(populations))
     for name, value in values.items():
         store.open_array(target.store, name, writable=True)[...] = value
     some_receipt = target.receipt(target.plan.of_phase("theory")[0]).read_bytes()
-    for shard in target.plan.of_phase("chains"):
+    for shard in (*target.plan.of_phase("adaptive"), *target.plan.of_phase("chains")):
         target.receipt(shard).write_bytes(some_receipt)
 
 
@@ -210,9 +222,9 @@ def test_the_claim_has_the_numbers_of_its_cell(collected: Results) -> None:
 
 
 def cell(**changes: float) -> comparison.Cell:
-    values = {"n_train": 10, "width": 5, "theory": 1.0, "infinite": 2.0, "mixture": 1.0, "sampled": 1.1,
-              "stderr": 0.05, "spread": math.nan, "q_bar": 0.5, "sampled_q_bar": 0.5, "q_bar_stderr": 0.1, "s": 0.5,
-              "r_hat": 1.0, "ess": 1000.0, "draws": 1}  # fmt: skip
+    values = {"n_train": 10, "width": 5, "theory": 1.0, "infinite": 2.0, "mixture": 1.0, "adaptive": math.nan,
+              "adaptive_stderr": math.nan, "sampled": 1.1, "stderr": 0.05, "spread": math.nan, "q_bar": 0.5,
+              "sampled_q_bar": 0.5, "q_bar_stderr": 0.1, "s": 0.5, "r_hat": 1.0, "ess": 1000.0, "draws": 1}  # fmt: skip
     return comparison.Cell(**(values | changes))  # type: ignore[arg-type]
 
 
@@ -231,7 +243,89 @@ def test_chi_square_is_the_sum_of_squared_pulls() -> None:
     assert found is not None
     assert (found.cells, found.finite, found.infinite) == (2, pytest.approx(8.0), pytest.approx(324 + 484))
     assert found.p_finite == pytest.approx(math.exp(-4))
+    assert (found.adaptive_cells, math.isnan(found.adaptive), math.isnan(found.p_adaptive)) == (0, True, True)
     assert comparison.chi_square((cell(sampled=math.nan),)) is None
+
+
+def test_the_adaptive_kernel_is_held_to_both_errors() -> None:
+    one, other = cell(adaptive=1.0, adaptive_stderr=0.12, stderr=0.05), cell(adaptive=1.49, adaptive_stderr=0.12)
+    assert one.adaptive_deviation == pytest.approx(0.1)
+    assert one.adaptive_pull == pytest.approx(0.1 / 0.13)
+    found = comparison.chi_square((one, other, cell(), cell(sampled=math.nan, adaptive=1.0, adaptive_stderr=0.1)))
+    assert found is not None
+    assert (found.cells, found.adaptive_cells) == (3, 2)
+    assert found.adaptive == pytest.approx((0.1**2 + 0.39**2) / 0.13**2)
+    assert found.p_adaptive == pytest.approx(math.exp(-found.adaptive / 2))
+
+
+def test_the_adaptive_kernel_is_that_of_the_store(collected: Results, posterior: Run) -> None:
+    found = xarray.open_zarr(posterior.store, chunks=None)
+    losses = found.adaptive_loss.sel(sampled_width=10, sampled_n_train=30).values
+    mean, stderr = losses.mean(), math.sqrt((losses.var(axis=1, ddof=1) / 3).sum()) / 2
+    row = tables.frames(collected)["losses"].set_index(["n_train", "width"]).loc[(30, 10)]
+    assert row.adaptive == pytest.approx(mean, rel=1e-12)
+    assert row.adaptive_stderr == pytest.approx(stderr, rel=1e-12)
+    assert row.adaptive_deviation == pytest.approx(row.sampled / mean - 1)
+    assert row.adaptive_pull == pytest.approx((row.sampled - mean) / math.hypot(row.sampled_stderr, stderr))
+    fits = json.loads((posterior.path / "analysis" / "fits.json").read_text())
+    [one] = [one for one in fits["adaptive_kernel"] if (one["n_train"], one["width"]) == (30, 10)]
+    assert (one["loss"], one["stderr"]) == (pytest.approx(mean), pytest.approx(stderr))
+    assert fits["chi_square"]["adaptive_kernel_cells"] == 6
+    assert fits["chi_square"]["adaptive_kernel"] < fits["chi_square"]["finite_width"]
+    heading, *rows = tables.losses(collected)
+    [text] = [text for text in rows if text[:2] == ("30", "10")]
+    told = dict(zip(heading, text, strict=True))
+    assert told["adaptive kernel"] == pm(mean, stderr)
+    assert told["deviation from it"] == f"{words.per_cent(row.adaptive_deviation)} ({row.adaptive_pull:+.1f} s.e.)"
+    table = tables.terminal(collected).split("\ntest loss")[0].splitlines()
+    assert pm(mean, stderr) in "\n".join(table)
+    assert max(map(len, table)) <= 110
+
+
+@pytest.mark.parametrize(
+    ("adaptive", "said"),
+    [
+        ((1.11, 1.08), "within 1.9 % of the samples in all 2 cells (largest deviation +1.9 %, 0.4 standard errors, "
+                       "at P = 20, N1 = 5), the saddle point within 10 %."),
+        ((1.6, 0.5), "within 120 % of the samples in all 2 cells (largest deviation +120 %, 12.0 standard errors, "
+                     "at P = 20, N1 = 5), the saddle point within 10 %."),
+        ((1.0, math.nan), "within 10 % of the samples in the one cell where it is there (largest deviation +10 %, 2.0 "
+                          "standard errors, at P = 10, N1 = 5), the saddle point within 10 %."),
+    ],
+)  # fmt: skip
+def test_how_the_adaptive_kernel_fares_is_said(collected: Results, adaptive: tuple[float, float], said: str) -> None:
+    """Sampled: 1.1, where the saddle point says 1."""
+    cells = tuple(cell(n_train=n, adaptive=a, adaptive_stderr=0.0) for n, a in zip((10, 20), adaptive, strict=True))
+    found = dataclasses.replace(collected, cells=cells, chi_square=comparison.chi_square(cells))
+    assert words.claim(found).endswith(f" The adaptive kernel is {said}")
+    assert words.claim(found).count("adaptive") == 1
+    assert ["adaptive" in text for text in words.chi_squares(found)] == [False, False, True]
+
+
+def test_without_samples_the_adaptive_kernel_is_compared_with_the_saddle_point(collected: Results) -> None:
+    alone = cell(sampled=math.nan, stderr=math.nan, adaptive=0.8, adaptive_stderr=0.01)
+    found = dataclasses.replace(collected, cells=(alone,), chi_square=None)
+    assert words.claim(found).endswith("at P = 10 and N1 = 5: 0.800 ± 0.010, 20 % below.")
+
+
+def test_a_run_older_than_the_adaptive_kernel_is_reported(changed: Run, collected: Results, tmp_path: Path) -> None:
+    """Its study has no such section, its plan no such shards and its store no such arrays."""
+    shards = tuple(shard for shard in changed.plan.shards if shard.phase != "adaptive")
+    (changed.path / "plan.json").write_bytes(plan.dumps(msgspec.structs.replace(changed.plan, shards=shards)))
+    settings = (changed.path / "study.toml").read_text()
+    (changed.path / "study.toml").write_text(re.sub(r"\[adaptive\]\n(\w+ = .*\n)+", "", settings))
+    known = json.loads((changed.store / "zarr.json").read_text())
+    for name in [name for name in known["consolidated_metadata"]["metadata"] if re.match("adaptive|population", name)]:
+        known["consolidated_metadata"]["metadata"].pop(name)
+        shutil.rmtree(changed.store / name)
+    (changed.store / "zarr.json").write_text(json.dumps(known))
+    old = Run(changed.path)
+    publication, page = composed(old, tmp_path)
+    found = results.collect(old)
+    assert "adaptive kernel" not in publication.summary + page
+    assert tables.losses(found)[0] == tuple(name for name in tables.losses(collected)[0] if name not in tables.ADAPTIVE)
+    assert publication.fits["adaptive_kernel"] == []
+    assert [cell.sampled for cell in found.cells] == [cell.sampled for cell in collected.cells]
 
 
 def test_the_sign_rule_is_told_for_every_size(collected: Results) -> None:
@@ -362,7 +456,18 @@ def test_an_incomplete_run_is_refused_and_its_partial_report_knows_what_is_missi
     assert last.draws == 1
 
 
-@pytest.mark.parametrize("phases", [("theory", "chains"), ("theory",), ("chains",)])
+def test_missing_populations_are_masked(changed: Run) -> None:
+    [gone] = [shard for shard in changed.plan.of_phase("adaptive") if shard.id == "w10-n60-d1"]
+    changed.receipt(gone).unlink()
+    with pytest.raises(RunError, match="1 of 12 adaptive shards missing"):
+        results.collect(changed)
+    partial = results.collect(changed, partial=True)
+    assert [(cell.n_train, cell.width) for cell in partial.cells if not cell.is_adaptive] == [(60, 10)]
+    assert partial.chi_square is not None
+    assert (partial.chi_square.cells, partial.chi_square.adaptive_cells) == (6, 5)
+
+
+@pytest.mark.parametrize("phases", [("theory", "chains"), ("theory",), ("chains",), ("adaptive",)])
 def test_whatever_is_there_is_reported(changed: Run, tmp_path: Path, phases: tuple[str, ...]) -> None:
     for phase in phases:
         for shard in changed.plan.of_phase(phase):
@@ -371,7 +476,15 @@ def test_whatever_is_there_is_reported(changed: Run, tmp_path: Path, phases: tup
     assert " nan" not in publication.summary + re.sub("<[^>]*>", " ", page)
 
 
-THEORY_ALONE = {"chain_count": 0, "temperatures": "[]", "factors": "[]", "draws": 1, "sizes": "[20]", "widths": "[10]"}
+THEORY_ALONE = {
+    "chain_count": 0,
+    "populations": 0,
+    "temperatures": "[]",
+    "factors": "[]",
+    "draws": 1,
+    "sizes": "[20]",
+    "widths": "[10]",
+}
 
 
 @pytest.mark.parametrize(
@@ -392,4 +505,5 @@ def test_small_studies_are_reported(tmp_path: Path, settings: dict, fill: bool) 
     assert bool(found.exact_fits) == fill
     assert not found.sampled_fits
     assert ("<h2>Chains</h2>" in text) == fill
+    assert ("adaptive kernel" in text) == fill
     assert len(found.sampled_cells) == (2 if fill else 0)

@@ -5,9 +5,10 @@ _LOSS = "Test loss: mean over test points of (f - y)^2, without a factor 1/2."
 CAPTIONS = {
     "loss": (
         f"{_LOSS} For each number P of training samples: what theory says at the saddle point of the order parameter "
-        "(line), with the order parameter integrated over (thin), at infinite width (dashes), and networks sampled "
-        "from the posterior (points, with the Monte Carlo error of the mean over chains). Below: sampled over theory; "
-        "without samples, infinite width over theory (dashes)."
+        "(line), with the order parameter integrated over (thin), at infinite width (dashes), with a kernel that "
+        "changes its shape (diamonds, with the error of the mean over populations of neurons; where it was computed), "
+        "and networks sampled from the posterior (points, with the Monte Carlo error of the mean over chains). Below: "
+        "points and diamonds over the line; without samples, infinite width over it (dashes)."
     ),
     "order_parameter": (
         "Left: the order parameter Qb, by which finite width multiplies the kernel, from theory (lines) and from the "

@@ -15,6 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
+from analysis.bayes.comparison import Cell
 from analysis.bayes.coverage import LAWS
 from analysis.bayes.results import Results
 from analysis.plotting import END, EXACT, legend, log_y, mark_partial, points_of, style
@@ -69,7 +70,7 @@ def loss(results: Results) -> Figure:
     known = {
         label: handle for axis in axes.ravel() for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)
     }
-    figure.legend(list(known.values()), list(known), loc="outside lower center", ncols=min(4, 2 * columns))
+    figure.legend(list(known.values()), list(known), loc="outside lower center", ncols=min(len(known), 2 * columns))
     return figure
 
 
@@ -82,12 +83,15 @@ def _loss_panel(results: Results, n: int, top: Axes, bottom: Axes) -> None:
     infinite = next((cell.infinite for cell in cells if math.isfinite(cell.infinite)), math.nan)
     top.axhline(infinite, **{**EXACT, "ls": "--"}, label="infinite width")
     bottom.axhline(1, color=color, lw=1.5)
+    _adaptive_points([cell for cell in cells if cell.is_adaptive], top, bottom)
     if there := [cell for cell in cells if cell.is_sampled]:
         at = [cell.width for cell in there]
         look: dict[str, Any] = {"fmt": "o", "color": "tab:red", "zorder": 3}
         top.errorbar(at, [c.sampled for c in there], [c.stderr for c in there], label="sampled posterior", **look)
         ratios, errors = [c.sampled / c.theory for c in there], [c.stderr / c.theory for c in there]
         bottom.errorbar(at, ratios, errors, **look)
+        ratios += [c.adaptive / c.theory for c in cells if c.is_adaptive]
+        errors += [c.adaptive_stderr / c.theory for c in cells if c.is_adaptive]
         reach = max(float(np.max(np.abs(np.array(ratios) - 1) + errors)) * 1.4, 0.04)
         bottom.set_ylim(1 - reach, 1 + reach)
     else:
@@ -99,6 +103,17 @@ def _loss_panel(results: Results, n: int, top: Axes, bottom: Axes) -> None:
     top.tick_params(labelbottom=False)
     bottom.tick_params(labelbottom=True)
     bottom.set_xlabel("width $N_1$")
+
+
+def _adaptive_points(cells: list[Cell], top: Axes, bottom: Axes) -> None:
+    """Hollow and larger than the points of the samples, which they often surround."""
+    look: dict[str, Any] = {"fmt": "D", "color": "tab:purple", "mfc": "none", "ms": 8, "zorder": 2.5}
+    width = [cell.width for cell in cells]
+    if cells:
+        top.errorbar(width, [c.adaptive for c in cells], [c.adaptive_stderr for c in cells],
+                     label="theory, adaptive kernel", **look)  # fmt: skip
+        bottom.errorbar(width, [c.adaptive / c.theory for c in cells], [c.adaptive_stderr / c.theory for c in cells],
+                        **look)  # fmt: skip
 
 
 def order_parameter(results: Results) -> Figure:

@@ -39,7 +39,7 @@ def page(results: Results, made_from: dict[str, Any], target: Path) -> str:
     if results.missing:
         parts.append(f'<p class="partial">PARTIAL REPORT: {text(results.missing)}.</p>')
     parts += [f'<p class="claim">{text(words.claim(results))}</p>', f"<p>{text(words.LOSS)}</p>"]
-    parts += ["<h2>Loss against width</h2>", drawn("loss"), table(tables.losses(results)), small(LOSS_NOTE)]
+    parts += ["<h2>Loss against width</h2>", drawn("loss"), table(tables.losses(results)), small(_loss_note(results))]
     parts.append(bullets(words.chi_squares(results)))
     if found := words.warnings(results):
         parts += ["<p>Mind:</p>", bullets(found)]
@@ -64,8 +64,14 @@ LOSS_NOTE = (
     "Errors are Monte Carlo standard errors of the mean over all chains, for the training sets of this study. "
     "Deviation: from the finite-width theory; s.e.: in units of that error. Theory is exact arithmetic but an "
     "approximation, the better the smaller P/N1: a few per cent at 1, a third at 4 on digits; so deviations need not "
-    "be statistical. Closer: of the two theories; undecided within two errors of the middle between them. With several "
-    "draws of the training set, R-hat is the largest and ESS the smallest."
+    "be statistical. Closer: of theory and infinite width; undecided within two errors of the middle between them. "
+    "With several draws of the training set, R-hat is the largest and ESS the smallest."
+)
+
+ADAPTIVE_NOTE = (
+    "Theory knows only the scale of the kernel; that its shape changes too is what the adaptive kernel mends. Its "
+    "errors are those of the mean over populations of neurons, rough if these are few; the deviation from it is in "
+    "units of its error and that of the samples together."
 )
 
 EXPONENT_NOTE = (
@@ -80,6 +86,10 @@ CHAIN_NOTE = (
     "effective samples, the smaller of these two; ESS of L: of the loss of single networks. Gradients a sample: of the "
     "potential, for each effective sample."
 )
+
+
+def _loss_note(results: Results) -> str:
+    return f"{LOSS_NOTE} {ADAPTIVE_NOTE}" if results.adaptive_cells else LOSS_NOTE
 
 
 def _what(results: Results) -> str:
@@ -98,6 +108,10 @@ def _what(results: Results) -> str:
 
 def _entries(results: Results) -> dict[str, str]:
     study = results.study
+    adaptive = {
+        "adaptive kernel": "each neuron's weights have the distribution that the others' mean field gives them, so the "
+                           "kernel changes its shape; Monte Carlo over populations of neurons, errors from their spread"
+    }  # fmt: skip
     constant = float((results.store.y_test.values**2).mean())
     baseline = f"; predicting zero gives {constant:.2g}" if math.isfinite(constant) else ""
     return {
@@ -107,6 +121,7 @@ def _entries(results: Results) -> dict[str, str]:
                      "of a network are averages over the posterior",
         "theory": "saddle point of the effective action of the order parameter Qb: a Gaussian process whose kernel is "
                   "Qb times that of infinite width (arXiv:2209.04882)",
+        **(adaptive if results.adaptive_cells else {}),
         "Qb": "lam_1 |v|^2/N1 of the read-out v, averaged over the posterior; 1 at infinite width",
         "s": "y^T (T+K)^-1 K (T+K)^-1 y / Tr K (T+K)^-1, at zero temperature y^T K^-1 y / P: Qb > 1 exactly where "
              "s > 1",

@@ -16,6 +16,8 @@ from ntkhpc.bayes_study import BayesStudy
 from ntkhpc.run import Run
 
 SCANS = ("temperature", "readout")
+PHASES = ("theory", "adaptive", "chains")
+"""Those that write what is reported, if the run has them."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,10 @@ class Results:
     def sampled_cells(self) -> tuple[Cell, ...]:
         return tuple(cell for cell in self.cells if cell.is_sampled)
 
+    @cached_property
+    def adaptive_cells(self) -> tuple[Cell, ...]:
+        return tuple(cell for cell in self.cells if cell.is_adaptive)
+
     def of_size(self, n_train: int) -> list[Cell]:
         """The cells of one training-set size, by width."""
         return [cell for cell in self.cells if cell.n_train == n_train]
@@ -61,7 +67,7 @@ def collect(run: Run, *, partial: bool = False) -> Results:
     posterior, descent = theory.posterior(store), theory.gradient_descent(store)
     found = sampled.cells(store)
     means = None if found is None else sampled.over_draws(found)
-    cells = comparison.compare(posterior, found)
+    cells = comparison.compare(posterior, found, theory.adaptive(store))
     return Results(
         run=run,
         store=store,
@@ -81,11 +87,12 @@ def collect(run: Run, *, partial: bool = False) -> Results:
 
 
 def _load(run: Run, *, masked: bool) -> xarray.Dataset:
-    """What theory and chains wrote but for values at single test points; `masked`, without shards that are missing."""
+    """What PHASES wrote but for values at single test points; `masked`, without shards that are missing."""
     store = xarray.open_zarr(run.store, chunks=None)
     arrays = [
         array
-        for phase in ("theory", "chains")
+        for phase in PHASES
+        if run.plan.of_phase(phase)  # runs are reported that are older than a phase
         for array in schema.arrays(run.study, phase)
         if "test_point" not in array.dims
     ]

@@ -15,38 +15,50 @@ from analysis.bayes.results import Results
 from analysis.numbers import exponent, pm, probability
 from analysis.scaling import plain
 
+ADAPTIVE = ("adaptive kernel", "deviation from it")
 NETWORK = {"finite": "finite width", "infinite": "infinite width", "": "undecided"}
 
 
 def losses(results: Results) -> list[Sequence[str]]:
     """One row a (P, N1), its heading first."""
     several = results.study.posterior.draws > 1
-    spread = ("sd over draws",) if several else ()
+    adaptive = bool(results.adaptive_cells)
+    also = (*(ADAPTIVE if adaptive else ()), *(("sd over draws",) if several else ()))
     return [
-        ("P", "N1", "theory", "infinite width", "sampled", "deviation", "closer", *spread, "s", "R-hat", "ESS"),
-        *(_losses(cell, several) for cell in results.cells),
+        ("P", "N1", "theory", "infinite width", "sampled", "deviation", "closer", *also, "s", "R-hat", "ESS"),
+        *(_losses(cell, adaptive=adaptive, several=several) for cell in results.cells),
     ]
 
 
-def _losses(cell: Cell, several: bool) -> Sequence[str]:
+def _losses(cell: Cell, *, adaptive: bool, several: bool) -> Sequence[str]:
     return (
         f"{cell.n_train:,}",
         f"{cell.width:,}",
         words.loss(cell.theory),
         words.loss(cell.infinite),
         pm(cell.sampled, cell.stderr),
-        f"{words.per_cent(cell.deviation)} ({cell.pull:+.1f} s.e.)" if cell.is_sampled else "",
+        _deviation(cell.deviation, cell.pull),
         (cell.closer or "undecided") if cell.is_sampled else "",
+        *(_adaptive(cell) if adaptive else ()),
         *([_number(cell.spread, ".2g")] if several else []),
         _number(cell.s, ".3g"),
         *_convergence(cell.r_hat, cell.ess),
     )
 
 
+def _adaptive(cell: Cell) -> tuple[str, str]:
+    return pm(cell.adaptive, cell.adaptive_stderr), _deviation(cell.adaptive_deviation, cell.adaptive_pull)
+
+
+def _deviation(fraction: float, pull: float) -> str:
+    return f"{words.per_cent(fraction)} ({pull:+.1f} s.e.)" if math.isfinite(fraction) else ""
+
+
 def terminal(results: Results) -> str:
     """The end of `make submit`: a compact table, the claim, what to mind."""
-    rows = [row[:7] for row in losses(results)]
-    widths = [max(len(row[i]) for row in rows) for i in range(7)]
+    shown = 8 if results.adaptive_cells else 7
+    rows = [row[:shown] for row in losses(results)]
+    widths = [max(len(row[i]) for row in rows) for i in range(shown)]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     lines += ["test loss: mean of (f - y)^2, twice that of kind ensemble", "", words.claim(results)]
     lines += ["", *(f"  {text}" for text in words.sign_rule(results))]
@@ -105,7 +117,14 @@ def summary(results: Results) -> dict[str, Any]:
         "claim": words.claim(results),
         "chi_square": chi
         and {"cells": chi.cells, "finite_width": chi.finite, "infinite_width": chi.infinite,
-             "p_finite_width": chi.p_finite, "p_infinite_width": chi.p_infinite},
+             "p_finite_width": chi.p_finite, "p_infinite_width": chi.p_infinite,
+             "adaptive_kernel_cells": chi.adaptive_cells, "adaptive_kernel": plain(chi.adaptive),
+             "p_adaptive_kernel": plain(chi.p_adaptive)},
+        "adaptive_kernel": [
+            {"n_train": cell.n_train, "width": cell.width, "loss": cell.adaptive, "stderr": plain(cell.adaptive_stderr),
+             "deviation": plain(cell.adaptive_deviation), "pull": plain(cell.adaptive_pull)}
+            for cell in results.adaptive_cells
+        ],
         "exact": {f"{name} {network}": fit.to_dict() for (name, network), fit in results.exact_fits.items()},
         "sampled": {
             f"{name} width {width}": {**fit.sampled.to_dict(), "theory": fit.theory and fit.theory.to_dict()}
@@ -149,9 +168,11 @@ def moments(results: Results) -> pd.DataFrame:
 def _loss_row(cell: Cell) -> dict[str, Any]:
     return {
         "n_train": cell.n_train, "width": cell.width, "theory": cell.theory, "infinite_width": cell.infinite,
-        "mixture": cell.mixture, "sampled": cell.sampled, "sampled_stderr": cell.stderr,
+        "mixture": cell.mixture, "adaptive": cell.adaptive, "adaptive_stderr": cell.adaptive_stderr,
+        "sampled": cell.sampled, "sampled_stderr": cell.stderr,
         "draw_spread": cell.spread, "deviation": cell.deviation, "pull": cell.pull,
         "infinite_width_deviation": cell.infinite_deviation, "infinite_width_pull": cell.infinite_pull,
+        "adaptive_deviation": cell.adaptive_deviation, "adaptive_pull": cell.adaptive_pull,
         "closer": NETWORK[cell.closer] if cell.is_sampled else "", "q_bar": cell.q_bar,
         "sampled_q_bar": cell.sampled_q_bar, "sampled_q_bar_stderr": cell.q_bar_stderr, "s": cell.s,
         "r_hat": cell.r_hat, "ess": cell.ess, "draws": cell.draws,

@@ -3,6 +3,7 @@
 import numpy as np
 import xarray
 
+from analysis.bayes.sampled import per_cell
 from analysis.estimators import signed_root
 
 
@@ -19,6 +20,18 @@ def posterior(store: xarray.Dataset) -> xarray.Dataset:
         found[name] = store[f"theory_{name}"]
     found["quantiles"] = store.theory_quantile
     return found
+
+
+def adaptive(store: xarray.Dataset) -> xarray.Dataset | None:
+    """Loss of a kernel that changes its shape, mean over populations of neurons, over (width, n_train, draw).
+
+    None where the study does not ask for it.
+    """
+    if "adaptive_loss" not in store:
+        return None
+    losses = per_cell(store.adaptive_loss, "population")
+    stderr = losses.std("population", ddof=1) / np.sqrt(losses.sizes["population"])
+    return xarray.Dataset({"loss": losses.mean("population", skipna=False), "loss_stderr": stderr})
 
 
 def gradient_descent(store: xarray.Dataset) -> xarray.Dataset:

@@ -67,6 +67,7 @@ def claim(results: Results) -> str:
         return (
             f"{where} the finite-width theory says test loss {loss(one.theory)}, {_apart(one.theory, one.infinite)} "
             f"{side} the {loss(one.infinite)} of infinite width (Qb = {one.q_bar:.3g}); no networks were sampled."
+            f"{_adaptive_alone(results)}"
         )
     text = (
         f"{where} the sampled posterior has test loss {pm(one.sampled, one.stderr)}; the finite-width theory says "
@@ -74,7 +75,9 @@ def claim(results: Results) -> str:
     )
     if one.r_hat > STUCK:
         text += f" Its chains have not converged (R-hat {one.r_hat:.2f}), so that its error is too small."
-    return text if len(cells) == 1 else f"{text} {overall(results)}"
+    if len(cells) > 1:
+        text += f" {overall(results)}"
+    return text + _adaptive(results)
 
 
 def overall(results: Results) -> str:
@@ -91,24 +94,53 @@ def overall(results: Results) -> str:
     )
 
 
+def _adaptive(results: Results) -> str:
+    """How far the adaptive kernel is from the samples, beside the saddle point of the same cells."""
+    cells = [cell for cell in results.sampled_cells if cell.is_adaptive]
+    if not cells:
+        return ""
+    worst = max(cells, key=lambda cell: abs(cell.adaptive_deviation))
+    which = "the one cell" if len(cells) == 1 else f"all {len(cells)} cells"
+    if len(cells) < len(results.sampled_cells):
+        which += " where it is there"
+    reach = _reach([cell.adaptive_deviation for cell in cells])
+    return (
+        f" The adaptive kernel is within {reach} of the samples in {which} (largest deviation "
+        f"{per_cent(worst.adaptive_deviation)}, {_errors(worst.adaptive_pull)} standard errors, at "
+        f"P = {worst.n_train:,}, N1 = {worst.width:,}), the saddle point within "
+        f"{_reach([cell.deviation for cell in cells])}."
+    )
+
+
+def _adaptive_alone(results: Results) -> str:
+    """Without samples: how far it is from the saddle point."""
+    if not results.adaptive_cells:
+        return ""
+    one = max(results.adaptive_cells, key=lambda cell: abs(math.log(cell.adaptive / cell.theory)))
+    side = "below" if one.adaptive < one.theory else "above"
+    return (
+        f" The adaptive kernel departs most from that theory at P = {one.n_train:,} and N1 = {one.width:,}: "
+        f"{pm(one.adaptive, one.adaptive_stderr)}, {_apart(one.adaptive, one.theory)} {side}."
+    )
+
+
 def chi_squares(results: Results) -> list[str]:
     """Are the deviations statistical? Theory is an approximation, so they need not be."""
     found = results.chi_square
     if found is None:
         return []
-    said = []
-    for who, value, p, deviations in (
-        ("finite-width theory", found.finite, found.p_finite, [cell.deviation for cell in results.sampled_cells]),
-        (
-            "infinite width",
-            found.infinite,
-            found.p_infinite,
-            [cell.infinite_deviation for cell in results.sampled_cells],
-        ),
-    ):
+    cells, said = results.sampled_cells, []
+    for who, value, count, p, deviations in (
+        ("finite-width theory", found.finite, found.cells, found.p_finite, [c.deviation for c in cells]),
+        ("infinite width", found.infinite, found.cells, found.p_infinite, [c.infinite_deviation for c in cells]),
+        ("adaptive kernel, its own errors included", found.adaptive, found.adaptive_cells, found.p_adaptive,
+         [c.adaptive_deviation for c in cells if c.is_adaptive]),
+    ):  # fmt: skip
+        if not count:
+            continue
         verdict = "the samples cannot tell it from exact" if p > 0.01 else "deviations are more than statistical"
         said.append(
-            f"{who}: chi squared {value:.3g} for {found.cells} cells ({chance(p)}): {verdict}; the median size of "
+            f"{who}: chi squared {value:.3g} for {count} cells ({chance(p)}): {verdict}; the median size of "
             f"deviations is {100 * float(np.median(np.abs(deviations))):.2g} %"
         )
     return said
@@ -139,13 +171,17 @@ def _sampled_sign(one: Cell, helps: bool) -> str:
     if not one.is_sampled:
         return ""
     below = one.infinite_pull < 0
-    errors = f"{abs(one.infinite_pull):.1f}" if abs(one.infinite_pull) < MANY else f"more than {MANY}"
+    errors = _errors(one.infinite_pull)
     if not abs(one.infinite_pull) >= ALIKE:
         return f"; sampled networks of that width do not tell ({errors} standard errors)"
     return (
         f"; sampled networks of that width lie {'below' if below else 'above'} it by {errors} standard errors: "
         f"{'as it says' if below == helps else 'against it'}"
     )
+
+
+def _errors(pull: float) -> str:
+    return f"{abs(pull):.1f}" if abs(pull) < MANY else f"more than {MANY}"
 
 
 def intervals(results: Results) -> list[str]:
@@ -299,6 +335,11 @@ def _apart(value: float, reference: float) -> str:
         if abs(value / reference - 1) < 0.995
         else f"{value / reference:.2g} times"
     )
+
+
+def _reach(fractions: Sequence[float]) -> str:
+    """The largest of their sizes."""
+    return per_cent(max(abs(fraction) for fraction in fractions)).removeprefix("+")
 
 
 def _listed(numbers: Sequence[int]) -> str:
