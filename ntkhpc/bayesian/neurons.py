@@ -81,7 +81,7 @@ def _moved(
 ) -> tuple[Neurons, Array]:
     """Each neuron after one step that leaves p(w) as it is, and the fraction that was accepted."""
     noise, uniform = jax.random.split(key)
-    drawn = jax.random.normal(noise, now.weights.shape)
+    drawn = jax.random.normal(noise, now.weights.shape, jnp.float32).astype(now.weights.dtype)
     other = _neurons(problem, activation, field, jnp.sqrt(1 - step**2) * now.weights + step * drawn)
     accept = jnp.log(jax.random.uniform(uniform, now.b.shape)) < other.log_ratio - now.log_ratio
     chosen = Neurons(*(jnp.where(accept, new, old) for new, old in zip(other, now, strict=True)))
