@@ -325,6 +325,8 @@ def test_a_run_older_than_the_adaptive_kernel_is_reported(changed: Run, collecte
     assert "adaptive kernel" not in publication.summary + page
     assert tables.losses(found)[0] == tuple(name for name in tables.losses(collected)[0] if name not in tables.ADAPTIVE)
     assert publication.fits["adaptive_kernel"] == []
+    assert publication.fits["study"] == changed.plan.run_name != old.study.run_name
+    assert old.study.run_name not in page
     assert [cell.sampled for cell in found.cells] == [cell.sampled for cell in collected.cells]
 
 

@@ -26,14 +26,14 @@ def compose(run: Run, *, partial: bool = False) -> Publication:
 
 
 def page(results: Results, made_from: dict[str, Any], target: Path) -> str:
-    study = results.study
+    study, name = results.study, results.run.plan.run_name  # a study that is read may have gained settings
 
-    def drawn(name: str) -> str:
-        return figure(name, CAPTIONS[name], target)
+    def drawn(which: str) -> str:
+        return figure(which, CAPTIONS[which], target)
 
     parts = [
         f"<h1>{text(study.name)}</h1>",
-        f'<p class="small">{text(study.title)}: theory against samples. Run <code>{text(study.run_name)}</code>: '
+        f'<p class="small">{text(study.title)}: theory against samples. Run <code>{text(name)}</code>: '
         f"{text(_what(results))}</p>",
     ]
     if results.missing:
@@ -57,7 +57,7 @@ def page(results: Results, made_from: dict[str, Any], target: Path) -> str:
             parts.append(drawn("chains"))
     parts += ["<h2>What the words mean</h2>", definitions(_entries(results))]
     parts += ["<h2>Where this comes from</h2>", table(provenance_rows(made_from)), small(_files(results))]
-    return document(study.run_name, parts)
+    return document(name, parts)
 
 
 LOSS_NOTE = (

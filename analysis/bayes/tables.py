@@ -111,7 +111,7 @@ def summary(results: Results) -> dict[str, Any]:
     """Everything fitted and compared, JSON-able; what could not be had is null."""
     chi = results.chi_square
     return {
-        "study": results.run.study.run_name,
+        "study": results.run.plan.run_name,
         "loss": words.LOSS,
         "missing": results.missing,
         "claim": words.claim(results),
