@@ -75,8 +75,8 @@ class AdaptiveKernel(Section, frozen=True, kw_only=True):
     """Populations of neurons of the theory in `ntkhpc.bayesian.adaptive`, wherever there are chains; 0: without it."""
 
     populations: Annotated[int, Meta(ge=0)] = 4
-    neurons: Positive = 2000
-    updates: Annotated[int, Meta(ge=10)] = 300
+    neurons: Annotated[int, Meta(ge=2)] = 2000
+    updates: Annotated[int, Meta(ge=20)] = 300
 
     def __post_init__(self) -> None:
         if self.populations == 1:

@@ -4,7 +4,8 @@
     ESS   = m n / (-1 + 2 sum_k P_k) ;  P_k = rho_(2k) + rho_(2k+1), while positive, made decreasing [Geyer 1992]
     MCSE  = sqrt( var+ / ESS )
 
-Every function takes the values (chains, samples) of one quantity and returns a number, NaN where there are too few.
+Every function but `settled` takes the values (chains, samples) of one quantity and returns a number, NaN where there
+are too few.
 """
 
 import math
@@ -95,3 +96,11 @@ def _autocovariance(halves: np.ndarray) -> np.ndarray:
     n = halves.shape[1]
     spectrum = fft.rfft(halves - halves.mean(axis=1, keepdims=True), fft.next_fast_len(2 * n), axis=1)
     return fft.irfft(np.abs(spectrum) ** 2, fft.next_fast_len(2 * n), axis=1)[:, :n] / n
+
+
+def settled(drifts: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Whether independent populations (..., n) have settled: their drifts, of the later half of their averages against
+    the earlier, are within 3 standard errors of zero, or within 1 % of the values."""
+    mean, error = drifts.mean(axis=-1), drifts.std(axis=-1, ddof=1) / math.sqrt(drifts.shape[-1])
+    large = (np.abs(mean) > 3 * error) & (np.abs(mean) > 0.01 * np.abs(values.mean(axis=-1)))
+    return np.logical_not(large)

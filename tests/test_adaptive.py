@@ -36,7 +36,7 @@ def test_linear_networks_are_near_their_exact_mixture(width: int) -> None:
     """What is left out is of order 1/N1 (2 % at 10, 0.5 % at 40); with 5 standard errors false alarm below 1e-4."""
     found = adaptive_kernel(*DATA, width, activation="linear", precisions=LAM, **SMALL)
     exact = mixture(*DATA, width, temperature=0.05, activation="linear", precisions=LAM)
-    assert found.standard_error < 0.002 * exact.test_loss
+    assert found.standard_error < 0.006 * exact.test_loss
     assert abs(found.test_loss - exact.test_loss) < 0.2 / width * exact.test_loss + 5 * found.standard_error
 
 
@@ -66,6 +66,7 @@ def test_digits_at_four_times_as_many_samples_as_units(shared_data: Path) -> Non
     digits = split.x_train, split.y_train, split.x_test, split.y_test
     found = adaptive_kernel(*digits, 25, temperature=0.01, activation="erf", neurons=1000, updates=200)
     assert found.standard_error < 0.03 * 0.01854
+    assert found.test_loss == pytest.approx(found.losses.mean())
     assert abs(found.test_loss - 0.01854) < 0.15 * 0.01854
 
 
@@ -96,7 +97,7 @@ def test_variances_are_positive_whatever_few_neurons_there_are() -> None:
         ({"activation": "tanh"}, "none of"),
         ({"precisions": (1.0,)}, "precisions"),
         ({"populations": 1}, "populations = 1 must be at least 2"),
-        ({"updates": 3}, "updates = 3 must be at least 10"),
+        ({"updates": 3}, "updates = 3 must be at least 20"),
         ({"y_train": DATA2[1], "y_test": DATA2[3]}, "outputs"),
         ({"x_train": X[:3]}, "rows"),
         ({"y_train": Y * np.nan}, "finite"),

@@ -47,7 +47,7 @@ readout_factors = {factors}
 [adaptive]
 populations = {populations}
 neurons = 20
-updates = 10
+updates = 20
 [sampling]
 chains = {chains}
 shard_chains = 2

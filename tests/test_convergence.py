@@ -88,3 +88,16 @@ def test_draws_that_are_not_finite_have_no_diagnostics() -> None:
     draws[0, 0] = math.inf
     for function in (convergence.r_hat, convergence.bulk_ess, convergence.ess, convergence.mcse):
         assert math.isnan(function(draws))
+
+
+@pytest.mark.parametrize(
+    ("drifts", "settled"),
+    [
+        ([0.5, -0.4, 0.1, -0.3], True),  # they drift, but not alike
+        ([0.05, 0.052, 0.049, 0.051], True),  # alike, but by half a per cent
+        ([-0.5, -0.52, -0.49, -0.51], False),
+    ],
+)
+def test_populations_that_drift_alike_have_not_settled(drifts: list[float], settled: bool) -> None:
+    cells = np.array([[0.0, 0.0, 0.0, 0.0], drifts])
+    np.testing.assert_array_equal(convergence.settled(cells, np.full((2, 4), 10.0)), [True, settled])

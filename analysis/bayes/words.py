@@ -10,7 +10,9 @@ from analysis.bayes.comparison import Cell
 from analysis.bayes.coverage import LAWS
 from analysis.bayes.exponents import GRADIENT_DESCENT
 from analysis.bayes.results import Results
+from analysis.bayes.sampled import per_cell
 from analysis.numbers import chance, pm
+from ntkhpc import convergence
 from ntkhpc.bayes_study import BayesStudy
 
 LOSS = (
@@ -257,6 +259,7 @@ def warnings(results: Results) -> list[str]:
     if results.missing:
         found.append(f"PARTIAL: {results.missing}; numbers will change")
     found += _about_chains(results)
+    found += _about_neurons(results)
     large = [int(n) for n in results.theory.n_train.values if float(results.theory.s.sel(n_train=n).max()) > ACCURATE_S]
     if large:
         found.append(
@@ -271,6 +274,20 @@ def warnings(results: Results) -> list[str]:
     if (results.theory.eps_pop.values < 0).any() or (results.descent.eps_pop.values < 0).any():
         found.append("eps_pop is negative somewhere: too few test points to tell what an endless test set would give")
     return found
+
+
+def _about_neurons(results: Results) -> list[str]:
+    if "adaptive_drift" not in results.store:
+        return []
+    drifts, losses = (per_cell(results.store[f"adaptive_{name}"], "population") for name in ("drift", "loss"))
+    wrong = ~convergence.settled(drifts.values, losses.values)
+    cells = [f"P = {losses.n_train.values[j]:,}, N1 = {losses.width.values[i]:,}" for i, j, _ in np.argwhere(wrong)]
+    if not cells:
+        return []
+    return [
+        f"the adaptive kernel still drifts at {'; '.join(dict.fromkeys(cells))}, by more than its error: raise "
+        "adaptive.updates"
+    ]
 
 
 def _about_chains(results: Results) -> list[str]:

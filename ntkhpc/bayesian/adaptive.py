@@ -14,9 +14,10 @@ the stationary point of the two-particle-irreducible action of t, whose vertices
 
     mean f = N1 E[F_* F^T g] u ,   var f = M_2** - M_2*^T D M_2* .
 
-Derived for this package. Linear units give back Qb of arXiv:2209.04882, as b and d do not fluctuate there, and infinite
-width Gaussian-process regression. Fluctuations of the neurons about their mean are left out: of order 1/N1, times a
-power of P/N1. E over p(w) is by Monte Carlo, over populations of neurons (ntkhpc.bayesian.neurons).
+Derived for this package. For linear units w is Gaussian under p but for terms of order 1/P, M_1 u = Qb K u and M_2 = Qb
+K with the Qb of arXiv:2209.04882; infinite width gives Gaussian-process regression. Fluctuations of the neurons about
+their mean are left out: of order 1/N1, times a power of P/N1. E over p(w) is by Monte Carlo, over populations of
+neurons (ntkhpc.bayesian.neurons).
 """
 
 import math
@@ -28,7 +29,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ntkhpc import seeds
+from ntkhpc import convergence, seeds
 from ntkhpc.bayesian import neurons as units
 from ntkhpc.bayesian import sampling
 from ntkhpc.bayesian.inputs import Activation, Data
@@ -44,8 +45,9 @@ class AdaptivePosterior:
     """Posterior of the outputs at M test points, and the error expected of it; losses as in `Posterior`.
 
     mean, point_variance (M,): in units of the targets, and of their squares.
-    standard_error: of test_loss, from the spread of `losses`, one of each independent population of neurons.
-    acceptance: of the steps of the neurons, mean.
+    losses: of each independent population of neurons; test_loss is their mean, standard_error that of it.
+    drifts: what the later half of the averages of each population gives, less the earlier half. That all drift alike is
+        what their spread cannot show: then they need more updates.
     """
 
     temperature: float
@@ -54,7 +56,7 @@ class AdaptivePosterior:
     bias: float
     variance: float
     losses: np.ndarray
-    acceptance: float
+    drifts: np.ndarray
 
     @property
     def test_loss(self) -> float:
@@ -63,6 +65,11 @@ class AdaptivePosterior:
     @property
     def standard_error(self) -> float:
         return float(self.losses.std(ddof=1) / math.sqrt(len(self.losses)))
+
+    @property
+    def settled(self) -> bool:
+        """Whether the drifts are within 3 of their standard errors, or within 1 % of the loss."""
+        return bool(convergence.settled(self.drifts, self.losses))
 
 
 def adaptive_kernel(
@@ -93,7 +100,7 @@ def adaptive_kernel(
     for name, number, least in (
         ("populations", populations, 2),
         ("neurons", neurons, 2),
-        ("updates", updates, 2 * units.MEASURED),
+        ("updates", updates, 4 * units.MEASURED),
     ):
         if number < least:
             raise ValueError(f"{name} = {number} must be at least {least}")
@@ -117,7 +124,7 @@ def population(
     seed: int,
     number: int,
 ) -> Values:
-    """mean (M,), point_variance (M,) and acceptance () of one population, the same whatever others there are."""
+    """mean (M,), point_variance (M,) and drift () of one population, the same whatever others there are."""
     with jax.enable_x64(True):
         known = units.Known(*(jnp.asarray(one) for one in (prior.train, prior.cross.T, prior.test)))
         found = units.settle(
@@ -129,20 +136,16 @@ def population(
 
 def summarise(temperature: float, y_test: np.ndarray, populations: Sequence[Values]) -> AdaptivePosterior:
     """What independent populations say together; y_test (M,)."""
-    mean, variance, acceptance = (
-        np.mean([one[name] for one in populations], axis=0) for name in ("mean", "point_variance", "acceptance")
+    parts = np.array(
+        [errors(one["mean"][:, None], one["point_variance"][:, None], y_test[:, None]) for one in populations]
     )
-    bias, spread = errors(mean[:, None], variance[:, None], y_test[:, None])
+    bias, variance = parts.mean(axis=0)
     return AdaptivePosterior(
         temperature=temperature,
-        mean=mean,
-        point_variance=variance,
-        bias=bias,
-        variance=spread,
-        losses=np.array([_loss(one, y_test) for one in populations]),
-        acceptance=float(acceptance),
+        mean=np.mean([one["mean"] for one in populations], axis=0),
+        point_variance=np.mean([one["point_variance"] for one in populations], axis=0),
+        bias=float(bias),
+        variance=float(variance),
+        losses=parts.sum(axis=1),
+        drifts=np.array([one["drift"] for one in populations]),
     )
-
-
-def _loss(one: Values, y_test: np.ndarray) -> float:
-    return sum(errors(one["mean"][:, None], one["point_variance"][:, None], y_test[:, None]))

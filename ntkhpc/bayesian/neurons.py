@@ -2,11 +2,11 @@
 
 Neurons move by preconditioned Crank-Nicolson steps, under which their prior is stationary, accepted by the ratio of
 p(w)/p_0(w) [arXiv:1202.0709]; u and D follow the moments of the neurons, averaged over more and more updates. Symbols
-are those of `adaptive`; everything is in float64.
+are those of `adaptive`. All is in float64 but the drawn steps, which need no more than float32.
 """
 
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -27,6 +27,9 @@ SETTLED = 0.5
 
 MEASURED = 5
 """Updates between two looks at the test points."""
+
+
+Moments = tuple[Array, ...]
 
 
 class Known(NamedTuple):
@@ -76,16 +79,13 @@ def _under(field: Field, weights: Array, found: Array) -> Neurons:
     return Neurons(weights, found, 0.5 * (b**2 / (1 + d) - jnp.log1p(d)), b, d)
 
 
-def _moved(
-    key: Array, problem: Problem, activation: Activation, field: Field, now: Neurons, step: Array
-) -> tuple[Neurons, Array]:
-    """Each neuron after one step that leaves p(w) as it is, and the fraction that was accepted."""
+def _moved(key: Array, problem: Problem, activation: Activation, field: Field, now: Neurons, step: Array) -> Neurons:
+    """Each neuron after one step that leaves p(w) as it is."""
     noise, uniform = jax.random.split(key)
     drawn = jax.random.normal(noise, now.weights.shape, jnp.float32).astype(now.weights.dtype)
     other = _neurons(problem, activation, field, jnp.sqrt(1 - step**2) * now.weights + step * drawn)
     accept = jnp.log(jax.random.uniform(uniform, now.b.shape)) < other.log_ratio - now.log_ratio
-    chosen = Neurons(*(jnp.where(accept, new, old) for new, old in zip(other, now, strict=True)))
-    return chosen, accept.mean()
+    return Neurons(*(jnp.where(accept, new, old) for new, old in zip(other, now, strict=True)))
 
 
 def _weights(width: Array, now: Neurons) -> tuple[Array, Array, Array, Array]:
@@ -135,53 +135,65 @@ def settle(
     neurons: int,
     updates: int,
 ) -> dict[str, Array]:
-    """mean (M,), point_variance (M,) of f at the test points, and acceptance ().
+    """mean (M,), point_variance (M,) of f at the test points, and drift ().
 
-    The first updates find u and D, by averages over a window that grows; over the others all is averaged.
+    The first updates find u and D, by averages over a window that grows; over the others all is averaged. drift is the
+    test loss by the later half of these, less that by the earlier one.
     """
     start = jax.random.normal(jax.random.fold_in(key, 0), (problem.z_train.shape[1], neurons))
     field = Field.make(problem, known.train, known.train)
     steps = jnp.array(STEPS)
 
-    def update(number: Array, gain: Array, field: Field, now: Neurons) -> tuple[Field, Neurons, Array]:
+    def update(number: Array, gain: Array, field: Field, now: Neurons) -> tuple[Field, Neurons]:
         keys = jax.random.split(jax.random.fold_in(key, 1 + number), len(STEPS))
-        now, accepted = lax.scan(
-            lambda one, move: _moved(move[0], problem, activation, field, one, move[1]), now, (keys, steps)
+        now, _ = lax.scan(
+            lambda one, move: (_moved(move[0], problem, activation, field, one, move[1]), None), now, (keys, steps)
         )
         field = field.towards(problem, *_moments(width, known, now), gain)
-        return field, _under(field, now.weights, now.features), accepted.mean()
+        return field, _under(field, now.weights, now.features)
 
     def find(number: Array, carry: tuple[Field, Neurons]) -> tuple[Field, Neurons]:
-        field, now, _ = update(number, jnp.maximum(0.05, 1 / (number + 2.0)), *carry)
-        return field, now
+        return update(number, jnp.maximum(0.05, 1 / (number + 2.0)), *carry)
 
     settled = int(SETTLED * updates)
-    looks = (updates - settled) // MEASURED
-    carry = lax.fori_loop(0, settled, find, (field, _neurons(problem, activation, field, start)))
+    looks = (updates - settled) // MEASURED // 2
 
-    def look(number: Array, carry: tuple[Field, Neurons, tuple[Array, ...]]) -> tuple[Any, ...]:
+    def look(number: Array, carry: tuple[Field, Neurons, Moments]) -> tuple[Field, Neurons, Moments]:
         field, now, sums = carry
 
-        def measure(i: Array, carry: tuple[Field, Neurons, Array]) -> tuple[Field, Neurons, Array]:
-            field, now, accepted = carry
-            i = number * MEASURED + i
-            field, now, fraction = update(settled + i, 1 / (i + 20.0), field, now)
-            return field, now, accepted + fraction / MEASURED
+        def measure(i: Array, carry: tuple[Field, Neurons]) -> tuple[Field, Neurons]:
+            done = number * MEASURED + i
+            return update(settled + done, 1 / (done + 20.0), *carry)
 
-        field, now, accepted = lax.fori_loop(0, MEASURED, measure, (field, now, jnp.float64(0)))
+        field, now = lax.fori_loop(0, MEASURED, measure, (field, now))
         test = jax.random.fold_in(jax.random.fold_in(key, 1 + updates), number)
-        moments = _moments(width, known, now)
-        found = (*moments, *_at_test(test, problem, activation, width, known, now), accepted)
+        found = (*_moments(width, known, now), *_at_test(test, problem, activation, width, known, now))
         return field, now, tuple(a + b / looks for a, b in zip(sums, found, strict=True))
 
     points, tests = len(known.train), len(known.test)
-    shapes = ((points, points), (points, points), (tests, points), (tests, points), (tests,), ())
-    _, _, sums = lax.fori_loop(0, looks, look, (*carry, tuple(jnp.zeros(shape) for shape in shapes)))
-    # A small variance is the difference of large moments: all of them must be those of the same neurons.
-    field = Field.make(problem, *sums[:2])
-    first, second, square, accepted = sums[2:]
-    return {
-        "mean": first @ field.mean,
-        "point_variance": square - ((second @ field.covariance) * second).sum(axis=1),
-        "acceptance": accepted,
-    }
+    shapes = ((points, points), (points, points), (tests, points), (tests, points), (tests,))
+
+    def half(carry: tuple[Field, Neurons], first: Array) -> tuple[tuple[Field, Neurons], Moments]:
+        nothing = tuple(jnp.zeros(shape) for shape in shapes)
+        field, now, sums = lax.fori_loop(first, first + looks, look, (*carry, nothing))
+        return (field, now), sums
+
+    carry = lax.fori_loop(0, settled, find, (field, _neurons(problem, activation, field, start)))
+    _, halves = lax.scan(half, carry, looks * jnp.arange(2))
+    mean, variance = _predict(problem, tuple(one.mean(axis=0) for one in halves))
+    earlier, later = (_loss(problem, *_predict(problem, tuple(one[i] for one in halves))) for i in range(2))
+    return {"mean": mean, "point_variance": variance, "drift": later - earlier}
+
+
+def _predict(problem: Problem, moments: Moments) -> tuple[Array, Array]:
+    """Mean and variance (M,) at the test points from M_1, M_2, N1 E[F_* F^T g], M_2* and M_2**.
+
+    A small variance is the difference of large moments: all of them must be those of the same neurons.
+    """
+    field = Field.make(problem, *moments[:2])
+    first, second, square = moments[2:]
+    return first @ field.mean, square - ((second @ field.covariance) * second).sum(axis=1)
+
+
+def _loss(problem: Problem, mean: Array, variance: Array) -> Array:
+    return jnp.mean((mean - jnp.asarray(problem.y_test)[:, 0]) ** 2 + variance)

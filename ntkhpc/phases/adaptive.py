@@ -32,15 +32,15 @@ def compute(run: Run, shard: Shard, partial: Partial) -> tuple[dict[str, np.ndar
             reused += 1
         found.append(values)
     losses = adaptive.summarise(float(cell.problem.temperature), cell.data.y_test[:, 0], found).losses
-    arrays = {name: np.stack([one[name] for one in found]) for name in ("mean", "point_variance", "acceptance")}
+    arrays = {name: np.stack([one[name] for one in found]) for name in ("mean", "point_variance", "drift")}
     return {f"adaptive_{name}": value[None, None, None] for name, value in (arrays | {"loss": losses}).items()}, reused
 
 
 def _require_finite(shard: Shard, values: adaptive.Values) -> None:
-    if not all(np.isfinite(value).all() for value in values.values()):
+    if not (all(np.isfinite(value).all() for value in values.values()) and (values["point_variance"] >= 0).all()):
         raise DivergedError(
-            "a population of neurons left the finite numbers",
+            "a population of neurons has no finite, positive variances",
             where=f"shard {shard.id}",
-            cause="posterior.temperature is too small for float64, or there are fewer neurons than training points",
-            todo="raise adaptive.neurons or the temperature; adaptive.populations = 0 goes without this theory",
+            cause="posterior.temperature is too small for float64",
+            todo="raise it; adaptive.populations = 0 goes without this theory",
         )

@@ -69,7 +69,7 @@ def test_a_bayesian_study_runs_as_arrays_and_has_the_bytes_of_a_local_run(lab: L
     target = submit(lab, POSTERIOR)
     (made,) = submissions.read(target)
     tasks = {array.phase: len(array.tasks) for array in made.intent.arrays}
-    assert tasks == {"data": 1, "theory": 1, "chains": 2, "analysis": 1}
+    assert tasks == {"data": 1, "theory": 1, "adaptive": 1, "chains": 2, "analysis": 1}
     wait_until_idle(target)
     assert complete(target), logs(target)
     assert {receipt.image for receipt in of_phase(target, "chains")} == {files.sha256_file(Path(IMAGE))}
