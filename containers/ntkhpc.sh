@@ -80,15 +80,20 @@ serve() {
 serve &
 server=$!
 
-# What this shell sees and the image has not: file systems that a profile or a study may name (of the image, of data).
-# Then the folders that a call may touch, wherever they lie: checkout, runs, study, data, the home with its profiles.
-binds=${APPTAINER_BIND:-}
+# File systems that this shell sees and the image has not, as a profile or a study may name an image or data there; /opt
+# is the image's own. If one of them cannot be bound, none is: then only the folders below are seen.
+there=
 for folder in /*; do
     case $folder in
         /bin | /boot | /dev | /etc | /lib* | /lost+found | /opt | /proc | /root | /run | /sbin | /sys | /usr | /var | *[:,]*) ;;
-        *) [ -d "$folder" ] && [ -r "$folder" ] && [ -x "$folder" ] && binds=$binds,$folder ;;
+        *) [ -d "$folder" ] && [ -r "$folder" ] && [ -x "$folder" ] && there=$there,$folder ;;
     esac
 done
+if ! APPTAINER_BIND=${there#,} apptainer --silent exec "$image" true 2>/dev/null; then
+    echo "warning: one of ${there#,} cannot be bound; files there are seen only if they are the run's or the study's" >&2
+    there=
+fi
+binds=${APPTAINER_BIND:-}$there
 runs=${NTKHPC_RUNS:-runs}
 if [ -n "${NTKHPC_RUN:-}" ]; then runs=$(dirname "$NTKHPC_RUN"); else mkdir -p "$runs"; fi
 if [ -n "${NTKHPC_DATA:-}" ]; then mkdir -p "$NTKHPC_DATA"; fi
