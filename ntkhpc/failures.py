@@ -68,5 +68,6 @@ def open_records(run: Run) -> Iterator[dict[str, Any]]:
     for path in paths(run):
         if path.name.rpartition("-")[0] in finished:
             continue
+        # One that is damaged, or gone since it was listed, tells nothing: its shard still counts as missing.
         with contextlib.suppress(DamagedError, FileNotFoundError):
             yield files.read_sealed(path)

@@ -69,7 +69,7 @@ def write_atomic(path: Path, data: bytes) -> None:
     staged = _stage(path, data)
     try:
         os.replace(staged, path)
-    except BaseException:
+    except BaseException:  # Ctrl-C too leaves no staged file behind; it goes on up
         staged.unlink(missing_ok=True)
         raise
     sync_directory(path.parent)
@@ -98,7 +98,7 @@ def _stage(path: Path, data: bytes) -> Path:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-    except BaseException:
+    except BaseException:  # as above; on a full disk the write failed, and its error is the one to see
         with contextlib.suppress(OSError):
             staged.unlink(missing_ok=True)
         raise

@@ -32,7 +32,7 @@ def file_system(folder: Path) -> dict[str, bool | str]:
         return {"ok": False, "why": str(error)}
     finally:
         for path in (one, two, two.with_suffix(".new")):
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError):  # most of them are not there
                 path.unlink()
 
 

@@ -141,7 +141,7 @@ def read(run: Run) -> list[Submission]:
         submission = Submission(Path(entry.path))
         if (submission.path / "intent.json").exists():  # else its submitter died before anything was asked of SLURM
             try:
-                submission.intent  # noqa: B018
+                _ = submission.intent
             except DamagedError as error:
                 raise DamagedError(
                     "the intent of a submission is damaged: which shards its jobs have cannot be told",

@@ -84,7 +84,7 @@ def _earlier_phases(run: Run, array: Array, stop: "_Stop") -> list[str]:
 def _incomplete(run: Run, array: Array, phases: list[str]) -> int:
     """What a task does whose earlier phases are not complete: a report of what is there, and a status that says so."""
     _say(f"phase {array.phase} needs {', '.join(phases)} complete; on the login node: make resume")
-    if array.phase == "analysis":
+    if array.phase == "analysis":  # whether or not it can report, the status says that the run is incomplete
         subprocess.run([sys.executable, "-m", "analysis", str(run.path), "--partial"], check=False)
     return submissions.INCOMPLETE
 

@@ -117,6 +117,6 @@ def set_aside(run: Run, found: list[Problem]) -> list[Shard]:
     quarantine = run.path / "quarantine"
     for shard in shards.values():
         quarantine.mkdir(exist_ok=True)
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(FileNotFoundError):  # it never had a receipt, or another hand set it aside
             run.receipt(shard).rename(quarantine / f"{shard.phase}-{shard.id}.json")
     return list(shards.values())

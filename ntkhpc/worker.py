@@ -60,7 +60,7 @@ def run_shards(run_directory: str, shard_ids: list[str], *, keep_going: bool = F
     for shard_id in shard_ids:
         try:
             outcomes[shard_id] = _attempt(run, shards[shard_id], manifest, marks, claims.gone_from_here)
-        except Exception as error:
+        except Exception as error:  # recorded by _attempt; the first one is raised when the others had their turn
             if not keep_going:
                 raise
             print(f"{shard_id} failed: {error}", flush=True)

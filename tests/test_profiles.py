@@ -113,6 +113,7 @@ def test_where_to_run_is_detected_and_said(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(slurm, "present", lambda: False)
     assert choose.choose("", console) is None
     monkeypatch.setattr(slurm, "present", lambda: True)
+    monkeypatch.setattr(slurm, "configured", lambda: True)
     monkeypatch.setattr(slurm, "cluster", lambda: "lab")
     found = choose.choose("", console)
     assert found is not None
@@ -198,3 +199,28 @@ def test_a_missing_command_is_said_not_taken_for_an_empty_queue(
     monkeypatch.setattr(slurm, "SECONDS", 0.3)
     with pytest.raises(SchedulerError, match="did not answer"):
         slurm.queue(["mine"])
+
+
+@pytest.mark.parametrize(
+    ("said", "here"),
+    [
+        ("scontrol: error: _establish_config_source: failed to fetch config", True),
+        ("slurm_load_ctl_conf error: Unable to contact slurm controller (connect failure)", False),
+    ],
+)
+def test_slurm_without_a_cluster_is_none_and_one_that_is_down_is_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str, here: bool
+) -> None:
+    """What scontrol says where its package was installed and nothing configured, and where the controller is down."""
+    for name, text in (("sbatch", "exit 1"), ("scontrol", f"echo '{said}' >&2; exit 1")):
+        (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    console = Console(record=True, width=200)
+    if here:
+        assert choose.choose("", console) is None
+        assert "configured for no cluster" in console.export_text()
+    else:
+        with pytest.raises(ProfileError, match="no profile is made for it"):
+            choose.choose("", console)

@@ -120,6 +120,15 @@ def configuration() -> dict[str, str]:
     return {name.strip(): value.strip() for name, separator, value in lines if separator}
 
 
+def configured() -> bool:
+    """Whether SLURM's commands know of a cluster, be its controller up or down; a package that was installed does not."""
+    try:
+        configuration()
+    except SchedulerError as error:
+        return "_establish_config_source" not in str(error)
+    return True
+
+
 def cluster() -> str | None:
     """The name of this cluster; None if nobody says."""
     try:
