@@ -30,8 +30,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from ntkhpc import convergence, seeds
+from ntkhpc.bayesian import inputs
 from ntkhpc.bayesian import neurons as units
-from ntkhpc.bayesian import sampling
 from ntkhpc.bayesian.inputs import Activation, Data
 from ntkhpc.bayesian.posterior import errors
 from ntkhpc.bayesian.prior import Prior, output_layer
@@ -98,7 +98,7 @@ def adaptive_kernel(
     """
     data = Data.make(x_train, y_train, x_test, y_test)
     data.require_one_output()
-    sampling.check((width,), temperature, activation, precisions, "hmc", 1.0, seed)
+    inputs.require_random((width,), temperature, activation, precisions, seed)
     for name, number, least in (
         ("populations", populations, 2),
         ("neurons", neurons, 2),

@@ -79,3 +79,23 @@ def _array(name: str, values: Any, dimensions: tuple[int, ...]) -> np.ndarray:
     if not np.isfinite(array).all():
         raise ValueError(f"{name}{np.argwhere(~np.isfinite(array))[0].tolist()} is not finite")
     return array
+
+
+def require_random(
+    widths: Sequence[float], temperature: float, activation: str, precisions: Sequence[float], seed: int
+) -> None:
+    """What weights are drawn for: whole numbers of units, a posterior that has a density, and a seed."""
+    require_activation(activation)
+    require_widths(widths)
+    for width in widths:
+        if math.isinf(width) or int(width) != width:
+            raise ValueError(f"width = {width} must be a whole number of hidden units: a network is sampled")
+    require_temperature(temperature)
+    if temperature == 0:
+        raise ValueError(
+            "temperature = 0 has no density to sample: the posterior lies on the surface of the weights that "
+            "interpolate; give a small temperature, or ask the theory, which has that limit"
+        )
+    require_precisions(precisions, len(widths))
+    if not 0 <= seed < 2**32:
+        raise ValueError(f"seed = {seed} must be from 0 to 2^32 - 1")

@@ -90,7 +90,11 @@ def sample_posterior(
     precisions = [1.0] * (len(sizes) + 1) if precisions is None else precisions
     data = Data.make(x_train, y_train, x_test, y_test)
     thin = (100 if sampler == "langevin" else 1) if thin is None else thin
-    check(sizes, temperature, activation, precisions, sampler, learning_rate, seed)
+    inputs.require_random(sizes, temperature, activation, precisions, seed)
+    if sampler not in get_args(Sampler):
+        raise ValueError(f"sampler = {sampler!r} is none of {', '.join(get_args(Sampler))}")
+    if not 0 < learning_rate < math.inf:
+        raise ValueError(f"learning_rate = {learning_rate} must be positive and finite")
     for name, number, least in (("chains", chains, 1), ("warmup", warmup, 1), ("draws", draws, 8), ("thin", thin, 1)):
         if number < least:
             raise ValueError(f"{name} = {number} must be at least {least}")
@@ -143,33 +147,3 @@ def summarise(program: Program, problem: Problem, state: State, tiles: Sequence[
 
 
 _PER_DRAW = ("expected_loss", "loss", "potential", "q_bar", "acceptance", "divergent", "gradients")
-
-
-def check(
-    widths: Sequence[float],
-    temperature: float,
-    activation: str,
-    precisions: Sequence[float],
-    sampler: str,
-    learning_rate: float,
-    seed: int,
-) -> None:
-    """Raises ValueError for settings of a sample that make no sense."""
-    inputs.require_activation(activation)
-    inputs.require_widths(widths)
-    for width in widths:
-        if math.isinf(width) or int(width) != width:
-            raise ValueError(f"width = {width} must be a whole number of hidden units: a network is sampled")
-    inputs.require_temperature(temperature)
-    if temperature == 0:
-        raise ValueError(
-            "temperature = 0 has no density to sample: the posterior lies on the surface of the weights that "
-            "interpolate; give a small temperature, or ask the theory, which has that limit"
-        )
-    inputs.require_precisions(precisions, len(widths))
-    if sampler not in get_args(Sampler):
-        raise ValueError(f"sampler = {sampler!r} is none of {', '.join(get_args(Sampler))}")
-    if not 0 < learning_rate < math.inf:
-        raise ValueError(f"learning_rate = {learning_rate} must be positive and finite")
-    if not 0 <= seed < 2**32:
-        raise ValueError(f"seed = {seed} must be from 0 to 2^32 - 1")

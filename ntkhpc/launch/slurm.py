@@ -121,7 +121,7 @@ def configuration() -> dict[str, str]:
 
 
 def configured() -> bool:
-    """Whether SLURM's commands know of a cluster, be its controller up or down; a package that was installed does not."""
+    """Whether SLURM's commands know of a cluster, be it up or down; a package that was merely installed does not."""
     try:
         configuration()
     except SchedulerError as error:
