@@ -126,6 +126,14 @@ ConstrainRAMSpace=yes
 AllowedRAMSpace=100
 ConstrainDevices=no
 E
+  # What a site may well do for its users: compiled programs are kept on the node, which is this one machine.
+  cat >"$D/etc/task_prolog" <<P
+#!/bin/sh
+echo export JAX_COMPILATION_CACHE_DIR=$D/compiled
+echo export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0
+echo export JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES=0
+P
+  chmod 755 "$D/etc/task_prolog"
   cat >"$D/etc/slurm.conf" <<E
 ClusterName=$CLUSTER
 SlurmctldHost=$HOST(127.0.0.1)
@@ -157,6 +165,7 @@ PreemptMode=REQUEUE
 # processes and limits
 ProctrackType=$PROCTRACK
 TaskPlugin=$TASKPLUGIN
+TaskProlog=$D/etc/task_prolog
 JobAcctGatherType=jobacct_gather/linux
 JobAcctGatherFrequency=5
 SlurmdParameters=config_overrides

@@ -39,14 +39,19 @@ def running_node(target: Run) -> tuple[str, str]:
     return element, node
 
 
-def limited(home: Path) -> tuple[Lab, Run]:
-    """A run whose one task of the ensemble needs 48 s at least and is stopped after 40.
-
-    Its tiles wait instead of working, so that a busy machine needs few restarts more than an idle one.
-    """
+def waiting(home: Path, seconds: int) -> Lab:
+    """A user each of whose tiles also waits on the cluster: a long task that leaves the machine to other tests, and
+    that takes about as long on a busy one as on an idle one."""
     lab = Lab(home, copy_checkout(home / "checkout"))
     needed = "        if values is None:\n"
-    edit(lab.checkout / "ntkhpc/phases/ensemble.py", needed, needed + "            __import__('time').sleep(4)\n")
+    wait = f"            __import__('time').sleep({seconds} * ('SLURM_JOB_ID' in __import__('os').environ))\n"
+    edit(lab.checkout / "ntkhpc/phases/ensemble.py", needed, needed + wait)
+    return lab
+
+
+def limited(home: Path) -> tuple[Lab, Run]:
+    """A run whose one task of the ensemble needs 48 s at least and is stopped after 40."""
+    lab = waiting(home, 4)
     lab.profile(partition="rough", task_minutes=60, ensemble_minutes=1, stop_seconds=20)
     return lab, submit(lab, study_text("limit", n_train="[8]", members=48, tile=4, shard_members=48))
 
@@ -60,16 +65,16 @@ def interrupted(tmp_path_factory: pytest.TempPathFactory) -> Scenarios:
 
     They have nodes of their own, as other tests may use the cluster beside these.
     """
-    slow = dict(SLOW, members=96, shard_members=32)
-
-    def begin(name: str, seed: int, **settings: float) -> tuple[Lab, Run]:
-        lab = Lab(tmp_path_factory.mktemp(name))
+    def begin(name: str, **settings: float) -> tuple[Lab, Run]:
+        lab = waiting(tmp_path_factory.mktemp(name), 3)
         lab.profile(partition="rough", **{"task_minutes": 60, **settings})
-        return lab, submit(lab, study_text(name, seed=seed, **slow))
+        return lab, submit(lab, study_text(name, n_train="[64]", members=96, tile=4, shard_members=32))
 
     found = {"limit": limited(tmp_path_factory.mktemp("limit"))}
 
-    found["preempted"] = begin("preempted", 2)
+    lab = Lab(tmp_path_factory.mktemp("preempted"))  # its tiles compute all the time, as they do for a user
+    lab.profile(partition="rough", task_minutes=60)
+    found["preempted"] = (lab, submit(lab, study_text("preempted", **SLOW, members=48, shard_members=16)))
     first_tile(found["preempted"][1])
     _, node = running_node(found["preempted"][1])
     urgent = ask(
@@ -77,16 +82,16 @@ def interrupted(tmp_path_factory: pytest.TempPathFactory) -> Scenarios:
     )
     wait("preemption", lambda: not ask("squeue", "-h", "-j", urgent.strip()), 120)
 
-    found["requeued"] = begin("requeued", 3, task_minutes=0.01)
+    found["requeued"] = begin("requeued", task_minutes=0.01)
     first_tile(found["requeued"][1])
     wait("all three elements at work", lambda: len([x for x in queued(found["requeued"][1]) if "RUNNING" in x]) == 3)
     array = job_of(found["requeued"][1], "ensemble")
     ask("scancel", "--signal=USR2", f"{array}_2")  # the last element, whose job id is the array's
 
-    siblings = [found["requeued"][1].path / "receipts" / "ensemble" / f"w64-n64-d0-m{m}.json" for m in (0, 32)]
+    siblings = [found["requeued"][1].path / "receipts" / "ensemble" / f"w4-n64-d0-m{m}.json" for m in (0, 32)]
     wait("its siblings", lambda: all(path.exists() for path in siblings))
 
-    found["node"] = begin("node", 4)
+    found["node"] = begin("node")
     first_tile(found["node"][1])
     element, node = running_node(found["node"][1])
     control = str(ROOT / "tests" / "cluster" / "slurm_cluster.sh")
@@ -136,13 +141,13 @@ def test_interrupted_runs_have_the_bits_of_an_uninterrupted_one(interrupted: Sce
 
 def test_a_task_over_its_memory_gets_more(edited: Callable[[], Lab]) -> None:
     lab = edited()
-    # 1,260 MiB that no projection knows of: far more than the first two attempts ask for, so that they are killed at
-    # once instead of crawling at their limit, and well within the third.
+    # 725 MiB that no projection knows of: more than the first attempt leaves, so that it is killed at once instead of
+    # crawling at its limit, and well within what the second asks for.
     ensemble = lab.checkout / "ntkhpc" / "phases" / "ensemble.py"
     edit(
         ensemble,
         "    study = run.study.of_kind(Study)\n",
-        "    study, ballast = run.study.of_kind(Study), np.ones(165_000_000)\n    assert ballast.all()\n",
+        "    study, ballast = run.study.of_kind(Study), np.ones(95_000_000)\n    assert ballast.all()\n",
     )
     target = submit(lab, study_text("hungry", n_train="[8]"))
     resume_until_complete(lab, target, times=4)
