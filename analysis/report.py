@@ -1,9 +1,8 @@
 """The report of a run, by the kind of its study."""
 
+from importlib import import_module
 from pathlib import Path
 
-from analysis import ensemble_report
-from analysis.bayes import report as bayes_report
 from ntkhpc.bayes_study import BayesStudy
 from ntkhpc.run import Run
 
@@ -13,5 +12,5 @@ def make(run: Run, *, partial: bool = False) -> Path:
 
     Raises RunError for an incomplete run unless `partial`.
     """
-    compose = bayes_report.compose if isinstance(run.study, BayesStudy) else ensemble_report.compose
-    return compose(run, partial=partial).write(run)
+    report = import_module("analysis.bayes.report" if isinstance(run.study, BayesStudy) else "analysis.ensemble_report")
+    return report.compose(run, partial=partial).write(run)

@@ -13,16 +13,18 @@ T_XX -> T_XX + r. The NNGP posterior with noise variance r has A = K_*X (K_XX + 
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import scipy.linalg
-import xarray
 
 from ntkhpc import loss_law
 from ntkhpc.errors import DataError
 from ntkhpc.kernels import nngp_ntk
 from ntkhpc.loss_law import loss_moments
+
+if TYPE_CHECKING:
+    import xarray
 
 __all__ = [
     "Panels", "Training", "finite_time_laws", "learning_curve", "learning_rate", "loss_moments", "nested_laws",
@@ -127,12 +129,14 @@ def learning_curve(
     momentum: float = 0.0,
     ridge: float = 0.0,
     kind: Kind = "ntk",
-) -> xarray.Dataset:
+) -> "xarray.Dataset":
     """mu_L, sigma_L, eps_L, eps_pop, bias2 and variance of the test loss over `n_train`, the first n rows each time.
 
     Arguments as in `trained_law`; `time` may be a function of n. At infinite time all sizes come from one Cholesky
     factorisation, at finite time each from its eigendecomposition. `loss_law.statistics` says what the variables are.
     """
+    import xarray  # most of a second, and no phase asks for a dataset
+
     _require_sense(kind, ridge)
     x_train, sizes = np.asarray(x_train, np.float64), [int(n) for n in train_sizes]
     y_train, y_test = _targets(y_train, len(x_train)), _targets(y_test, len(x_test))

@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
-import scipy.sparse.linalg
 
 from ntkhpc.networks import MLP, Activation
 
@@ -63,12 +62,14 @@ def expectations(
 
 def lambda_max(kernel: np.ndarray) -> float:
     """Largest eigenvalue of a symmetric (n, n) matrix, by Lanczos iteration from a fixed start."""
+    from scipy.sparse import linalg  # half a second to import, and only the data phase asks
+
     n = kernel.shape[0]
     if n < 3:
         return float(np.linalg.eigvalsh(kernel)[-1])
     # The NTK of ReLU networks has positive entries, so its leading vector is close to the constant one.
     start = np.full(n, 1 / math.sqrt(n))
-    value = scipy.sparse.linalg.eigsh(kernel, k=1, which="LA", v0=start, tol=0, return_eigenvectors=False)
+    value = linalg.eigsh(kernel, k=1, which="LA", v0=start, tol=0, return_eigenvectors=False)
     return float(value[0])
 
 

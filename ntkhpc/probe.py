@@ -16,7 +16,7 @@ import scipy.linalg
 from ntkhpc import cost, study, training
 from ntkhpc.any_study import AnyStudy
 from ntkhpc.ensemble_study import Study
-from ntkhpc.phases.data import mlp
+from ntkhpc.phases.network import mlp
 
 SECONDS = 1.0
 

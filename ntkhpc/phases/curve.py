@@ -8,7 +8,7 @@ from ntkhpc import infinite_width, loss_law, store
 from ntkhpc.ensemble_study import Study
 from ntkhpc.infinite_width import Law, Panels, Training
 from ntkhpc.partial import Partial
-from ntkhpc.phases.data import mlp
+from ntkhpc.phases.network import mlp
 from ntkhpc.plan import Shard
 from ntkhpc.run import Run
 

@@ -6,8 +6,8 @@ from ntkhpc import data, kernels, seeds
 from ntkhpc.any_study import AnyStudy
 from ntkhpc.ensemble_study import Study
 from ntkhpc.errors import DataError
-from ntkhpc.networks import MLP
 from ntkhpc.partial import Partial
+from ntkhpc.phases.network import mlp
 from ntkhpc.plan import Shard
 from ntkhpc.run import Run
 
@@ -37,11 +37,6 @@ def permutations(study: AnyStudy) -> np.ndarray:
     if study.data.keeps_file_order:
         orders[0] = np.arange(study.data.pool)
     return orders
-
-
-def mlp(study: Study) -> MLP:
-    network = study.network
-    return MLP(network.depth, network.activation, network.weight_variance, network.bias_variance, study.data.outputs)
 
 
 def learning_rates(study: Study, x_train: np.ndarray, permutation: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

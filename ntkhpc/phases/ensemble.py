@@ -8,7 +8,7 @@ import numpy as np
 from ntkhpc import schema, store, training
 from ntkhpc.ensemble_study import Study
 from ntkhpc.partial import Partial
-from ntkhpc.phases.data import mlp
+from ntkhpc.phases.network import mlp
 from ntkhpc.plan import Shard
 from ntkhpc.run import Run
 

@@ -65,6 +65,7 @@ def interrupted(tmp_path_factory: pytest.TempPathFactory) -> Scenarios:
 
     They have nodes of their own, as other tests may use the cluster beside these.
     """
+
     def begin(name: str, **settings: float) -> tuple[Lab, Run]:
         lab = waiting(tmp_path_factory.mktemp(name), 3)
         lab.profile(partition="rough", **{"task_minutes": 60, **settings})
