@@ -1,16 +1,21 @@
 """A tiny study, and ways to run its shards as a cluster would: in processes of their own, which may be killed."""
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from ntkhpc import plan, run, study
 from ntkhpc.launch.container import worker_environment
 from ntkhpc.run import Run
+
+if TYPE_CHECKING:
+    from analysis.bayes.results import Results
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -54,8 +59,8 @@ def tiny_text(
     )
 
 
-def make_run(runs: Path, **changes: object) -> Run:
-    return run.create(runs, study.loads(tiny_text(**changes)))  # type: ignore[arg-type]
+def make_run(runs: Path, **changes: Any) -> Run:
+    return run.create(runs, study.loads(tiny_text(**changes)))
 
 
 def all_shards(target: Run) -> list[str]:
@@ -138,6 +143,32 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Run:
         done = run_shards(target, [shard.id for phase in stage for shard in target.plan.of_phase(phase)])
         assert done.returncode == 0, done.stdout + done.stderr
     return target
+
+
+@pytest.fixture(scope="session")
+def posterior(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A Bayesian run with chains of known answers, and its report. Tests only read it."""
+    from bayes_run import make, sample
+
+    from analysis import report
+
+    target = make(tmp_path_factory.mktemp("posterior"))
+    sample(target)
+    report.make(target)
+    return target
+
+
+@pytest.fixture(scope="session")
+def posterior_results(posterior: Run) -> "Results":
+    from analysis.bayes import results
+
+    return results.collect(posterior)
+
+
+@pytest.fixture
+def posterior_copy(posterior: Run, tmp_path: Path) -> Run:
+    """A copy that a test may spoil."""
+    return Run(shutil.copytree(posterior.path, tmp_path / "copy"))
 
 
 @pytest.fixture

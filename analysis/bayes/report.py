@@ -7,6 +7,7 @@ from typing import Any
 
 from analysis.bayes import figures, tables, words
 from analysis.bayes.captions import CAPTIONS
+from analysis.bayes.cautions import cautions
 from analysis.bayes.results import Results, collect
 from analysis.page import bullets, count, definitions, document, figure, provenance_rows, small, table, text
 from analysis.publication import Publication
@@ -41,7 +42,7 @@ def page(results: Results, made_from: dict[str, Any], target: Path) -> str:
     parts += [f'<p class="claim">{text(words.claim(results))}</p>', f"<p>{text(words.LOSS)}</p>"]
     parts += ["<h2>Loss against width</h2>", drawn("loss"), table(tables.losses(results)), small(_loss_note(results))]
     parts.append(bullets(words.chi_squares(results)))
-    if found := words.warnings(results):
+    if found := cautions(results):
         parts += ["<p>Mind:</p>", bullets(found)]
     parts += ["<h2>Order parameter and sign rule</h2>", drawn("order_parameter"), bullets(words.sign_rule(results))]
     if results.scans:

@@ -9,6 +9,7 @@ import pandas as pd
 import xarray
 
 from analysis.bayes import words
+from analysis.bayes.cautions import cautions
 from analysis.bayes.comparison import Cell
 from analysis.bayes.exponents import QUANTITIES
 from analysis.bayes.results import Results
@@ -62,7 +63,7 @@ def terminal(results: Results) -> str:
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     lines += ["test loss: mean of (f - y)^2, twice that of kind ensemble", "", words.claim(results)]
     lines += ["", *(f"  {text}" for text in words.sign_rule(results))]
-    if found := words.warnings(results):
+    if found := cautions(results):
         lines += ["", *(f"mind: {text}" for text in found)]
     return "\n".join(lines) + "\n"
 
