@@ -2,7 +2,8 @@
 
 import os
 import shutil
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -30,3 +31,10 @@ def edited(tmp_path: Path) -> Callable[[], Lab]:
         return made
 
     return make
+
+
+@pytest.fixture
+def far(tmp_path: Path) -> Iterator[Path]:
+    """A folder that Apptainer binds neither by itself nor as part of a home or a checkout."""
+    with tempfile.TemporaryDirectory(dir="/srv") as folder:
+        yield Path(folder)

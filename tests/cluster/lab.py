@@ -8,6 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from ntkhpc import data, plan, receipts, run, study, submissions
 from ntkhpc.run import Run
 
@@ -65,6 +67,14 @@ def study_text(
     shard_members: int = 6,
 ) -> str:
     return STUDY.format(**locals())
+
+
+def on_table(name: str, folder: Path) -> str:
+    """A study of a table that lies in `folder`."""
+    x = np.random.default_rng(1).normal(size=(200, 3))
+    np.savez(folder / "table.npz", x=x, y=x[:, 0] + x[:, 1] ** 2)
+    source = f'source = "file"\npath = "{folder / "table.npz"}"\nx = ["x"]\ny = ["y"]'
+    return study_text(name).replace('source = "calorimeter"', source)
 
 
 POSTERIOR = """
