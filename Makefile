@@ -67,9 +67,10 @@ efficiency: ## what the tasks of TASK or RUN asked for against what they used
 showers: venv ## draw mean profiles, one event and the resolution of the generator's showers into RUNS/showers
 	@.venv/bin/python -m analysis.showers
 
-# One process per core, so one thread of linear algebra each: more of them only wait for one another.
+# One process per core, so one thread of linear algebra each: more of them only wait for one another. By file, as tests of
+# one share what was compiled.
 test: venv ## everything that can be checked on this machine
-	@OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n auto --ignore=tests/cluster
+	@OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n auto --dist loadfile --ignore=tests/cluster
 
 test-cluster: venv ## a real SLURM and a real Apptainer on this machine: root on a throw-away Debian 12
 	@sh tests/cluster/run.sh
