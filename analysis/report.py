@@ -12,5 +12,6 @@ def make(run: Run, *, partial: bool = False) -> Path:
 
     Raises RunError for an incomplete run unless `partial`.
     """
+    # Not at the top: a report imports what it needs, and not what the other kind does.
     report = import_module("analysis.bayes.report" if isinstance(run.study, BayesStudy) else "analysis.ensemble_report")
     return report.compose(run, partial=partial).write(run)

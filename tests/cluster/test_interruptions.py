@@ -142,13 +142,13 @@ def test_interrupted_runs_have_the_bits_of_an_uninterrupted_one(interrupted: Sce
 
 def test_a_task_over_its_memory_gets_more(edited: Callable[[], Lab]) -> None:
     lab = edited()
-    # 650 MiB that no projection knows of: more than the first attempt leaves, so that it is killed at once instead of
-    # crawling at its limit, and well within what the second asks for.
+    # 1,130 MiB that no projection knows of: far more than the first two attempts ask for, so that they are killed at
+    # once instead of crawling at their limit, and well within the third.
     ensemble = lab.checkout / "ntkhpc" / "phases" / "ensemble.py"
     edit(
         ensemble,
         "    study = run.study.of_kind(Study)\n",
-        "    study, ballast = run.study.of_kind(Study), np.ones(85_000_000)\n    assert ballast.all()\n",
+        "    study, ballast = run.study.of_kind(Study), np.ones(148_000_000)\n    assert ballast.all()\n",
     )
     target = submit(lab, study_text("hungry", n_train="[8]"))
     resume_until_complete(lab, target, times=4)
