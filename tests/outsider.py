@@ -25,7 +25,10 @@ def ntk(x1, x2, depth, cw, cb):
 
 def main(path):
     store = zarr.open_group(path, mode="r")
-    get = lambda name: np.asarray(store[name][...])  # noqa: E731
+
+    def get(name):
+        return np.asarray(store[name][...])
+
     y, loss, trained = get("y_test"), get("test_point_loss").astype(np.float64), get("status") == 0
     result = {
         "mu_L": [],
@@ -50,7 +53,10 @@ def main(path):
         result["eps_pop"].append(np.sign(population) * np.sqrt(abs(population)) / total.mean())
     text = store.attrs["study_toml"]
     assert 'activation = "relu"' in text
-    number = lambda name: float(text.split(f"{name} = ")[1].split("\n")[0])  # noqa: E731
+
+    def number(name):
+        return float(text.split(f"{name} = ")[1].split("\n")[0])
+
     depth, cw, cb = int(number("depth")), number("weight_variance"), number("bias_variance")
     x, xt, yt = get("x_train"), get("x_test"), get("y_train")
     for i, n in enumerate(get("n_train")):

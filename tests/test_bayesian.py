@@ -22,7 +22,7 @@ from ntkhpc.errors import DataError
 from ntkhpc.sources import Cifar10, Mnist
 
 
-def problem_of(module, section) -> OneLayerProblem:  # type: ignore[no-untyped-def]
+def problem_of(module, section) -> OneLayerProblem:
     split = module.load(section)
     return OneLayerProblem.make(split.x_train, split.y_train, split.x_test, split.y_test, activation="erf")
 

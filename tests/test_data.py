@@ -132,7 +132,7 @@ def test_a_nan_in_the_data_stops_the_data_phase_before_anything_is_written(
 
     monkeypatch.setattr(data, "load", spoilt)
     with pytest.raises(DataError, match=r"x_test\[4, 0\] = nan"):
-        data_phase.compute(target, target.plan.of_phase("data")[0], None)  # type: ignore[arg-type]
+        data_phase.compute(target, target.plan.of_phase("data")[0], None)
     assert len(target.missing("data")) == 1
     assert not list((target.store / "x_test").glob("c*"))
 

@@ -32,7 +32,7 @@ PHI = {"erf": special.erf, "relu": lambda h: np.maximum(h, 0), "linear": lambda 
 
 
 @pytest.fixture(autouse=True)
-def _doubles():  # type: ignore[no-untyped-def]
+def _doubles():
     with jax.enable_x64(True):
         yield
 
@@ -256,7 +256,7 @@ def doubted(
     c: float = 0.1,
     **changes: np.ndarray,
 ) -> tuple[str, ...]:
-    program = Program("erf", (5,), sampler, learning_rate=lr, thin=20)  # type: ignore[arg-type]
+    program = Program("erf", (5,), sampler, learning_rate=lr, thin=20)
     problem = Problem.make(Data.make(*DATA), (5,), 0.5, LAM[:2])
     state: State = {"curvature": np.full(2, c), "draw": np.full(2, 100)}
     draws: Values = {
@@ -279,7 +279,7 @@ def test_every_doubt_is_voiced_when_there_is_reason() -> None:
         ({"sampler": "langevin", "c": 2.5}, "unstable"), ({"sampler": "langevin", "c": 1.0}, "100% too large"),
         ({"sampler": "langevin", "lr": 0.01}, "7 relaxation times"),
     ):  # fmt: skip
-        (found,) = doubted(**change)  # type: ignore[arg-type]
+        (found,) = doubted(**change)
         assert message in found
 
 

@@ -58,7 +58,7 @@ def resolved(folder: Path, *, path: str = "t.csv", more: str = "") -> AnyStudy:
 def test_a_resolved_study_knows_its_file_and_survives_freezing(tmp_path: Path) -> None:
     table(tmp_path / "t.csv")
     found = resolved(tmp_path)
-    assert (found.data.path, found.data.rows) == (str(tmp_path / "t.csv"), 100)  # type: ignore[union-attr]
+    assert (found.data.path, found.data.rows) == (str(tmp_path / "t.csv"), 100)
     assert (found.data.features, found.data.outputs) == (3, 1)
     again = study.loads(study.dumps(found).decode())
     assert again == found
@@ -191,7 +191,7 @@ def test_stored_showers_of_two_files_make_a_study(tmp_path: Path) -> None:
     text = text.replace('path = ""', 'path = ["1.h5", "2.h5"]\norder = "file"').replace('x = ["a", "b", "c"]\n', "")
     text = text.replace('y = ["energy"]\n', "").replace("pool = 60\ntest = 20", "pool = 18\ntest = 6")
     wanted = data.resolve(study.loads(text), tmp_path)
-    assert (wanted.data.rows, wanted.data.features) == (24, 25)  # type: ignore[union-attr]
+    assert (wanted.data.rows, wanted.data.features) == (24, 25)
     data.prepare(wanted)
     split = data.load(wanted)
     assert (split.target_train[:12, 0] == energies[0]).all()

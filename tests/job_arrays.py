@@ -1,0 +1,25 @@
+"""A profile of one partition, plans of the tiny study, and their job arrays."""
+
+from conftest import tiny_text
+
+from ntkhpc import plan, study
+from ntkhpc.launch import tasks
+from ntkhpc.launch.profile import Limits, Partition, Profile
+from ntkhpc.plan import Plan
+from ntkhpc.submissions import Array
+
+DEFAULTS = Limits()
+
+
+def profile(*, limits: Limits = DEFAULTS, **fields: object) -> Profile:
+    settings = {"partition": "main", "cores": 2, "memory_gb": 8.0, "minutes": 60, **fields}
+    return Profile(partitions={"main": Partition(**settings)}, limits=limits, name="mine")
+
+
+def planned(**changes: object) -> Plan:
+    return plan.make(study.loads(tiny_text(**changes)))
+
+
+def arrays(made: Plan, wanted: Profile, size: int = 1000, **settings: object) -> list[Array]:
+    shards = {phase: made.of_phase(phase) for phase in plan.PHASES}
+    return tasks.arrays(made, shards, wanted, "ntk", size, **settings)
