@@ -1,10 +1,11 @@
 """A tiny study, and ways to run its shards as a cluster would: in processes of their own, which may be killed."""
 
+import fcntl
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -135,27 +136,49 @@ def runs(tmp_path: Path) -> Path:
     return tmp_path / "runs"
 
 
-@pytest.fixture(scope="session")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """A run of the tiny study that nothing ever interrupted. Tests only read it."""
-    target = make_run(tmp_path_factory.mktemp("finished"))
+def made_once(tmp_path_factory: pytest.TempPathFactory, name: str, make: Callable[[Path], Run]) -> Run:
+    """What `make` makes in a folder that all processes of this test session share: the first one makes it."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / name
+    with folder.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        path = folder.with_suffix(".path")
+        if not path.exists():
+            shutil.rmtree(folder, ignore_errors=True)  # of one that failed
+            folder.mkdir()
+            path.write_text(str(make(folder).path))
+    return Run(Path(path.read_text()))
+
+
+def make_finished(folder: Path) -> Run:
+    target = make_run(folder)
     for stage in plan.STAGES:  # each in processes of its own, as the launcher does
         done = run_shards(target, [shard.id for phase in stage for shard in target.plan.of_phase(phase)])
         assert done.returncode == 0, done.stdout + done.stderr
     return target
 
 
-@pytest.fixture(scope="session")
-def posterior(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """A Bayesian run with chains of known answers, and its report. Tests only read it."""
+def make_posterior(folder: Path) -> Run:
     from bayes_run import make, sample
 
     from analysis import report
 
-    target = make(tmp_path_factory.mktemp("posterior"))
+    target = make(folder)
     sample(target)
     report.make(target)
     return target
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A run of the tiny study that nothing ever interrupted. Tests only read it."""
+    return made_once(tmp_path_factory, "finished", make_finished)
+
+
+@pytest.fixture(scope="session")
+def posterior(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A Bayesian run with chains of known answers, and its report. Tests only read it."""
+    return made_once(tmp_path_factory, "posterior", make_posterior)
 
 
 @pytest.fixture(scope="session")
