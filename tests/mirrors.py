@@ -25,7 +25,6 @@ class Mirror:
     unmeasured: bool = False  # no Content-Length: the body ends with the connection
     kind: str = "application/octet-stream"
     etag: str = '"1"'
-    pause: float = 0.0
 
 
 class Server(ThreadingHTTPServer):
@@ -71,7 +70,8 @@ class Handler(BaseHTTPRequestHandler):
         cut = mirror.cut > 0
         mirror.cut -= cut
         self.wfile.write(mirror.body[first : HALF if cut or mirror.stall else None])
-        self.server.over.wait(30 if mirror.stall else mirror.pause)
+        if mirror.stall:
+            self.server.over.wait(30)
 
     def log_message(self, *_: object) -> None:
         pass

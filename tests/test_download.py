@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -299,9 +300,17 @@ def test_the_data_directory_is_that_of_the_variable_or_of_the_user(
 
 
 def test_of_two_at_once_one_downloads_and_the_other_waits(server: Server, data: Path) -> None:
-    wanted, said = remote(server.urls(one=Mirror(pause=0.3))), []
+    wanted, said, waits = remote(server.urls(one=Mirror())), [], threading.Event()
+
+    def say(text: str) -> None:
+        said.append(text)
+        if text.startswith("waiting for"):
+            waits.set()
+        elif text.startswith("fetching"):
+            assert waits.wait(60), "nobody waits for this download"
+
     with ThreadPoolExecutor(2) as pool:
-        for path in pool.map(lambda _: download.fetch(wanted, "muons", said.append), range(2)):
+        for path in pool.map(lambda _: download.fetch(wanted, "muons", say), range(2)):
             assert_arrived(path, data)
     assert server.seen == [("one", None, None)]
     assert f"waiting for another process that fetches {data / 'muons' / 'hits.h5'}" in said
@@ -315,9 +324,14 @@ def test_without_locks_two_at_once_have_a_part_each(
 
     monkeypatch.setattr("fcntl.flock", refuse)
     part(data, WRONG[:1000]).unlink()
-    wanted = remote(server.urls(one=Mirror(pause=0.2)))
-    with ThreadPoolExecutor(2) as pool:
-        list(pool.map(lambda _: download.fetch(wanted, "muons"), range(2)))
+    wanted, both = remote(server.urls(one=Mirror())), threading.Barrier(2, timeout=60)
+
+    def say(text: str) -> None:
+        if text.startswith("fetching"):
+            both.wait()
+
+    with ThreadPoolExecutor(2) as pool:  # each has its part before either begins to fill it
+        list(pool.map(lambda _: download.fetch(wanted, "muons", say), range(2)))
     assert_arrived(data / "muons" / "hits.h5", data)
     wanted = remote(server.urls(one=Mirror(cut=9)), WRONG)
     (data / "muons" / "hits.h5").unlink()
