@@ -219,7 +219,7 @@ def test_a_killed_process_is_continued(server: Server, data: Path) -> None:
     assert server.seen[1:] == [("one", f"bytes={held}-", None)]
 
 
-def wait_for(condition: Callable[[], bool], seconds: float = 20.0) -> None:
+def wait_for(condition: Callable[[], bool], seconds: float = 60.0) -> None:
     until = time.monotonic() + seconds
     while not condition() and time.monotonic() < until:
         time.sleep(0.01)
