@@ -32,7 +32,10 @@ END: dict[str, Any] = {"color": "0.55", "lw": 1.4, "ls": "--"}
 
 @contextmanager
 def style() -> Iterator[None]:
-    with mpl.rc_context(STYLE):
+    """Ours, whatever the user's own matplotlibrc says: equal results give equal files."""
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        mpl.rcParams.update(STYLE)
         yield
 
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
@@ -48,7 +49,10 @@ def test_the_report_needs_no_other_file_and_no_network(finished: Run) -> None:
     assert "<script" not in text
 
 
-def test_equal_runs_have_equal_results(finished: Run, tmp_path: Path) -> None:
+def test_equal_runs_have_equal_results_whatever_the_users_matplotlibrc(
+    finished: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(mpl.rcParams, "lines.linewidth", 9.0)
     copy = Run(shutil.copytree(finished.path, tmp_path / "copy"))
     before = {path.name: path.read_bytes() for path in (copy.path / "analysis").iterdir()}
     report.make(copy)
