@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ntkhpc import failpoints, files, store
+from ntkhpc import failpoints, files, stop, store
 from ntkhpc.plan import Shard
 from ntkhpc.run import Run
 
@@ -38,6 +38,7 @@ class Partial:
         return values if seal is not None and str(seal) == self._seal(tile, values) else None
 
     def save(self, tile: int, values: store.Values) -> None:
+        """Keep a tile. Raises KeyboardInterrupt afterwards if this process was told to stop."""
         buffer = io.BytesIO()
         arrays: dict[str, Any] = {**values, _SEAL: np.array(self._seal(tile, values))}
         np.savez(buffer, **arrays)
@@ -45,6 +46,7 @@ class Partial:
         failpoints.reach("tile-computed", self.directory)
         files.write_atomic(self._path(tile), buffer.getvalue())
         failpoints.reach("tile-saved", self.directory)
+        stop.check()
 
     def remove(self) -> None:
         shutil.rmtree(self.directory, ignore_errors=True)

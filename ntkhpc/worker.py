@@ -8,7 +8,6 @@ next attempt ends with the same bytes.
 import contextlib
 import importlib
 import os
-import signal
 import sys
 import time
 import uuid
@@ -19,7 +18,7 @@ from typing import Any
 
 import msgspec
 
-from ntkhpc import claims, failpoints, failures, files, fingerprint, plan, receipts, store, submissions
+from ntkhpc import claims, failpoints, failures, files, fingerprint, plan, receipts, stop, store, submissions
 from ntkhpc.claims import Claim, Owner
 from ntkhpc.errors import ClaimLostError, ConflictError, DamagedError, NtkhpcError, RunError
 from ntkhpc.partial import Partial
@@ -37,9 +36,7 @@ def run_shards(run_directory: str, shard_ids: list[str], *, keep_going: bool = F
     Raises NtkhpcError, or whatever a shard raised, after recording why in `failures/`: at the first shard that fails,
     or with `keep_going` after all were tried.
     """
-    # Either ends the worker as Ctrl-C does, once the tile under way is done; submitit would ignore TERM.
-    for number in (signal.SIGTERM, signal.SIGUSR2):
-        signal.signal(number, signal.default_int_handler)
+    stop.listen()
     run = load(Path(run_directory))
     shards = {shard.id: shard for shard in run.plan.shards}
     if unknown := [shard_id for shard_id in shard_ids if shard_id not in shards]:
@@ -58,9 +55,10 @@ def run_shards(run_directory: str, shard_ids: list[str], *, keep_going: bool = F
         raise
     outcomes, first = {}, None
     for shard_id in shard_ids:
+        stop.check()
         try:
             outcomes[shard_id] = _attempt(run, shards[shard_id], manifest, marks, claims.gone_from_here)
-        except Exception as error:  # recorded by _attempt; the first one is raised when the others had their turn
+        except Exception as error:  # recorded by _attempt once it has a claim; the first is raised after all had a turn
             if not keep_going:
                 raise
             print(f"{shard_id} failed: {error}", flush=True)

@@ -149,6 +149,31 @@ def test_damaged_partial_tiles_are_computed_anew(runs: Path, finished: Run) -> N
     assert_same_as(target, finished)
 
 
+STOPPED_IN_A_FINALISER = """
+import os, signal
+from ntkhpc import failpoints
+class Told:
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGTERM)
+arrivals = []
+def reach(stage, where=None):
+    arrivals.append(stage)
+    if arrivals.count("tile-computed") == 2 and stage == "tile-computed":
+        Told()
+failpoints.reach = reach
+"""
+
+
+def test_a_worker_told_to_stop_where_python_forgets_it_ends_with_its_tile(runs: Path, finished: Run) -> None:
+    target = make_run(runs)
+    stopped = run_shards(target, all_shards(target), first=STOPPED_IN_A_FINALISER)
+    assert "Exception ignored in" in stopped.stderr
+    assert stopped.returncode == -signal.SIGINT, stopped.stdout + stopped.stderr
+    assert len(list((target.path / "partial").rglob("*.npz"))) == 2
+    assert run_shards(target, all_shards(target)).returncode == 0
+    assert_same_as(target, finished)
+
+
 def test_a_twin_with_other_bytes_is_recorded_and_changes_nothing(runs: Path, finished: Run) -> None:
     """The receipt of another execution appears while ours computes; its values are not ours."""
     target = make_run(runs)

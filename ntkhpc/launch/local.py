@@ -67,8 +67,10 @@ def _run_stage(target: Run, phases: tuple[str, ...], shard_ids: list[str], count
                 time.sleep(POLL_SECONDS)
             progress.update()
     except KeyboardInterrupt:
-        _stop(jobs)
+        busy = _stop(jobs)
         console.print("interrupted; finished tiles are kept, `make resume` continues")
+        if busy:
+            console.print(f"{busy} workers are still at a tile, and end with it")
         raise
     if not any(target.missing(phase) for phase in phases):
         return
@@ -83,14 +85,18 @@ def _tidy(target: Run, phase: str) -> None:
     claims.drop(target, [phase], claims.gone_from_here)
 
 
-def _stop(jobs: list[submitit.Job[Any]]) -> None:
-    """Tell workers to stop and wait for it. TERM, not submitit's INT, which a shell's background jobs ignore."""
+def _stop(jobs: list[submitit.Job[Any]]) -> int:
+    """Tell workers to stop and wait for it; how many have not yet.
+
+    By TERM, not by submitit's INT, which a shell's background jobs ignore.
+    """
     for job in jobs:
         with contextlib.suppress(ProcessLookupError):
             os.kill(int(job.job_id), signal.SIGTERM)  # a local job's id is its controller's, which passes TERM on
     deadline = time.monotonic() + STOP_SECONDS
-    while time.monotonic() < deadline and not all(job.done() for job in jobs):
+    while (busy := sum(not job.done() for job in jobs)) and time.monotonic() < deadline:
         time.sleep(POLL_SECONDS)
+    return busy
 
 
 def _show_end(job: submitit.Job[Any], console: Console) -> None:
