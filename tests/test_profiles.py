@@ -113,7 +113,6 @@ def test_where_to_run_is_detected_and_said(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(slurm, "present", lambda: False)
     assert choose.choose("", console) is None
     monkeypatch.setattr(slurm, "present", lambda: True)
-    monkeypatch.setattr(slurm, "configured", lambda: True)
     monkeypatch.setattr(slurm, "cluster", lambda: "lab")
     found = choose.choose("", console)
     assert found is not None
@@ -201,17 +200,29 @@ def test_a_missing_command_is_said_not_taken_for_an_empty_queue(
         slurm.queue(["mine"])
 
 
+NO_SOURCE = """\
+scontrol: error: _establish_config_source: failed to fetch config
+scontrol: fatal: Could not establish a configuration source"""
+"""What scontrol 22.05 ends with where it has no slurm.conf and got none."""
+
+NO_CONTROLLER = f"""\
+scontrol: error: resolve_ctls_from_dns_srv: res_nsearch error: Unknown host
+scontrol: error: fetch_config: DNS SRV lookup failed
+{NO_SOURCE}"""
+
+
 @pytest.mark.parametrize(
     ("said", "here"),
     [
-        ("scontrol: error: _establish_config_source: failed to fetch config", True),
+        (NO_CONTROLLER, True),
+        (NO_SOURCE, False),  # a controller is known, and did not answer
         ("slurm_load_ctl_conf error: Unable to contact slurm controller (connect failure)", False),
     ],
 )
 def test_slurm_without_a_cluster_is_none_and_one_that_is_down_is_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str, here: bool
 ) -> None:
-    """What scontrol says where its package was installed and nothing configured, and where the controller is down."""
+    """A package that was merely installed is no cluster; a controller that is down is one."""
     for name, text in (("sbatch", "exit 1"), ("scontrol", f"echo '{said}' >&2; exit 1")):
         (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
         (tmp_path / name).chmod(0o755)

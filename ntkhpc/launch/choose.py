@@ -22,10 +22,10 @@ def choose(name: str, console: Console) -> Profile | None:
         return profile.find(name)
     if not slurm.present() or "SLURM_JOB_ID" in os.environ:  # inside a job its cores are what there is
         return None
-    if not slurm.configured():
+    cluster = slurm.cluster()
+    if cluster is None:
         console.print("SLURM is installed here, but configured for no cluster: running on this machine")
         return None
-    cluster = slurm.cluster()
     found = profile.of_cluster(cluster) if cluster else None
     if found is None:
         there = ", ".join(sorted({path.stem for path in profile.available()}))

@@ -120,21 +120,16 @@ def configuration() -> dict[str, str]:
     return {name.strip(): value.strip() for name, separator, value in lines if separator}
 
 
-def configured() -> bool:
-    """Whether SLURM's commands know of a cluster, be it up or down; a package that was merely installed does not."""
-    try:
-        configuration()
-    except SchedulerError as error:
-        return "_establish_config_source" not in str(error)
-    return True
-
-
 def cluster() -> str | None:
-    """The name of this cluster; None if nobody says."""
+    """The name of this cluster, "" if nobody says; None where no cluster is configured.
+
+    That is: the commands were installed, and found neither a slurm.conf nor the name of a controller to ask for it. One
+    that was found and does not answer is a cluster.
+    """
     try:
-        return configuration().get("ClusterName")
-    except SchedulerError:
-        return None
+        return configuration().get("ClusterName", "")
+    except SchedulerError as error:
+        return None if "DNS SRV lookup failed" in str(error) else ""
 
 
 def max_array_size() -> int:
