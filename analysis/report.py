@@ -1,6 +1,5 @@
 """The report of a run, by the kind of its study."""
 
-from importlib import import_module
 from pathlib import Path
 
 from ntkhpc.bayes_study import BayesStudy
@@ -13,5 +12,8 @@ def make(run: Run, *, partial: bool = False) -> Path:
     Raises RunError for an incomplete run unless `partial`.
     """
     # Not at the top: a report imports what it needs, and not what the other kind does.
-    report = import_module("analysis.bayes.report" if isinstance(run.study, BayesStudy) else "analysis.ensemble_report")
-    return report.compose(run, partial=partial).write(run)
+    if isinstance(run.study, BayesStudy):
+        from analysis.bayes.report import compose
+    else:
+        from analysis.ensemble_report import compose
+    return compose(run, partial=partial).write(run)

@@ -89,12 +89,12 @@ def memory_bytes(study: BayesStudy, phase: str) -> int:
     rows = cost.rows_bytes(study)
     if phase == "theory":
         return THEORY_BYTES + rows + 8 * (7 * n**2 + 6 * n * test + 7 * test**2)
-    n = study.sampled_sizes[-1]
-    across = 2 * 8 * test * (n + test)  # test inputs across the span of the training inputs, and their root
+    n, features = study.sampled_sizes[-1], study.data.features
+    across = 16 * test * (features + min(test, features))  # test inputs across the span of x_train, and their root
     if phase == "adaptive":
         neurons = study.adaptive.neurons
-        moving = neurons * (4 * min(n, study.data.features) + 6 * n + 4 * test)
+        moving = neurons * (4 * min(n, features) + 6 * n + 4 * test)
         return CHAINS_BYTES + rows + 8 * (moving + 12 * n**2 + 8 * n * test) + across
     width, chains = study.sampled_widths[-1], study.sampling.shard_chains
-    hidden = n * width + test * width + min(n, study.data.features) * width
+    hidden = n * width + test * width + min(n, features) * width
     return CHAINS_BYTES + rows + chains * 8 * (8 * hidden + 4 * min(n, width) ** 2) + across

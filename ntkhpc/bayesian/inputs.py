@@ -84,7 +84,10 @@ def _array(name: str, values: Any, dimensions: tuple[int, ...]) -> np.ndarray:
 def require_random(
     widths: Sequence[float], temperature: float, activation: str, precisions: Sequence[float], seed: int
 ) -> None:
-    """What weights are drawn for: whole numbers of units, a posterior that has a density, and a seed."""
+    """What weights are drawn for: whole numbers of units, a posterior that has a density, and a seed.
+
+    Raises ValueError for anything else.
+    """
     require_activation(activation)
     require_widths(widths)
     for width in widths:

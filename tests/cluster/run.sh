@@ -6,6 +6,9 @@ set -eu
 cd "$(dirname "$0")/../.."
 [ "$(id -u)" = 0 ] || { echo "test-cluster needs root on a throw-away Debian machine: it installs and starts daemons" >&2; exit 1; }
 
+names="login_nodes submissions refusals interruptions runs"  # the last one begins first
+[ "$(ls tests/cluster/test_*.py | wc -l)" = "$(echo "$names" | wc -w)" ] || { echo "$0 names other tests than there are in tests/cluster" >&2; exit 1; }
+
 export SLURM_LAB_DIR="${SLURM_LAB_DIR:-/tmp/slurm-lab}" SLURM_LAB_MEM_MB=3000 SLURM_LAB_MAX_ARRAY=4
 tests/cluster/install_apptainer.sh
 image=$(sh containers/image.sh path)
@@ -20,7 +23,7 @@ tests/cluster/slurm_cluster.sh up
 eval "$(tests/cluster/slurm_cluster.sh env)"
 # By file, as the tests of one share runs; in this order the two workers end at about the same time.
 set -- --no-loadscope-reorder "$@"
-for name in login_nodes submissions refusals interruptions runs; do
+for name in $names; do
     set -- "tests/cluster/test_$name.py" "$@"
 done
 NTKHPC_TEST_IMAGE="$PWD/$image" .venv/bin/python -m pytest -n 2 --dist loadfile "$@"
