@@ -7,8 +7,8 @@ from conftest import ROOT
 
 # From the ground up: a module imports only from rooms that stand before its own.
 ROOMS = (
-    "errors", "failpoints", "files", "section", "sources", "any_study", "ensemble_study", "bayes_study", "study",
-    "schema", "cost", "bayes_cost", "plan", "store", "run",
+    "errors", "failpoints", "stop", "files", "section", "sources", "any_study", "ensemble_study", "bayes_study",
+    "study", "schema", "cost", "bayes_cost", "plan", "store", "run",
     "claims", "partial", "receipts", "fingerprint", "networks", "tangents", "kernels", "loss_law", "convergence",
     "infinite_width", "seeds", "bayesian", "training", "data",
     "phases", "probe", "failures", "status", "verify", "submissions", "worker", "task", "nodecheck",
