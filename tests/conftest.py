@@ -5,7 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,8 @@ from ntkhpc.launch.container import worker_environment
 from ntkhpc.run import Run
 
 if TYPE_CHECKING:
+    from mirrors import Server
+
     from analysis.bayes.results import Results
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -201,3 +203,25 @@ def shared_data(monkeypatch: pytest.MonkeyPatch) -> Path:
         pytest.skip(f"no real data in {SHARED_DATA}")
     monkeypatch.setenv("NTKHPC_DATA", str(SHARED_DATA))
     return SHARED_DATA
+
+
+@pytest.fixture
+def server() -> Iterator["Server"]:
+    from mirrors import serving
+
+    with serving() as found:
+        yield found
+
+
+@pytest.fixture
+def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The data directory, empty, of a user without a proxy and with little patience."""
+    from ntkhpc.data import transfer
+
+    for name in list(os.environ):
+        if name.lower().endswith("_proxy"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("NTKHPC_DATA", str(tmp_path / "data"))
+    monkeypatch.setattr(transfer, "CONNECT_SECONDS", 5.0)
+    monkeypatch.setattr(transfer, "STALL_SECONDS", 5.0)
+    return tmp_path / "data"

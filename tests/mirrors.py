@@ -1,12 +1,17 @@
 """A server on this machine whose mirrors of one file fail in every way that is asked of them."""
 
+import hashlib
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import numpy as np
+
+from ntkhpc.data.download import Remote
 
 BODY = np.random.default_rng(1).bytes(300_000)
 HALF = len(BODY) // 2
@@ -89,3 +94,25 @@ def serving() -> Iterator[Server]:
             server.over.set()
             server.shutdown()
             thread.join()
+
+
+def remote(urls: tuple[str, ...], body: bytes = BODY) -> Remote:
+    return Remote("hits.h5", "sha256:" + hashlib.sha256(body).hexdigest(), urls, len(body))
+
+
+def part(data: Path, content: bytes) -> Path:
+    """What an interrupted process left."""
+    path = data / "muons" / "hits.h5.part"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    return path
+
+
+def visible(folder: Path) -> list[str]:
+    return sorted(name for name in os.listdir(folder) if name != ".hits.h5.lock")
+
+
+def assert_arrived(path: Path, data: Path) -> None:
+    assert path == data / "muons" / "hits.h5"
+    assert path.read_bytes() == BODY
+    assert visible(path.parent) == ["hits.h5"]

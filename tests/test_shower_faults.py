@@ -42,15 +42,6 @@ LCD_FAULTS = [
     (spoil("ECAL", (1, 0, 0, 0), np.inf), "row 1 has a deposit of inf"),
 ]
 
-
-@pytest.mark.parametrize(("change", "said"), LCD_FAULTS)
-def test_lcd_files_with_faults_are_refused_by_name(tmp_path: Path, change: Callable, said: str) -> None:
-    path = write(tmp_path / "bad.h5", change(lcd_arrays()))
-    with pytest.raises(DataError, match=said) as caught:
-        shower_files.read(path, "lcd")
-    assert caught.value.where == path
-
-
 STEP_FAULTS = [
     (without("steps/position"), r"no key 'steps/position'(.|\n)*'steps/subdetector'"),
     (without("metadata/subdetector_names"), "no key 'metadata/subdetector_names'"),
@@ -68,11 +59,16 @@ STEP_FAULTS = [
 ]
 
 
-@pytest.mark.parametrize(("change", "said"), STEP_FAULTS)
-def test_step_files_with_faults_are_refused_by_name(tmp_path: Path, change: Callable, said: str) -> None:
-    path = write(tmp_path / "bad.h5", change(step_arrays()))
+@pytest.mark.parametrize(
+    ("layout", "arrays", "change", "said"),
+    [("lcd", lcd_arrays, *fault) for fault in LCD_FAULTS] + [("steps", step_arrays, *fault) for fault in STEP_FAULTS],
+)
+def test_files_with_faults_are_refused_by_name(
+    tmp_path: Path, layout: str, arrays: Callable, change: Callable, said: str
+) -> None:
+    path = write(tmp_path / "bad.h5", change(arrays()))
     with pytest.raises(DataError, match=said) as caught:
-        shower_files.read(path, "steps")
+        shower_files.read(path, layout)
     assert caught.value.where == path
 
 
