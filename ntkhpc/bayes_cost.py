@@ -90,7 +90,7 @@ def memory_bytes(study: BayesStudy, phase: str) -> int:
     if phase == "theory":
         return THEORY_BYTES + rows + 8 * (7 * n**2 + 6 * n * test + 7 * test**2)
     n, features = study.sampled_sizes[-1], study.data.features
-    across = 16 * test * (features + min(test, features))  # test inputs across the span of x_train, and their root
+    across = across_bytes(test, features)
     if phase == "adaptive":
         neurons = study.adaptive.neurons
         moving = neurons * (4 * min(n, features) + 6 * n + 4 * test)
@@ -98,3 +98,8 @@ def memory_bytes(study: BayesStudy, phase: str) -> int:
     width, chains = study.sampled_widths[-1], study.sampling.shard_chains
     hidden = n * width + test * width + min(n, features) * width
     return CHAINS_BYTES + rows + chains * 8 * (8 * hidden + 4 * min(n, width) ** 2) + across
+
+
+def across_bytes(test: int, features: int) -> int:
+    """Of the test inputs across the span of the training inputs, their singular vectors and their root."""
+    return 8 * test * (3 * features + 2 * min(test, features))

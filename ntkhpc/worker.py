@@ -48,8 +48,7 @@ def run_shards(run_directory: str, shard_ids: list[str], *, keep_going: bool = F
         _require_intact_code(run)
         manifest = run.manifest  # read once: an accepted change is not about code that is running
         marks = fingerprint.collect(run.study, manifest)
-    except Exception as error:
-        # Nothing is claimed yet; the first shard bears the record of what kept all of them from starting.
+    except Exception as error:  # nothing is claimed yet: the first shard bears the record of what keeps all from it
         for shard_id in shard_ids[:1]:
             failures.record(run, shards[shard_id], claims.this_process(uuid.uuid4().hex[:12]), error)
         raise
@@ -106,7 +105,7 @@ def _attempt(run: Run, shard: Shard, manifest: Manifest, marks: dict[str, Any], 
     except ClaimLostError as error:
         print(error, flush=True)
         return "taken over"
-    except Exception as error:
+    except Exception as error:  # whatever it is, `make status` names it, and it goes on up
         failures.record(run, shard, claim.owner, error)
         raise
     finally:

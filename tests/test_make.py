@@ -12,6 +12,7 @@ import pytest
 from conftest import ROOT, make_run, ntkhpc, run_shards, store_bytes, tiny_text
 
 from ntkhpc import claims, files
+from ntkhpc.launch import local
 from ntkhpc.run import Run
 
 
@@ -194,6 +195,26 @@ def test_an_interrupted_submission_leaves_no_worker_behind(number: signal.Signal
     target = Run(next(runs.glob("tiny-*")))
     assert claims.live(target, "ensemble", claims.gone_from_here) == {}
     assert not (target.path / "failures").exists()
+
+
+def test_workers_that_do_not_stop_in_time_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Job:
+        def __init__(self, code: str) -> None:
+            self.process = subprocess.Popen(["sh", "-c", f"{code}; echo; exec sleep 60"], stdout=subprocess.PIPE)
+            assert self.process.stdout is not None
+            self.process.stdout.readline()  # from here on it is as the code has it
+            self.job_id = str(self.process.pid)
+
+        def done(self) -> bool:
+            return self.process.poll() is not None
+
+    monkeypatch.setattr(local, "STOP_SECONDS", 1.0)
+    jobs = [Job("trap '' TERM"), Job(":")]
+    assert local._stop(jobs[1:]) == 0
+    assert local._stop(jobs) == 1
+    for job in jobs:
+        job.process.kill()
+        job.process.communicate()
 
 
 @pytest.mark.parametrize(

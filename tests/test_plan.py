@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,10 @@ from conftest import ROOT, make_run, ntkhpc, tiny_text
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ntkhpc import files, plan, run, schema, status, study
+from ntkhpc import bayes_cost, files, plan, run, schema, status, study
 from ntkhpc.any_study import AnyStudy
+from ntkhpc.bayesian.inputs import Data
+from ntkhpc.bayesian.target import Problem
 from ntkhpc.errors import StudyError
 
 
@@ -55,6 +58,18 @@ def test_the_projection_of_bytes_and_files_is_exact(finished: run.Run) -> None:
     receipts = list((finished.path / "receipts").rglob("*.json"))
     metadata = list(finished.store.rglob("zarr.json"))
     assert len(chunks) + len(metadata) + len(receipts) == finished.plan.files
+
+
+@pytest.mark.parametrize(("test", "features"), [(1000, 60), (100, 1500), (400, 400)])
+def test_memory_of_inputs_across_the_span_is_projected_above_what_is_allocated(test: int, features: int) -> None:
+    draw = np.random.default_rng(2)
+    x_train, x_test = draw.normal(size=(5, features)), draw.normal(size=(test, features))
+    given = Data.make(x_train, np.zeros(5), x_test, np.zeros(test))
+    tracemalloc.start()
+    Problem.make(given, [3], 0.1, [1.0, 1.0])
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < bayes_cost.across_bytes(test, features) < 2.5 * peak
 
 
 @pytest.mark.parametrize("stage", plan.STAGES, ids="-".join)

@@ -70,7 +70,7 @@ def _run_stage(target: Run, phases: tuple[str, ...], shard_ids: list[str], count
         busy = _stop(jobs)
         console.print("interrupted; finished tiles are kept, `make resume` continues")
         if busy:
-            console.print(f"{busy} workers are still at a tile, and end with it")
+            console.print(f"workers that are still at a tile, and end with it: {busy}")
         raise
     if not any(target.missing(phase) for phase in phases):
         return

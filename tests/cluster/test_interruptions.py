@@ -102,7 +102,7 @@ def interrupted(tmp_path_factory: pytest.TempPathFactory) -> Scenarios:
     # slurmstepd would ask for the end of the step, and slurmctld would pass that on to the job's next attempt.
     pattern = rf"slurmstepd: \[{job}\.|/job0*{job}/slurm_script|{found['node'][1].path.name}"
     for number in ("-STOP", "-KILL"):
-        subprocess.run(["pkill", number, "-f", pattern], check=False, timeout=60)
+        subprocess.run(["pkill", number, "-f", pattern], check=True, timeout=60)
     wait("node down", lambda: "down" in ask("sinfo", "-h", "-n", node, "-o", "%T"), 120)
     subprocess.run([control, "restart-node", node.removeprefix("node")], check=True, timeout=60)
     return found
