@@ -6,7 +6,7 @@ from pathlib import Path
 
 from analysis import report
 from analysis.publication import SUMMARY
-from ntkhpc import run
+from ntkhpc.engine import run
 from ntkhpc.errors import NtkhpcError
 
 

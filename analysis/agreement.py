@@ -8,7 +8,7 @@ from scipy import stats
 
 from analysis import estimators
 from analysis.estimators import Leverage
-from ntkhpc import schema
+from ntkhpc.studies import schema
 
 QUANTITIES = ("mu_L", "eps_L", "eps_pop")
 

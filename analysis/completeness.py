@@ -4,10 +4,10 @@ from collections.abc import Iterable
 
 import xarray
 
-from ntkhpc import plan
+from ntkhpc.engine import plan
+from ntkhpc.engine.run import Run
 from ntkhpc.errors import RunError
-from ntkhpc.run import Run
-from ntkhpc.schema import Array
+from ntkhpc.studies.schema import Array
 
 
 def require(run: Run, *, partial: bool) -> str:

@@ -13,7 +13,7 @@ from analysis.page import bullets, count, definitions, document, figure, provena
 from analysis.publication import Publication
 from analysis.results import FITTED, Results, collect
 from analysis.scaling import Comparison
-from ntkhpc.run import Run
+from ntkhpc.engine.run import Run
 
 
 def compose(run: Run, *, partial: bool = False) -> Publication:

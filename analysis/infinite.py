@@ -4,7 +4,7 @@ import numpy as np
 import xarray
 
 from analysis.estimators import signed_root
-from ntkhpc import schema
+from ntkhpc.studies import schema
 
 
 def law(store: xarray.Dataset) -> xarray.Dataset:

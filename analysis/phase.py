@@ -4,9 +4,9 @@ import numpy as np
 
 from analysis import report
 from analysis.workers import workers
-from ntkhpc.partial import Partial
-from ntkhpc.plan import Shard
-from ntkhpc.run import Run
+from ntkhpc.engine.partial import Partial
+from ntkhpc.engine.plan import Shard
+from ntkhpc.engine.run import Run
 
 
 def compute(run: Run, shard: Shard, partial: Partial) -> tuple[dict[str, np.ndarray], int]:

@@ -3,8 +3,8 @@
 from collections import defaultdict
 from typing import Any
 
-from ntkhpc import plan, receipts
-from ntkhpc.run import Run, code_hash, versions
+from ntkhpc.engine import plan, receipts
+from ntkhpc.engine.run import Run, code_hash, versions
 
 
 def provenance(run: Run) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from analysis import plotting
 from analysis.provenance import provenance
-from ntkhpc.run import Run
+from ntkhpc.engine.run import Run
 
 SUMMARY = "summary.txt"
 

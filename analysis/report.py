@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from ntkhpc.bayes_study import BayesStudy
-from ntkhpc.run import Run
+from ntkhpc.engine.run import Run
+from ntkhpc.studies.posterior.study import BayesStudy
 
 
 def make(run: Run, *, partial: bool = False) -> Path:

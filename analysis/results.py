@@ -13,12 +13,12 @@ from analysis.resolution import Resolution
 from analysis.scaling import FitResult
 from analysis.spread import Spread
 from analysis.width import WidthFit
-from ntkhpc import schema
-from ntkhpc.any_study import AnyStudy
-from ntkhpc.ensemble_study import Study
-from ntkhpc.run import Run
-from ntkhpc.schema import Array
-from ntkhpc.sources import Showers
+from ntkhpc.data.sources import Showers
+from ntkhpc.engine.run import Run
+from ntkhpc.studies import schema
+from ntkhpc.studies.base import AnyStudy
+from ntkhpc.studies.ensemble.study import Study
+from ntkhpc.studies.schema import Array
 
 K = TypeVar("K")
 V = TypeVar("V")

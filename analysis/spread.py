@@ -7,7 +7,7 @@ import numpy as np
 import xarray
 
 from analysis import aggregate
-from ntkhpc.sources import AnySource, Images
+from ntkhpc.data.sources import AnySource, Images
 
 
 @dataclass(frozen=True)

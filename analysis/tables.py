@@ -9,7 +9,7 @@ import xarray
 from analysis.fits import CurveFit
 from analysis.results import FITTED, Results
 from analysis.scaling import plain
-from ntkhpc import schema
+from ntkhpc.studies import schema
 
 
 def summary(results: Results) -> dict[str, Any]:

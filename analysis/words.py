@@ -9,7 +9,7 @@ from analysis.fits import EnsembleFit
 from analysis.numbers import chance, exponent, pm
 from analysis.results import Results
 from analysis.scaling import FitResult
-from ntkhpc.sources import Table
+from ntkhpc.data.sources import Table
 
 SIGNIFICANT = 0.01
 """Probability below which a difference, or the failure of a power law, is called one."""

@@ -11,10 +11,13 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.markup import escape
 
-from ntkhpc import claims, data, plan, run, schema, status, study, submissions
-from ntkhpc.any_study import AnyStudy
+from ntkhpc import data, studies
+from ntkhpc.engine import claims, plan, run, status
+from ntkhpc.engine.run import Run
 from ntkhpc.errors import DamagedError, DataError, NtkhpcError, RunError, SchedulerError
-from ntkhpc.run import Run
+from ntkhpc.launch import submissions
+from ntkhpc.studies import schema
+from ntkhpc.studies.base import AnyStudy
 
 if TYPE_CHECKING:
     from ntkhpc.launch.cluster import Queue
@@ -163,7 +166,7 @@ def _submit_missing(target: Run, options: argparse.Namespace, profile: "Profile"
 
 
 def _run_missing(target: Run, options: argparse.Namespace, profile: "Profile | None") -> int:
-    from ntkhpc import verify
+    from ntkhpc.engine import verify
     from ntkhpc.launch import cluster, local, prepare  # submitit and zarr are not needed to plan or to look
 
     if profile is not None:
@@ -296,7 +299,7 @@ def _status(options: argparse.Namespace) -> int:
 
 
 def _verify(options: argparse.Namespace) -> int:
-    from ntkhpc import verify  # zarr is not needed to plan or to look
+    from ntkhpc.engine import verify  # zarr is not needed to plan or to look
 
     target = _existing(options)
     found = list(verify.problems(target))
@@ -331,8 +334,8 @@ def _existing(options: argparse.Namespace) -> Run:
         return run.load(options.runs / _study(options.task).run_name)
     except DataError:
         # The store has all that is needed; a run of this very study is found by what its user wrote.
-        path = study.find(options.task)
-        wanted = data.unresolved(study.load(path), path.absolute().parent)
+        path = studies.find(options.task)
+        wanted = data.unresolved(studies.load(path), path.absolute().parent)
         known = [run.load(one.parent) for one in options.runs.glob(f"{wanted.name}-*/manifest.json")]
         found = [one for one in known if data.unresolved(one.study, one.path) == wanted]
         if len(found) != 1:
@@ -342,5 +345,5 @@ def _existing(options: argparse.Namespace) -> Run:
 
 def _study(task: str) -> AnyStudy:
     """The study of TASK, with what its data files tell."""
-    path = study.find(task)
-    return data.resolve(study.load(path), path.absolute().parent)
+    path = studies.find(task)
+    return data.resolve(studies.load(path), path.absolute().parent)

@@ -12,9 +12,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from conftest import make_run
+from support.runs import make_run
 
-from ntkhpc import infinite_width, kernels, plan, run, seeds, status, tangents, training
+from ntkhpc import infinite_width, kernels, seeds, tangents, training
+from ntkhpc.engine import plan, run, status
 from ntkhpc.networks import MLP
 
 

@@ -1,121 +1,20 @@
-"""A tiny study, and ways to run its shards as a cluster would: in processes of their own, which may be killed."""
+"""Fixtures of all tests: runs that are made once and only read, folders, servers."""
 
-import fcntl
 import os
 import shutil
-import subprocess
-import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
+from support.runs import SHARED_DATA, made_once, make_finished, make_posterior
 
-from ntkhpc import plan, run, study
-from ntkhpc.launch.container import worker_environment
-from ntkhpc.run import Run
+from ntkhpc.engine.run import Run
 
 if TYPE_CHECKING:
-    from mirrors import Server
+    from support.mirrors import Server
 
     from analysis.bayes.results import Results
-
-ROOT = Path(__file__).resolve().parent.parent
-
-TINY = """
-name = "tiny"
-seed = {seed}
-[data]
-source = "calorimeter"
-pool = 40
-test = 15
-[network]
-widths = {widths}
-[training.steps]
-factor = 1.0
-[ensemble]
-n_train = [8, 12]
-members = {members}
-tile = {tile}
-shard_members = {shard_members}
-trace_points = 4
-predictions = {predictions}
-"""
-
-SHARED_DATA = ROOT.parent / "shared" / "data"
-"""Real MNIST, a part of CIFAR-10 and a few Geant4 showers, beside a developer's checkout."""
-
-RUN_SHARDS = "import sys; from ntkhpc.worker import run_shards; run_shards(sys.argv[1], sys.argv[2:])"
-
-
-def tiny_text(
-    *,
-    seed: int = 5,
-    widths: str = "[4]",
-    members: int = 11,
-    tile: int = 2,
-    shard_members: int = 6,
-    predictions: str = "true",
-) -> str:
-    return TINY.format(
-        seed=seed, widths=widths, members=members, tile=tile, shard_members=shard_members, predictions=predictions
-    )
-
-
-def make_run(runs: Path, **changes: Any) -> Run:
-    return run.create(runs, study.loads(tiny_text(**changes)))
-
-
-def all_shards(target: Run) -> list[str]:
-    """Every shard that writes to the store, in an order in which they can be run; the analysis only reads it."""
-    return [shard.id for shard in target.plan.shards if shard.phase != "analysis"]
-
-
-def run_shards(
-    target: Run,
-    shards: Iterable[str],
-    *,
-    failpoint: str = "",
-    first: str = "",
-    environment: dict[str, str] | None = None,
-) -> subprocess.CompletedProcess[str]:
-    """Run shards in one worker process, in a process group of its own; it executes the code `first` before anything.
-
-    Not as preexec_fn, whose fork() JAX objects to where another test has started it in this process.
-    """
-    settings = {**os.environ, **worker_environment(target), **(environment or {}), "NTKHPC_FAILPOINT": failpoint}
-    return subprocess.run(
-        [sys.executable, "-c", f"{first}\n{RUN_SHARDS}", str(target.path), *shards],
-        env=settings,
-        start_new_session=True,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-
-
-def store_bytes(target: Run) -> dict[str, bytes]:
-    """Every file of the store by its relative name, without what killed atomic writes left behind."""
-    return {
-        str(path.relative_to(target.store)): path.read_bytes()
-        for path in target.store.rglob("*")
-        if path.is_file() and not path.name.endswith(".partial")
-    }
-
-
-def ntkhpc(*arguments: object, cwd: Path = ROOT, **environment: str) -> subprocess.CompletedProcess[str]:
-    """The command line, as a user calls it."""
-    return subprocess.run(
-        [sys.executable, "-m", "ntkhpc", *map(str, arguments)],
-        cwd=cwd,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1", **environment},
-        start_new_session=True,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -136,39 +35,6 @@ def _compile_once(tmp_path_factory: pytest.TempPathFactory) -> Iterable[None]:
 @pytest.fixture
 def runs(tmp_path: Path) -> Path:
     return tmp_path / "runs"
-
-
-def made_once(tmp_path_factory: pytest.TempPathFactory, name: str, make: Callable[[Path], Run]) -> Run:
-    """What `make` makes in a folder that all processes of this test session share: the first one makes it."""
-    base = tmp_path_factory.getbasetemp()
-    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / name
-    with folder.with_suffix(".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        path = folder.with_suffix(".path")
-        if not path.exists():
-            shutil.rmtree(folder, ignore_errors=True)  # of one that failed
-            folder.mkdir()
-            path.write_text(str(make(folder).path))
-    return Run(Path(path.read_text()))
-
-
-def make_finished(folder: Path) -> Run:
-    target = make_run(folder)
-    for stage in plan.STAGES:  # each in processes of its own, as the launcher does
-        done = run_shards(target, [shard.id for phase in stage for shard in target.plan.of_phase(phase)])
-        assert done.returncode == 0, done.stdout + done.stderr
-    return target
-
-
-def make_posterior(folder: Path) -> Run:
-    from bayes_run import make, sample
-
-    from analysis import report
-
-    target = make(folder)
-    sample(target)
-    report.make(target)
-    return target
 
 
 @pytest.fixture(scope="session")
@@ -207,7 +73,7 @@ def shared_data(monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def server() -> Iterator["Server"]:
-    from mirrors import serving
+    from support.mirrors import serving
 
     with serving() as found:
         yield found

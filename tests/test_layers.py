@@ -3,7 +3,7 @@
 import ast
 from pathlib import Path
 
-from conftest import ROOT
+from support.runs import ROOT
 
 # From the ground up: a module imports only from rooms that stand before its own.
 ROOMS = (

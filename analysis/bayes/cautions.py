@@ -8,7 +8,7 @@ import xarray
 from analysis.bayes.results import Results
 from analysis.bayes.sampled import per_cell
 from ntkhpc import convergence
-from ntkhpc.bayes_study import BayesStudy
+from ntkhpc.studies.posterior.study import BayesStudy
 
 R_HAT, ESS, ESS_A_CHAIN = 1.01, 400, 100
 """Above the first, chains have not converged; below the others, errors of means are themselves uncertain."""

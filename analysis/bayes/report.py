@@ -11,7 +11,7 @@ from analysis.bayes.cautions import cautions
 from analysis.bayes.results import Results, collect
 from analysis.page import bullets, count, definitions, document, figure, provenance_rows, small, table, text
 from analysis.publication import Publication
-from ntkhpc.run import Run
+from ntkhpc.engine.run import Run
 
 
 def compose(run: Run, *, partial: bool = False) -> Publication:

@@ -11,9 +11,9 @@ from analysis.bayes.comparison import Cell, ChiSquare
 from analysis.bayes.coverage import coverage
 from analysis.bayes.exponents import Difference, SampledFit
 from analysis.fits import CurveFit
-from ntkhpc import schema
-from ntkhpc.bayes_study import BayesStudy
-from ntkhpc.run import Run
+from ntkhpc.engine.run import Run
+from ntkhpc.studies import schema
+from ntkhpc.studies.posterior.study import BayesStudy
 
 SCANS = ("temperature", "readout")
 PHASES = ("theory", "adaptive", "chains")

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from ntkhpc.any_study import AnyStudy, Kind
+from ntkhpc.data.sources import AnySource, Cifar10, Images, ShowerFile, Table
 from ntkhpc.errors import DataError
-from ntkhpc.sources import AnySource, Cifar10, Images, ShowerFile, Table
 
 if TYPE_CHECKING:  # planning and status do without NumPy
     from ntkhpc.data.split import Split
+    from ntkhpc.studies.base import AnyStudy, Kind
 
 _MODULES = {
     "calorimeter": "calorimeter",
@@ -22,7 +22,7 @@ _MODULES = {
 }
 
 
-def resolve(study: Kind, folder: Path) -> Kind:
+def resolve(study: "Kind", folder: Path) -> "Kind":
     """The study with what its files alone tell: absolute paths, from `folder`, checksums, rows, inputs and outputs.
 
     So a study of other data has another id. Raises DataError for files that are not there or are not those the study
@@ -40,7 +40,7 @@ def resolve(study: Kind, folder: Path) -> Kind:
     return msgspec.structs.replace(study, data=found)
 
 
-def unresolved(study: Kind, folder: Path) -> Kind:
+def unresolved(study: "Kind", folder: Path) -> "Kind":
     """The study as its user wrote it, but for paths, which are absolute."""
     section = study.data
     if isinstance(section, Table):
@@ -54,17 +54,17 @@ def unresolved(study: Kind, folder: Path) -> Kind:
     return study
 
 
-def prepare(study: AnyStudy) -> None:
+def prepare(study: "AnyStudy") -> None:
     """Fetch and look at whatever the data phase will read. Raises DataError or SurroundingsError if it would fail."""
     _module(study.data).prepare(study.data)
 
 
-def load(study: AnyStudy) -> "Split":
+def load(study: "AnyStudy") -> "Split":
     """The training pool and test points of a study. Raises DataError if they cannot be used."""
     return _module(study.data).load(study.data)
 
 
-def reads(study: AnyStudy) -> tuple[Path, ...]:
+def reads(study: "AnyStudy") -> tuple[Path, ...]:
     """Folders the data phase reads from, which a container must see."""
     section = study.data
     if isinstance(section, ShowerFile | Table):

@@ -6,8 +6,8 @@ import numpy as np
 
 from ntkhpc import seeds
 from ntkhpc.data import shower, shower_inputs
+from ntkhpc.data.sources import Calorimeter, Particle
 from ntkhpc.data.split import Split, regression
-from ntkhpc.sources import Calorimeter, Particle
 
 BATCH_BYTES = 64 * 2**20
 """Of the cells of showers made at once."""

@@ -20,9 +20,9 @@ from ntkhpc import files
 from ntkhpc.data import download, images, staging
 from ntkhpc.data.download import Remote
 from ntkhpc.data.images import Labelled
+from ntkhpc.data.sources import Cifar10
 from ntkhpc.data.split import Split
 from ntkhpc.errors import DataError
-from ntkhpc.sources import Cifar10
 
 FOLDER = "cifar10"
 RECORD, COLOURS, SIZE = 3073, 3, 32

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from ntkhpc import seeds
+from ntkhpc.data.sources import Images
 from ntkhpc.data.split import Split, standardise
 from ntkhpc.errors import DataError
-from ntkhpc.sources import Images
 
 TRAIN, TEST = 0, 1
 

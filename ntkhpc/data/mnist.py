@@ -10,9 +10,9 @@ import numpy as np
 from ntkhpc.data import download, images, staging
 from ntkhpc.data.download import Remote
 from ntkhpc.data.images import Labelled
+from ntkhpc.data.sources import Mnist
 from ntkhpc.data.split import Split
 from ntkhpc.errors import DataError
-from ntkhpc.sources import Mnist
 
 FOLDER = "mnist"
 _MIRRORS = ("https://ossci-datasets.s3.amazonaws.com/mnist/", "https://storage.googleapis.com/cvdf-datasets/mnist/")

@@ -9,9 +9,9 @@ from msgspec import structs
 
 from ntkhpc import files, seeds
 from ntkhpc.data import shower_files, shower_inputs, staging, table
+from ntkhpc.data.sources import ShowerFile
 from ntkhpc.data.split import Split, regression
 from ntkhpc.errors import DataError
-from ntkhpc.sources import ShowerFile
 
 
 def resolve(section: ShowerFile, folder: Path) -> ShowerFile:

@@ -7,9 +7,9 @@ from msgspec import structs
 
 from ntkhpc import files, seeds
 from ntkhpc.data import staging, table
+from ntkhpc.data.sources import Table
 from ntkhpc.data.split import Split, regression
 from ntkhpc.errors import DataError
-from ntkhpc.sources import Table
 
 FAINT = 0.01
 

@@ -20,15 +20,16 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 
-from ntkhpc import claims, failpoints, failures, files, plan, status, submissions
-from ntkhpc.claims import Owner
+from ntkhpc import files
+from ntkhpc.engine import claims, failpoints, failures, plan, status
+from ntkhpc.engine.claims import Owner
+from ntkhpc.engine.plan import Plan, Shard
+from ntkhpc.engine.run import Run
 from ntkhpc.errors import ProfileError, RunError, SchedulerError
-from ntkhpc.launch import container, retry, sbatch, slurm, speed, tasks
+from ntkhpc.launch import container, retry, sbatch, slurm, speed, submissions, tasks
 from ntkhpc.launch.profile import Profile
 from ntkhpc.launch.slurm import Element
-from ntkhpc.plan import Plan, Shard
-from ntkhpc.run import Run
-from ntkhpc.submissions import Intent
+from ntkhpc.launch.submissions import Intent
 
 SETTLE_SECONDS = 10.0
 """How old an intent without a job id must be before its absence from the queue means that it was never submitted."""

@@ -9,10 +9,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from ntkhpc import data, files
+from ntkhpc.engine.fingerprint import PINNED
+from ntkhpc.engine.run import Run
 from ntkhpc.errors import RunError, SurroundingsError
-from ntkhpc.fingerprint import PINNED
 from ntkhpc.launch.profile import Container, Profile
-from ntkhpc.run import Run
 
 _CHECKOUT = Path(__file__).resolve().parent.parent.parent
 _UNSAFE = ',:%\n$`"\\'

@@ -16,13 +16,13 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 
-from ntkhpc import files, nodecheck, study
-from ntkhpc.any_study import AnyStudy
+from ntkhpc import files, studies
+from ntkhpc.engine.fingerprint import PINNED
+from ntkhpc.engine.run import versions
 from ntkhpc.errors import NtkhpcError, SchedulerError
-from ntkhpc.fingerprint import PINNED
-from ntkhpc.launch import container, slurm, speed
+from ntkhpc.launch import container, nodecheck, slurm, speed
 from ntkhpc.launch.profile import Partition, Profile
-from ntkhpc.run import versions
+from ntkhpc.studies.base import AnyStudy
 
 NODE_SECONDS = 900
 _CHECKOUT = Path(__file__).resolve().parent.parent.parent
@@ -126,7 +126,7 @@ def _node(
     """Run `nodecheck` on a node of the partition, as a task would be run."""
     token = runs.resolve() / f".ntkhpc-doctor-{uuid.uuid4().hex[:12]}"
     try:
-        token.write_bytes(study.dumps(wanted) if wanted else b"")
+        token.write_bytes(studies.dumps(wanted) if wanted else b"")
         answer = _ask_node(runs, profile, partition, sif, token, wanted is not None)
     except SchedulerError as error:
         yield Finding(False, f"partition {label}: {error}")
@@ -156,7 +156,7 @@ def _ask_node(
     binds = (str(runs.resolve()), str(_CHECKOUT), *profile.container.binds)
     python = container.python_command(binds, profile.container, sif, environment, gpu=bool(partition.gpu), start=runs)
     folder = str(runs.resolve())
-    inside = [*python, "-m", "ntkhpc.nodecheck", folder, token.name, *([str(token)] if timed else [])]
+    inside = [*python, "-m", "ntkhpc.launch.nodecheck", folder, token.name, *([str(token)] if timed else [])]
     options = {name: getattr(partition, name) for name in ("partition", "account", "qos", "constraint")}
     command = [
         "srun", "--quiet", "--ntasks=1", "--cpus-per-task=1", "--time=10", "--mem=2000M", "--job-name=ntkhpc-doctor",

@@ -3,11 +3,12 @@
 from collections import defaultdict
 from dataclasses import dataclass
 
-from ntkhpc import receipts, submissions
-from ntkhpc.receipts import Receipt
-from ntkhpc.run import Run
-from ntkhpc.status import duration
-from ntkhpc.submissions import Array, End
+from ntkhpc.engine import receipts
+from ntkhpc.engine.receipts import Receipt
+from ntkhpc.engine.run import Run
+from ntkhpc.engine.status import duration
+from ntkhpc.launch import submissions
+from ntkhpc.launch.submissions import Array, End
 
 
 @dataclass(frozen=True)

@@ -21,10 +21,11 @@ from typing import Any
 import submitit
 from rich.console import Console
 
-from ntkhpc import claims, failures, files, plan, worker
+from ntkhpc import files
+from ntkhpc.engine import claims, failures, plan, worker
+from ntkhpc.engine.run import Run
 from ntkhpc.launch import container, prepare
 from ntkhpc.launch.progress import Progress
-from ntkhpc.run import Run
 
 POLL_SECONDS = 0.2
 STOP_SECONDS = 20.0

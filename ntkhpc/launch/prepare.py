@@ -7,12 +7,13 @@ from pathlib import Path
 
 import msgspec
 
-from ntkhpc import data, files, plan, run
-from ntkhpc.any_study import AnyStudy
+from ntkhpc import data, files
+from ntkhpc.engine import plan, run
+from ntkhpc.engine.run import Run
 from ntkhpc.errors import RunError, SurroundingsError
 from ntkhpc.launch import container, speed, tasks
 from ntkhpc.launch.profile import Profile
-from ntkhpc.run import Run
+from ntkhpc.studies.base import AnyStudy
 
 
 def open_run(runs: Path, study: AnyStudy, profile: Profile | None = None) -> Run:

@@ -5,14 +5,15 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 
-from ntkhpc import data, plan, run, status
-from ntkhpc.any_study import AnyStudy
+from ntkhpc import data
+from ntkhpc.engine import plan, run, status
+from ntkhpc.engine.plan import Plan
 from ntkhpc.errors import NtkhpcError
 from ntkhpc.launch import cluster, container, sbatch, speed, tasks
 from ntkhpc.launch.profile import Profile
 from ntkhpc.launch.speed import Probe
-from ntkhpc.plan import Plan
-from ntkhpc.submissions import Array, Intent
+from ntkhpc.launch.submissions import Array, Intent
+from ntkhpc.studies.base import AnyStudy
 
 
 def show(wanted: AnyStudy, planned: Plan, profile: Profile, target: Path, console: Console) -> None:

@@ -15,9 +15,9 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from ntkhpc import plan
-from ntkhpc.any_study import NAME
+from ntkhpc.engine import plan
 from ntkhpc.errors import ProfileError
+from ntkhpc.studies.base import NAME
 
 WORD = r"[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,127}"
 Word = Annotated[str, Meta(pattern=rf"^(?:{WORD})?\Z")]

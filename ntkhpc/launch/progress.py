@@ -9,8 +9,8 @@ from typing import Self
 from rich import progress as bars
 from rich.console import Console
 
-from ntkhpc import status
-from ntkhpc.run import Run
+from ntkhpc.engine import status
+from ntkhpc.engine.run import Run
 
 PLAIN_SECONDS = 15.0
 ENOUGH = 0.1

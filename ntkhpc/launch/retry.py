@@ -4,12 +4,12 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from ntkhpc import failures, submissions
-from ntkhpc.launch import container
+from ntkhpc.engine import failures
+from ntkhpc.engine.plan import Shard
+from ntkhpc.engine.run import Run
+from ntkhpc.launch import container, submissions
+from ntkhpc.launch.submissions import Submission
 from ntkhpc.launch.tasks import MORE_MEMORY, MORE_TIME, Experience
-from ntkhpc.plan import Shard
-from ntkhpc.run import Run
-from ntkhpc.submissions import Submission
 
 BAD_NODE = 2
 """Failures on one node, of its own or of a device, before it is avoided: a first one may be the image's fault."""

@@ -19,7 +19,7 @@ from ntkhpc.errors import SchedulerError
 from ntkhpc.launch import container, slurm
 from ntkhpc.launch.container import Place
 from ntkhpc.launch.profile import Profile
-from ntkhpc.submissions import STOPPED, Array, Intent
+from ntkhpc.launch.submissions import STOPPED, Array, Intent
 
 EXPORTED = "PATH,HOME,USER,LOGNAME,SHELL,LANG,MODULEPATH,MODULESHOME,LMOD_CMD,LMOD_DIR,LMOD_PKG,SLURM_CONF"
 """What of the login shell's environment reaches a job; with the SLURM_ variables, and nothing else."""

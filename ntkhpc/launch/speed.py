@@ -8,10 +8,10 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from ntkhpc import study
-from ntkhpc.any_study import AnyStudy
-from ntkhpc.fingerprint import PINNED
+from ntkhpc import studies
+from ntkhpc.engine.fingerprint import PINNED
 from ntkhpc.launch.profile import Profile, folders
+from ntkhpc.studies.base import AnyStudy
 
 PROBE_SECONDS = 180
 
@@ -42,11 +42,11 @@ def probe(wanted: AnyStudy, profile: Profile) -> Probe:
         return Probe(kept, ", ".join(f"{label} {one:.2f}" for label, one in kept.items()) + ", timed by make doctor")
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "study.toml"
-        file.write_bytes(study.dumps(wanted))
+        file.write_bytes(studies.dumps(wanted))
         checkout = str(Path(__file__).resolve().parent.parent.parent)
         try:
             done = subprocess.run(
-                [sys.executable, "-m", "ntkhpc.probe", str(file)],
+                [sys.executable, "-m", "ntkhpc.launch.probe", str(file)],
                 env={**os.environ, **PINNED, "PYTHONPATH": checkout, "JAX_PLATFORMS": "cpu"},
                 capture_output=True,
                 text=True,

@@ -5,11 +5,11 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from ntkhpc import plan
+from ntkhpc.engine import plan
+from ntkhpc.engine.plan import Plan, Shard
 from ntkhpc.errors import ProfileError
 from ntkhpc.launch.profile import Partition, Profile
-from ntkhpc.plan import Plan, Shard
-from ntkhpc.submissions import Array
+from ntkhpc.launch.submissions import Array
 
 MARGIN = 1.25
 """Memory asked for, over what was projected: a projection is right within a fifth."""

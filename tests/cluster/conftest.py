@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from lab import IMAGE, Lab, copy_checkout
+from support.lab import IMAGE, Lab, copy_checkout
 
 if not (os.environ.get("SLURM_CONF") and IMAGE and shutil.which("sbatch") and shutil.which("apptainer")):
     pytest.skip("no cluster here: make test-cluster brings one up", allow_module_level=True)

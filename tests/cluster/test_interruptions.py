@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from lab import (
+from support.lab import (
     ROOT,
     SLOW,
     Lab,
@@ -24,8 +24,8 @@ from lab import (
     wait,
 )
 
-from ntkhpc import submissions
-from ntkhpc.run import Run
+from ntkhpc.engine.run import Run
+from ntkhpc.launch import submissions
 
 
 def first_tile(target: Run) -> None:
@@ -45,7 +45,7 @@ def waiting(home: Path, seconds: int) -> Lab:
     lab = Lab(home, copy_checkout(home / "checkout"))
     needed = "        if values is None:\n"
     wait = f"            __import__('time').sleep({seconds} * ('SLURM_JOB_ID' in __import__('os').environ))\n"
-    edit(lab.checkout / "ntkhpc/phases/ensemble.py", needed, needed + wait)
+    edit(lab.checkout / "ntkhpc/studies/ensemble/train.py", needed, needed + wait)
     return lab
 
 
@@ -147,7 +147,7 @@ def test_a_task_over_its_memory_gets_more(edited: Callable[[], Lab]) -> None:
     lab = edited()
     # 1,130 MiB that no projection knows of: far more than the first two attempts ask for, so that they are killed at
     # once instead of crawling at their limit, and well within the third.
-    ensemble = lab.checkout / "ntkhpc" / "phases" / "ensemble.py"
+    ensemble = lab.checkout / "ntkhpc" / "studies" / "ensemble" / "train.py"
     edit(
         ensemble,
         "    study = run.study.of_kind(Study)\n",

@@ -4,7 +4,7 @@ import os
 import shutil
 from pathlib import Path
 
-from lab import (
+from support.lab import (
     IMAGE,
     Lab,
     ask,

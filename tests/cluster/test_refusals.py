@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from lab import (
+from support.lab import (
     IMAGE,
     ROOT,
     Lab,
@@ -24,12 +24,12 @@ from lab import (
     wait_until_idle,
 )
 
-from ntkhpc import submissions
+from ntkhpc.launch import submissions
 
 
 def test_a_bug_is_failed_stops_and_goes_on_once_mended(edited: Callable[[], Lab], tmp_path: Path) -> None:
     lab = edited()
-    law = lab.checkout / "ntkhpc" / "phases" / "law.py"
+    law = lab.checkout / "ntkhpc" / "studies" / "ensemble" / "law.py"
     edit(law, "    study, inputs =", "    raise KeyError('no such thing')\n    study, inputs =")
     target = submit(lab, study_text("buggy"))
     wait_until_idle(target)

@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
-from lab import (
+from support.lab import (
     IMAGE,
     POSTERIOR,
     ROOT,
@@ -20,8 +20,9 @@ from lab import (
     wait_until_idle,
 )
 
-from ntkhpc import files, submissions
-from ntkhpc.run import Run
+from ntkhpc import files
+from ntkhpc.engine.run import Run
+from ntkhpc.launch import submissions
 
 
 @pytest.fixture(scope="module")

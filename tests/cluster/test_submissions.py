@@ -6,9 +6,9 @@ import signal
 import time
 
 import pytest
-from lab import Lab, complete, logs, resume_until_complete, study_text, wait, wait_until_idle
+from support.lab import Lab, complete, logs, resume_until_complete, study_text, wait, wait_until_idle
 
-from ntkhpc import run
+from ntkhpc.engine import run
 
 
 def test_two_submissions_at_once_run_no_shard_twice(lab: Lab) -> None:

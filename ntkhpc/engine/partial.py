@@ -1,0 +1,60 @@
+"""Finished tiles of an unfinished shard: `partial/<phase>/<shard>/<tile>.npz`.
+
+A tile is used again only under the numerics fingerprint it was computed with; anything else, and anything damaged, is
+computed anew.
+"""
+
+import io
+import shutil
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ntkhpc import files
+from ntkhpc.engine import failpoints, stop, store
+from ntkhpc.engine.plan import Shard
+from ntkhpc.engine.run import Run
+
+_SEAL = "seal"
+
+
+class Partial:
+    """Finished tiles of one shard."""
+
+    def __init__(self, run: Run, shard: Shard, fingerprint: str):
+        self.directory = run.path / "partial" / shard.phase / shard.id
+        self.fingerprint = fingerprint
+
+    def load(self, tile: int) -> dict[str, np.ndarray] | None:
+        """The values of a tile, or None if it must be computed."""
+        path = self._path(tile)
+        try:
+            with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as archive:
+                values = {name: archive[name] for name in archive.files}
+        except (FileNotFoundError, zipfile.BadZipFile, ValueError, KeyError, EOFError, OSError, NotImplementedError):
+            return None
+        seal = values.pop(_SEAL, None)
+        return values if seal is not None and str(seal) == self._seal(tile, values) else None
+
+    def save(self, tile: int, values: store.Values) -> None:
+        """Keep a tile. Raises KeyboardInterrupt afterwards if this process was told to stop."""
+        buffer = io.BytesIO()
+        arrays: dict[str, Any] = {**values, _SEAL: np.array(self._seal(tile, values))}
+        np.savez(buffer, **arrays)
+        self.directory.mkdir(parents=True, exist_ok=True)
+        failpoints.reach("tile-computed", self.directory)
+        files.write_atomic(self._path(tile), buffer.getvalue())
+        failpoints.reach("tile-saved", self.directory)
+        stop.check()
+
+    def remove(self) -> None:
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    def _path(self, tile: int) -> Path:
+        return self.directory / f"{tile}.npz"
+
+    def _seal(self, tile: int, values: store.Values) -> str:
+        content = {"fingerprint": self.fingerprint, "tile": tile, "values": store.digests(values)}
+        return files.sha256(files.canonical_json(content))

@@ -1,0 +1,230 @@
+"""A run directory: where everything is, how it comes into being, and what it was made from.
+
+    runs/<study>-<id>/  study.toml  plan.json  manifest.json  code/<hash>/  store.zarr/
+                        receipts/<phase>/<shard>.json  claims/  partial/  conflicts/  failures/  logs/
+
+It is made beside its place and renamed into it: there is a whole run directory, or none. `manifest.json` holds the
+hash of every file made then; shards hold their own in receipts.
+"""
+
+import contextlib
+import importlib.metadata
+import os
+import platform
+import shutil
+import subprocess
+import time
+import uuid
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from ntkhpc import files, studies
+from ntkhpc.engine import failpoints, plan
+from ntkhpc.engine.plan import Plan, Shard
+from ntkhpc.errors import DamagedError, RunError
+from ntkhpc.studies.base import AnyStudy
+
+FORMAT = 1
+PACKAGES = ("blackjax", "jax", "jaxlib", "numpy", "optax", "scipy", "submitit", "zarr")
+"""Whose versions decide the values of a run."""
+
+ABANDONED_SECONDS = 3600
+"""Making a run directory takes seconds; one that is still staged after an hour was killed."""
+
+_CHECKOUT = Path(__file__).resolve().parents[2]
+_FROZEN = ("ntkhpc", "analysis")
+
+
+class Manifest(Struct, frozen=True, kw_only=True):
+    """What a run was made from. `files` maps each file, relative to the run, to its sha256."""
+
+    format: int
+    study_id: str
+    code: str
+    lock: str
+    versions: dict[str, str]
+    git: dict[str, Any] | None
+    files: dict[str, str]
+    changes: list[dict[str, Any]] = []
+
+
+@dataclass(frozen=True)
+class Run:
+    """Paths of a run directory and its frozen contents."""
+
+    path: Path
+
+    @cached_property
+    def study(self) -> AnyStudy:
+        return studies.load(self.path / "study.toml")
+
+    @cached_property
+    def plan(self) -> Plan:
+        path = self.path / "plan.json"
+        try:
+            return plan.loads(path.read_bytes())
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise DamagedError(f"the plan cannot be read: {error}", where=path, todo="make verify") from error
+
+    @property
+    def manifest(self) -> Manifest:
+        """Read anew each time: an accepted change rewrites it."""
+        return msgspec.convert(files.read_sealed(self.path / "manifest.json"), Manifest)
+
+    @property
+    def store(self) -> Path:
+        return self.path / "store.zarr"
+
+    @property
+    def code(self) -> Path:
+        """The frozen package that jobs import."""
+        return self.path / "code" / self.manifest.code[:12]
+
+    @staticmethod
+    def frozen_hash(code: Path) -> str:
+        """Hash of a frozen copy of the package as it is now."""
+        return _code_hash(_sources(code))
+
+    def receipt(self, shard: Shard) -> Path:
+        return self.path / "receipts" / shard.phase / f"{shard.id}.json"
+
+    def finished(self, phase: str) -> set[str]:
+        """Ids of the shards of a phase that have a receipt: one directory listing, no file is opened."""
+        return _stems(self.path / "receipts" / phase, ".json")
+
+    def missing(self, phase: str) -> list[Shard]:
+        finished = self.finished(phase)
+        return [shard for shard in self.plan.of_phase(phase) if shard.id not in finished]
+
+
+def _stems(directory: Path, suffix: str) -> set[str]:
+    with contextlib.suppress(FileNotFoundError), os.scandir(directory) as entries:
+        return {e.name[: -len(suffix)] for e in entries if e.name.endswith(suffix) and not e.name.startswith(".")}
+    return set()
+
+
+def load(path: Path) -> Run:
+    """An existing run. Raises RunError if `path` is none."""
+    if not (path / "manifest.json").is_file():
+        raise RunError(
+            "this is no run directory: it has no manifest.json" if path.exists() else "there is no such run directory",
+            where=path,
+            cause="the study was never submitted with this content, or RUN or RUNS points elsewhere",
+            todo="make submit TASK=... makes it",
+        )
+    found = files.read_sealed(path / "manifest.json").get("format")
+    if found != FORMAT:
+        raise RunError(
+            f"the run has format {found}, this code reads format {FORMAT}",
+            where=path,
+            todo=f"use the code of the run itself, in {path / 'code'}, by PYTHONPATH",
+        )
+    return Run(path.resolve())
+
+
+def create(runs: Path, wanted: AnyStudy) -> Run:
+    """Make the run directory of a study, or return the one that is there.
+
+    Two processes may do so at once: rename() lets one of them win, and the other takes the winner's.
+    """
+    from ntkhpc.engine import store  # zarr takes half a second to import; planning and status do without
+
+    path = runs / wanted.run_name
+    if path.exists():
+        return load(path)
+    runs.mkdir(parents=True, exist_ok=True)
+    for abandoned in runs.glob(f".{wanted.run_name}.*.tmp"):
+        if time.time() - abandoned.stat().st_mtime > ABANDONED_SECONDS:
+            shutil.rmtree(abandoned, ignore_errors=True)
+    staged = runs / f".{wanted.run_name}.{uuid.uuid4().hex[:12]}.tmp"
+    try:
+        staged.mkdir()
+        (staged / "study.toml").write_bytes(studies.dumps(wanted))
+        (staged / "plan.json").write_bytes(plan.dumps(plan.make(wanted)))
+        store.create(staged / "store.zarr", wanted)
+        code = freeze_code(staged)
+        failpoints.reach("code-frozen", staged)
+        for phase in plan.PHASES:
+            for kind in ("receipts", "claims"):
+                (staged / kind / phase).mkdir(parents=True)
+        manifest = Manifest(
+            format=FORMAT,
+            study_id=wanted.id,
+            code=code,
+            lock=files.sha256_file(staged / "code" / code[:12] / "requirements.lock"),
+            versions=versions(),
+            git=_git(),
+            files={str(file.relative_to(staged)): files.sha256_file(file) for file in files.tree(staged)},
+        )
+        (staged / "manifest.json").write_bytes(files.seal(msgspec.to_builtins(manifest)))
+        for file in files.tree(staged):
+            files.sync_file(file)
+        failpoints.reach("run-staged", staged)
+        try:
+            os.rename(staged, path)
+        except OSError:
+            # rename() never replaces a directory that is not empty: then somebody else was faster.
+            if not path.exists():
+                raise
+        files.sync_directory(runs)
+        failpoints.reach("run-created", path)
+    finally:
+        shutil.rmtree(staged, ignore_errors=True)
+    return load(path)
+
+
+def freeze_code(run_path: Path) -> str:
+    """Copy the package into `code/<hash>/`, so that an edit of the checkout never changes a running study; the hash."""
+    contents = _sources()
+    code = _code_hash(contents)
+    target = run_path / "code" / code[:12]
+    if not target.exists():
+        staged = target.with_name(f".{code[:12]}.{uuid.uuid4().hex[:12]}.tmp")
+        for name, content in contents.items():
+            (staged / name).parent.mkdir(parents=True, exist_ok=True)
+            (staged / name).write_bytes(content)
+        os.rename(staged, target)
+    return code
+
+
+def code_hash() -> str:
+    """Hash of the code that runs now: of the checkout, which would be frozen, or of a frozen copy."""
+    return _code_hash(_sources())
+
+
+def _sources(root: Path = _CHECKOUT) -> dict[str, bytes]:
+    paths = [path for name in _FROZEN for path in files.tree(root / name) if path.suffix == ".py"]
+    return {str(path.relative_to(root)): path.read_bytes() for path in [*paths, root / "requirements.lock"]}
+
+
+def _code_hash(contents: dict[str, bytes]) -> str:
+    return files.sha256(files.canonical_json({name: files.sha256(data) for name, data in contents.items()}))
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that decide the values."""
+    installed = {}
+    for name in PACKAGES:
+        try:
+            installed[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            installed[name] = "missing"
+    # The patch level decides no bit; a container's rarely is the login node's.
+    return {"python": ".".join(platform.python_version_tuple()[:2]), **installed}
+
+
+def _git() -> dict[str, Any] | None:
+    def ask(*arguments: str) -> str:
+        return subprocess.run(
+            ["git", *arguments], cwd=_CHECKOUT, capture_output=True, text=True, check=True, timeout=30
+        ).stdout.strip()
+
+    try:
+        return {"commit": ask("rev-parse", "HEAD"), "dirty": bool(ask("status", "--porcelain"))}
+    except (OSError, subprocess.SubprocessError):
+        return None

@@ -1,0 +1,67 @@
+"""What a compute node sees: `python -m ntkhpc.launch.nodecheck FOLDER TOKEN [STUDY]` prints one line of JSON.
+
+FOLDER is where run directories are; TOKEN the name of a file in it that the login node has just written.
+"""
+
+import contextlib
+import json
+import os
+import platform
+import sys
+import uuid
+from pathlib import Path
+from typing import Any
+
+MARK = "ntkhpc-nodecheck:"
+"""Begins the line of the answer; prologues and modules print others."""
+
+
+def file_system(folder: Path) -> dict[str, bool | str]:
+    """Whether the folder has what the store needs: rename() and link() that replace nothing by mistake."""
+    one, two = (folder / f".ntkhpc-{uuid.uuid4().hex}" for _ in range(2))
+    try:
+        one.write_bytes(b"x")
+        os.link(one, two)
+        with contextlib.suppress(FileExistsError):
+            os.link(one, two)
+            return {"ok": False, "why": "link() replaced a file"}
+        os.rename(one, two.with_suffix(".new"))
+        two.with_suffix(".new").unlink()
+        return {"ok": True, "why": ""}
+    except OSError as error:
+        return {"ok": False, "why": str(error)}
+    finally:
+        for path in (one, two, two.with_suffix(".new")):
+            with contextlib.suppress(OSError):  # most of them are not there
+                path.unlink()
+
+
+def look(folder: Path, token: str, study_file: str | None) -> dict[str, Any]:
+    from ntkhpc.engine.run import versions
+
+    found: dict[str, Any] = {
+        "host": os.environ.get("SLURMD_NODENAME") or platform.node(),
+        "versions": versions(),
+        "token": (folder / token).exists(),
+        "file_system": file_system(folder),
+        "cuda_visible_devices": os.environ.get("CUDA_VISIBLE_DEVICES"),
+    }
+    try:
+        import jax
+
+        device = jax.devices()[0]
+        found |= {"platform": device.platform, "device": device.device_kind}
+        if study_file:
+            from ntkhpc import studies
+            from ntkhpc.launch import probe
+
+            found["speed"] = round(probe.speed(studies.load(Path(study_file))), 3)
+    except Exception as error:  # noqa: BLE001  whatever a driver does to an import is an answer too
+        found |= {"platform": "none", "device": f"{type(error).__name__}: {error}"}
+    return found
+
+
+if __name__ == "__main__":
+    print(
+        MARK, json.dumps(look(Path(sys.argv[1]), sys.argv[2], sys.argv[3] if len(sys.argv) > 3 else None)), flush=True
+    )

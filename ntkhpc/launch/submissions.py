@@ -1,0 +1,158 @@
+"""What was handed to SLURM: intents, the job ids they got, and how their tasks ended.
+
+    submissions/<id>/intent.json         written before sbatch is called: arrays, their tasks, what was asked for
+    submissions/<id>/<array>.sbatch      the script
+    submissions/<id>/<array>.job         the job id, once SLURM has given one
+    submissions/<id>/ends/<array>.<task>.<restart>    exit code, seconds, host: written by the host side of the task
+
+An array whose `.job` is missing was never submitted, or its submitter died: it is looked for by its name, which
+nothing else bears.
+"""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from msgspec import Struct, convert, to_builtins
+
+from ntkhpc import files
+from ntkhpc.engine.run import Run
+from ntkhpc.errors import DamagedError
+
+STOPPED = 75
+"""Exit status of a task that was told to stop and kept what it had: the host side requeues it."""
+
+TOO_SHORT = 76
+"""Exit status of a task that ran into its time limit with shards that keep nothing: it needs more time."""
+
+INCOMPLETE = 3
+"""Exit status of a task whose earlier phases are incomplete: only the host side can mend that."""
+
+
+class Array(Struct, frozen=True, kw_only=True):
+    """A job array. Element i runs the shards `tasks[i]` in `workers` processes; memory and time are of one element."""
+
+    name: str
+    phase: str
+    partition: str
+    tasks: tuple[tuple[str, ...], ...]
+    workers: int
+    cpus: int
+    gpu: bool
+    memory_mb: int
+    minutes: int
+    needs: tuple[str, ...]
+
+
+class Intent(Struct, frozen=True, kw_only=True):
+    """One call of submit or resume. `image` (a path) and its sha256 are None where jobs run without containers."""
+
+    id: str
+    created: str
+    user: str
+    host: str
+    profile: str
+    image: str | None
+    image_digest: str | None
+    arrays: tuple[Array, ...]
+
+
+class End(Struct, frozen=True, kw_only=True):
+    """How one execution of a task ended, by the host side of its job."""
+
+    array: str
+    task: int
+    restart: int
+    code: int
+    seconds: int
+    host: str
+    job: str
+
+
+@dataclass(frozen=True)
+class Submission:
+    """A folder below `submissions/`."""
+
+    path: Path
+
+    @property
+    def intent(self) -> Intent:
+        return convert(files.read_sealed(self.path / "intent.json"), Intent)
+
+    def job(self, array: Array) -> str | None:
+        """The job id of an array; None if its submitter did not live to write it down, or sbatch refused."""
+        with contextlib.suppress(FileNotFoundError):
+            return (self.path / f"{array.name}.job").read_text().strip() or None
+        return None
+
+    def record_job(self, array: Array, job: str) -> None:
+        files.write_atomic(self.path / f"{array.name}.job", f"{job}\n".encode())
+
+    def never_submitted(self, array: Array) -> bool:
+        """Whether SLURM was asked for an array without a job id, and did not know it."""
+        return (self.path / f"{array.name}.never").exists()
+
+    def record_absence(self, array: Array) -> None:
+        files.write_atomic(self.path / f"{array.name}.never", b"")
+
+    def ends(self) -> list[End]:
+        """Every recorded end, in no order. A line that is half written counts as none."""
+        found = []
+        for entry in _entries(self.path / "ends"):
+            with contextlib.suppress(ValueError, FileNotFoundError):
+                array, task, restart = entry.name.rsplit(".", 2)
+                code, seconds, host, job = Path(entry.path).read_text().split()
+                found.append(
+                    End(
+                        array=array,
+                        task=int(task),
+                        restart=int(restart),
+                        code=int(code),
+                        seconds=int(seconds),
+                        host=host,
+                        job=job,
+                    )
+                )
+        return found
+
+
+def folder(run: Run) -> Path:
+    """Where the submissions of a run are; there is none of a run that was never on a cluster."""
+    return run.path / "submissions"
+
+
+def create(run: Run, intent: Intent) -> Submission:
+    """Write an intent. Its folder is its user's own; the ends in it may be written by tasks of that user only."""
+    submission = Submission(folder(run) / intent.id)
+    (submission.path / "ends").mkdir(parents=True)
+    files.write_atomic(submission.path / "intent.json", files.seal(to_builtins(intent)))
+    return submission
+
+
+def read(run: Run) -> list[Submission]:
+    """Every submission, oldest first: ids begin with their time.
+
+    Raises DamagedError for an intent that is not what was written: its jobs could not be told from nothing.
+    """
+    found = []
+    for entry in sorted(_entries(folder(run)), key=lambda entry: entry.name):
+        submission = Submission(Path(entry.path))
+        if (submission.path / "intent.json").exists():  # else its submitter died before anything was asked of SLURM
+            try:
+                _ = submission.intent
+            except DamagedError as error:
+                raise DamagedError(
+                    "the intent of a submission is damaged: which shards its jobs have cannot be told",
+                    where=submission.path / "intent.json",
+                    cause="it was edited, truncated, or damaged on disk",
+                    todo=f"scancel its jobs, whose names hold {submission.path.name}, then move that folder away",
+                ) from error
+            found.append(submission)
+    return found
+
+
+def _entries(directory: Path) -> Iterator[os.DirEntry[str]]:
+    with contextlib.suppress(FileNotFoundError), os.scandir(directory) as entries:
+        yield from [entry for entry in entries if not entry.name.startswith(".")]

@@ -1,0 +1,148 @@
+"""One task of a job array: `python -m ntkhpc.task RUN SUBMISSION ARRAY`; its index is in SLURM_ARRAY_TASK_ID.
+
+It starts the workers of its element, one single-threaded process each, and ends with 0 when all its shards have
+receipts, 75 when it was told to stop (the host side requeues it), 3 when an earlier phase is incomplete, else 1.
+It never asks SLURM anything: it may run in an image.
+"""
+
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from ntkhpc.engine import claims, failures, plan
+from ntkhpc.engine.plan import Shard
+from ntkhpc.engine.run import Run, load
+from ntkhpc.launch import submissions
+from ntkhpc.launch.submissions import Array, Submission
+
+POLL_SECONDS = 0.2
+GATE_SECONDS = 20.0
+TERM_SECONDS = 4.0
+"""How long workers may take to stop after TERM: a preempted job may have no more than ten seconds."""
+
+
+class _Stop:
+    """Until when this task may go on. USR2 comes well before a time limit, TERM just before the end."""
+
+    def __init__(self, seconds_after_usr2: float):
+        self.deadline, self.by_limit = math.inf, False
+        self.seconds = {signal.SIGUSR2: seconds_after_usr2, signal.SIGTERM: TERM_SECONDS}
+        for number in self.seconds:
+            signal.signal(number, self._told)
+
+    def _told(self, number: int, _: object) -> None:
+        self.by_limit |= number == signal.SIGUSR2
+        self.deadline = min(self.deadline, time.monotonic() + self.seconds[signal.Signals(number)])
+
+    def told(self) -> bool:
+        return self.deadline < math.inf
+
+    def over(self) -> bool:
+        return time.monotonic() > self.deadline
+
+
+def main(arguments: list[str] | None = None) -> int:
+    run_directory, submission_id, array_name = sys.argv[1:] if arguments is None else arguments
+    index = int(os.environ["SLURM_ARRAY_TASK_ID"])
+    stop = _Stop(float(os.environ.get("NTKHPC_STOP_SECONDS", "60")))
+    run = load(Path(run_directory))
+    intent = Submission(run.path / "submissions" / submission_id).intent
+    array = next(one for one in intent.arrays if one.name == array_name)
+    mine = set(array.tasks[index])
+    shards = [shard for shard in run.plan.of_phase(array.phase) if shard.id in mine]
+    _say(f"task {index} of {array_name}: {len(shards)} shards, {array.workers} workers, on {os.uname().nodename}")
+    if incomplete := _earlier_phases(run, array, stop):
+        return submissions.STOPPED if stop.told() else _incomplete(run, array, incomplete)
+    _supervise(run, array, shards, stop)
+    left = _left(run, shards)
+    if not left:
+        _say("all shards of this task are done")
+        return 0
+    if stop.told():
+        _say(f"told to stop with {len(left)} shards left; finished shards and tiles are kept")
+        # Without tiles the same time would not do another time either; a preempted task gets TERM alone.
+        again = array.phase in plan.RESUMABLE or not stop.by_limit
+        return submissions.STOPPED if again else submissions.TOO_SHORT
+    _say(f"{len(left)} shards are left; see {run.path / 'failures'}")
+    return 1
+
+
+def _earlier_phases(run: Run, array: Array, stop: "_Stop") -> list[str]:
+    """The phases this one needs that are not complete, looked at again for a while: NFS shows new files late."""
+    deadline = time.monotonic() + GATE_SECONDS
+    while missing := [phase for phase in plan.closure(array.phase) if run.missing(phase)]:
+        if stop.told() or time.monotonic() > deadline:
+            return missing
+        time.sleep(GATE_SECONDS / 10)
+    return []
+
+
+def _incomplete(run: Run, array: Array, phases: list[str]) -> int:
+    """What a task does whose earlier phases are not complete: a report of what is there, and a status that says so."""
+    _say(f"phase {array.phase} needs {', '.join(phases)} complete; on the login node: make resume")
+    if array.phase == "analysis":  # whether or not it can report, the status says that the run is incomplete
+        subprocess.run([sys.executable, "-m", "analysis", str(run.path), "--partial"], check=False)
+    return submissions.INCOMPLETE
+
+
+def _supervise(run: Run, array: Array, shards: list[Shard], stop: _Stop) -> None:
+    names = [shard.id for shard in plan.longest_first(_left(run, shards))]
+    if not names or stop.told():
+        return
+    environment = {**os.environ, "NTKHPC_PLATFORM": "gpu" if array.gpu else "cpu"}
+    if not array.gpu:
+        environment["JAX_PLATFORMS"] = "cpu"
+    command = [sys.executable, "-u", "-m", "ntkhpc.worker", str(run.path)]
+    workers = [
+        subprocess.Popen([*command, *names], env=environment) for _ in range(max(1, min(array.workers, len(names))))
+    ]
+    passed_on = False
+    while any(worker.poll() is None for worker in workers):
+        if stop.told() and not passed_on:
+            _signal(workers, signal.SIGTERM)
+            passed_on = True
+        if stop.over():  # nothing is lost but the tile under way: every write survives a kill
+            _signal(workers, signal.SIGKILL)
+        time.sleep(POLL_SECONDS)
+    for worker in workers:
+        if worker.returncode < 0 and not stop.told():
+            _record_kill(run, shards, worker.pid, -worker.returncode)
+
+
+def _signal(workers: list["subprocess.Popen[bytes]"], number: signal.Signals) -> None:
+    for worker in workers:
+        if worker.poll() is None:
+            worker.send_signal(number)
+
+
+def _record_kill(run: Run, shards: list[Shard], pid: int, number: int) -> None:
+    """A worker that was killed could not say why; the shard it had claimed bears the record. Without one nobody "
+    "does."""
+    name = signal.Signals(number).name
+    error: Exception = ChildProcessError(f"a worker was killed by {name}")
+    if number == signal.SIGKILL:
+        error = MemoryError(f"a worker was killed by {name}: most likely it, or the task, had no more memory")
+    _say(f"worker {pid}: {error}")
+    by_id = {shard.id: shard for shard in _left(run, shards)}
+    for shard_id, owner in claims.every(run, shards[0].phase):
+        if owner.pid == pid and owner.host == os.uname().nodename and shard_id in by_id:
+            failures.record(run, by_id[shard_id], owner, error)
+
+
+def _left(run: Run, shards: list[Shard]) -> list[Shard]:
+    finished = run.finished(shards[0].phase) if shards else set()
+    return [shard for shard in shards if shard.id not in finished]
+
+
+def _say(text: str) -> None:
+    with suppress(OSError):
+        print(text, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""The vocabulary in which a study and its phases are described."""

@@ -1,1 +1,0 @@
-"""What each phase computes. A phase is one module with `compute(run, shard, partial) -> (values, tiles reused)`."""

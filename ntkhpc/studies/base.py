@@ -1,0 +1,75 @@
+"""What studies of every kind have: a name, data and a seed, and an id that is a hash of all their content."""
+
+import re
+from typing import ClassVar, TypeVar
+
+import msgspec
+
+from ntkhpc.data.sources import AnySource
+from ntkhpc.files import canonical_json, sha256
+from ntkhpc.phase.section import Section, Seed
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+Kind = TypeVar("Kind", bound="AnyStudy")
+
+
+class AnyStudy(Section, frozen=True, kw_only=True):
+    """Everything that decides the values of a run; two studies with equal content have the same id."""
+
+    title: ClassVar[str]
+    """Of the store of such a study, before the name of the run."""
+
+    loss: ClassVar[str]
+    """How the losses of the store are normalised."""
+
+    name: str
+    data: AnySource
+    seed: Seed = 0
+
+    def __post_init__(self) -> None:
+        if not NAME.fullmatch(self.name):
+            raise ValueError(
+                f"name = {self.name!r} is not allowed: 1 to 64 letters a-z A-Z, digits, '.', '_' and '-', "
+                "beginning with a letter or digit"
+            )
+
+    @property
+    def id(self) -> str:
+        """First ten hex digits of the sha256 of the content; of data files what is in them, not where they are."""
+        content = msgspec.to_builtins(self)
+        if content["data"].get("sha256"):
+            content["data"].pop("path", None)
+        if content.get("kind") == "ensemble":  # the kind of a study that names none
+            content.pop("kind")
+        return sha256(canonical_json(content))[:10]
+
+    @property
+    def run_name(self) -> str:
+        return f"{self.name}-{self.id}"
+
+    @property
+    def test_sizes(self) -> tuple[int, ...]:
+        """Test-set sizes at which the spread of L is computed: the whole, and halves of it down to a sixteenth."""
+        return tuple(sorted({max(1, self.data.test >> halvings) for halvings in range(5)}))
+
+    @property
+    def orders(self) -> int:
+        """Permutations of the training pool that the study draws its training sets from."""
+        raise NotImplementedError
+
+    @property
+    def numerics(self) -> dict[str, object]:
+        """Settings that decide bits of the values besides the data: part of the fingerprint."""
+        raise NotImplementedError
+
+    def require_pool(self, field: str, n: int) -> None:
+        """Raises ValueError if a training set of n samples cannot be drawn."""
+        if n > self.data.pool:
+            raise ValueError(f"{field} asks for {n} samples, data.pool has {self.data.pool}")
+
+    def of_kind(self, kind: type[Kind]) -> Kind:
+        """Itself, for what is written for one kind of study. Raises TypeError for another."""
+        if not isinstance(self, kind):
+            raise TypeError(f"study {self.name!r} is a {type(self).__name__}, this needs a {kind.__name__}")
+        return self

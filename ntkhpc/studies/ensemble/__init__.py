@@ -1,0 +1,1 @@
+"""Studies of kind `ensemble`, one module a phase."""

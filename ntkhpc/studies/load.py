@@ -1,0 +1,152 @@
+"""Study: a validated, frozen TOML file whose content hash is its id.
+
+`jobs/template.toml` explains every field for its users. Each field has its type and range where its section is
+defined; what fields mean for one another is in the `__post_init__` of the section they belong to.
+"""
+
+import difflib
+import math
+import re
+import tomllib
+from pathlib import Path
+from types import UnionType
+from typing import Annotated, Any, Literal, get_args, get_origin
+
+import msgspec
+import tomli_w
+from msgspec import Struct
+
+from ntkhpc.errors import StudyError
+from ntkhpc.studies.base import AnyStudy
+from ntkhpc.studies.ensemble.study import Study
+from ntkhpc.studies.posterior.study import BayesStudy
+
+KINDS: dict[str, type[AnyStudy]] = {"ensemble": Study, "bayes": BayesStudy}
+"""By the study's field `kind`, which is `ensemble` where a file names none."""
+
+
+def loads(text: str, where: object = "study") -> AnyStudy:
+    """Parse and validate a study. Raises StudyError naming field, value, what is allowed and the nearest spelling."""
+    try:
+        raw = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise StudyError(f"not valid TOML: {error}", where=where, todo="compare with jobs/template.toml") from error
+    kind = _kind(raw, where)
+    _check_tables(raw, kind, "", where)
+    try:
+        return msgspec.convert(raw, kind)
+    except msgspec.ValidationError as error:
+        raise _explain(error, raw, kind, where) from error
+
+
+def load(path: Path) -> AnyStudy:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise StudyError(
+            f"cannot read the study: {error.strerror}",
+            where=path.absolute(),
+            todo="TASK is a name of jobs/ without .toml, or the path of a study file; a run directory is named by RUN",
+        ) from error
+    except UnicodeDecodeError as error:
+        raise StudyError(f"not UTF-8 text: {error}", where=path, todo="save the file as UTF-8") from error
+    return loads(text, path)
+
+
+def dumps(study: AnyStudy) -> bytes:
+    """The frozen spelling of a study: every field, defaults included, in the order of the classes."""
+    return tomli_w.dumps(msgspec.to_builtins(study)).encode()
+
+
+def find(task: str, jobs: Path = Path("jobs")) -> Path:
+    """The study file of TASK: a name of `jobs/`, or a path. Raises StudyError with the nearest name."""
+    if task.endswith(".toml") or "/" in task:
+        return Path(task)
+    known = {path.stem: path for path in sorted(jobs.glob("*.toml"))}
+    if task in known:
+        return known[task]
+    raise StudyError(
+        f"no study is called {task!r}{_nearest(task, known)}" if task else "no study was named",
+        where=jobs.resolve(),
+        cause=f"there are: {', '.join(known) or 'none'}",
+        todo="name one of them, or give the path of a study file: TASK=path/to/study.toml",
+    )
+
+
+def _kind(raw: dict[str, Any], where: object) -> type[AnyStudy]:
+    given = raw.get("kind", "ensemble")
+    if given in KINDS:
+        return KINDS[given]
+    raise StudyError(
+        f"kind = {given!r} is not allowed{_nearest(str(given), KINDS)}",
+        where=where,
+        cause=f"allowed: {', '.join(KINDS)}",
+    )
+
+
+def _check_tables(raw: dict[str, Any], section: type[Struct], path: str, where: object) -> None:
+    fields = {field.name: field.type for field in msgspec.structs.fields(section)}
+    if tag := section.__struct_config__.tag_field:
+        fields = {tag: str, **fields}
+    for key, value in raw.items():
+        field = f"{path}{key}"
+        if key not in fields:
+            raise StudyError(
+                f"unknown field {field} = {value!r}{_nearest(key, fields)}",
+                where=where,
+                cause=f"{'[' + path[:-1] + ']' if path else 'the top level'} has the fields: {', '.join(fields)}",
+                todo="jobs/template.toml explains each of them",
+            )
+        for number in value if isinstance(value, list) else [value]:
+            if isinstance(number, float) and not math.isfinite(number):
+                raise StudyError(f"{field} = {value} is not a finite number", where=where)
+        if isinstance(value, dict) and (table := _table(fields[key], value, field, where)) is not None:
+            _check_tables(value, table, f"{field}.", where)
+
+
+def _table(kind: Any, value: dict[str, Any], field: str, where: object) -> type[Struct] | None:
+    """The class of a table; where there are several, the one whose tag the table names. None if no table is meant."""
+    if not isinstance(kind, UnionType):
+        return kind if isinstance(kind, type) and issubclass(kind, Struct) else None
+    known = {str(one.__struct_config__.tag): one for one in get_args(kind)}
+    tag = get_args(kind)[0].__struct_config__.tag_field
+    if isinstance(value.get(tag), str) and value[tag] in known:
+        return known[value[tag]]
+    given = f"{field}.{tag} = {value[tag]!r} is not allowed" if tag in value else f"{field}.{tag} is missing"
+    raise StudyError(
+        f"{given}{_nearest(str(value.get(tag, '')), known)}",
+        where=where,
+        cause=f"allowed: {', '.join(known)}",
+        todo="jobs/template.toml explains each of them",
+    )
+
+
+def _explain(error: msgspec.ValidationError, raw: dict[str, Any], study: type[AnyStudy], where: object) -> StudyError:
+    """msgspec says what was expected and the path; add the value, the choices and the nearest spelling."""
+    message, _, path = str(error).partition(" - at `$")
+    keys = re.findall(r"[A-Za-z_]\w*|\d+", path.rstrip("`"))
+    value: Any = raw
+    kind: Any = study
+    for key in keys:
+        table = _table(kind, value, key, where) if isinstance(value, dict) else None
+        value = value[int(key)] if isinstance(value, list) else value.get(key) if isinstance(value, dict) else value
+        if table is not None:
+            kind = {field.name: field.type for field in msgspec.structs.fields(table)}.get(key)
+        elif key.isdigit():
+            kind = get_args(get_args(kind)[0] if get_origin(kind) is Annotated else kind)[0]
+    field = ".".join(keys)
+    if isinstance(value, dict):
+        # A rule of a whole section: its message already names field and value.
+        section = f"[{field}] " if field else ""
+        return StudyError(f"{section}{message}", where=where, todo="jobs/template.toml explains every field")
+    cause = message
+    nearest = ""
+    if get_origin(kind) is Literal:
+        choices = [str(choice) for choice in get_args(kind)]
+        cause, nearest = f"allowed: {', '.join(choices)}", _nearest(str(value), choices)
+    return StudyError(f"{field} = {value!r} is not allowed{nearest}", where=where, cause=cause)
+
+
+def _nearest(word: str, known: Any) -> str:
+    close = difflib.get_close_matches(word, list(known), n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""

@@ -1,0 +1,1 @@
+"""Studies of kind `bayes`, one module a phase."""

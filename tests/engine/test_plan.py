@@ -1,0 +1,105 @@
+"""Plans: every value of the store belongs to exactly one shard, and planning touches nothing."""
+
+import os
+import subprocess
+import sys
+import tracemalloc
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support.runs import ROOT, assert_every_array_is_covered_once, make_run, ntkhpc, tiny_text
+
+from ntkhpc import files, studies
+from ntkhpc.bayesian.inputs import Data
+from ntkhpc.bayesian.target import Problem
+from ntkhpc.engine import plan, run, status
+from ntkhpc.errors import StudyError
+from ntkhpc.studies.posterior import cost as bayes_cost
+
+
+@settings(max_examples=60, deadline=None)
+@given(members=st.integers(2, 40), tile=st.integers(1, 7), tiles_per_shard=st.integers(1, 5), draws=st.integers(1, 3))
+def test_shards_cover_every_array_exactly_once_in_whole_chunks(
+    members: int, tile: int, tiles_per_shard: int, draws: int
+) -> None:
+    text = tiny_text(widths="[4, 6]", members=members, tile=tile, shard_members=tile * tiles_per_shard)
+    wanted = studies.loads(text.replace("trace_points", f"draws = {draws}\ntrace_points"))
+    assert_every_array_is_covered_once(wanted)
+
+
+def test_a_plan_is_a_function_of_the_study() -> None:
+    wanted = studies.loads(tiny_text())
+    assert plan.dumps(plan.make(wanted)) == plan.dumps(plan.make(studies.loads(tiny_text())))
+    assert plan.loads(plan.dumps(plan.make(wanted))) == plan.make(wanted)
+
+
+def test_the_projection_of_bytes_and_files_is_exact(finished: run.Run) -> None:
+    chunks = [path for path in finished.store.rglob("c*") if path.is_file()]
+    assert sum(path.stat().st_size for path in chunks) == finished.plan.store_bytes
+    receipts = list((finished.path / "receipts").rglob("*.json"))
+    metadata = list(finished.store.rglob("zarr.json"))
+    assert len(chunks) + len(metadata) + len(receipts) == finished.plan.files
+
+
+@pytest.mark.parametrize(("test", "features"), [(1000, 60), (100, 1500), (400, 400)])
+def test_memory_of_inputs_across_the_span_is_projected_above_what_is_allocated(test: int, features: int) -> None:
+    draw = np.random.default_rng(2)
+    x_train, x_test = draw.normal(size=(5, features)), draw.normal(size=(test, features))
+    given = Data.make(x_train, np.zeros(5), x_test, np.zeros(test))
+    tracemalloc.start()
+    Problem.make(given, [3], 0.1, [1.0, 1.0])
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < bayes_cost.across_bytes(test, features) < 2.5 * peak
+
+
+@pytest.mark.parametrize("stage", plan.STAGES, ids="-".join)
+def test_memory_is_projected_above_what_was_measured_but_not_far(stage: tuple[str, ...], finished: run.Run) -> None:
+    """The peak of a worker process grows over its shards, so the largest receipt speaks for all phases of a stage."""
+    shards = [shard for phase in stage for shard in finished.plan.of_phase(phase)]
+    peak = max(files.read_sealed(finished.receipt(shard))["peak_memory_bytes"] for shard in shards)
+    assert peak < max(finished.plan.memory_bytes.get(phase, 0) for phase in stage) < 1.7 * peak
+
+
+def test_too_many_shards_are_refused_naming_the_field() -> None:
+    text = tiny_text(members=100_000_000)
+    with pytest.raises(StudyError, match=r"raise ensemble\.shard_members"):
+        plan.make(studies.loads(text))
+
+
+def test_plan_writes_nothing(tmp_path: Path) -> None:
+    said = ntkhpc("plan", "--task=calorimeter", f"--runs={tmp_path / 'runs'}")
+    assert said.returncode == 0
+    assert "35 shards" in said.stdout
+    assert "nothing was written" in said.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_plan_and_status_of_ten_thousand_shards_open_no_receipt(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    target = make_run(runs, members=30_000, predictions="false")
+    assert len(target.plan.of_phase("ensemble")) == 10_000
+    for shard in target.plan.of_phase("ensemble")[:9_000]:
+        target.receipt(shard).touch()
+    opened = []
+    real = Path.read_bytes
+    monkeypatch.setattr(Path, "read_bytes", lambda path: opened.append(path) or real(path))
+    ensemble = status.phases(run.Run(target.path))[1]
+    assert (ensemble.done, ensemble.missing, ensemble.total) == (9_000, 1_000, 10_000)
+    assert {path.name for path in opened} <= {"plan.json", "manifest.json"}
+
+
+@pytest.mark.parametrize("verb", ["plan", "status"])
+def test_planning_and_looking_import_no_heavy_library(verb: str, finished: run.Run) -> None:
+    task = f"--task={ROOT / 'jobs' / 'calorimeter.toml'}" if verb == "plan" else f"--run={finished.path}"
+    script = (
+        "import sys; from ntkhpc.cli import main; main(sys.argv[1:]);"
+        "print({'jax', 'zarr', 'numpy', 'xarray', 'submitit'} & set(sys.modules))"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", script, verb, task],
+        env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=60, check=True,
+    )  # fmt: skip
+    assert ran.stdout.splitlines()[-1] == "set()"

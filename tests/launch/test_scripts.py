@@ -1,0 +1,79 @@
+"""What a job script asks for and runs, in which image, and what it is never given."""
+
+import json
+import os
+import subprocess
+from itertools import pairwise
+from pathlib import Path
+
+import msgspec
+import pytest
+from support.job_arrays import planned, profile
+from support.runs import make_run
+
+from ntkhpc.launch import cluster, container, sbatch, tasks
+
+
+def test_a_script_asks_and_runs_what_its_array_says(tmp_path: Path) -> None:
+    made = planned()
+    wanted = profile(account="abc", constraint="skylake|icelake", directives=("--mail-type=END", "--exclusive"))
+    intent = cluster.intend(made, wanted, {"law": made.of_phase("law")}, tasks.Experience(), None, None)
+    place = container.Place(tmp_path / "it's $(id)", tmp_path / "it's $(id)" / "code")
+    text = sbatch.executor(place, intent, intent.arrays[0], wanted, ["8", "9"], exclude=("node3",)).text
+    head, _, body = text.partition("# setup")
+    for line in (
+        "#SBATCH --account=abc", "#SBATCH --constraint='skylake|icelake'", "#SBATCH --mail-type=END",
+        "#SBATCH --exclusive", "#SBATCH --dependency=afterany:8:9", "#SBATCH --exclude=node3", "#SBATCH --requeue",
+        "#SBATCH --cpus-per-task=2", "#SBATCH --array=0-0%1", "#SBATCH --signal=USR2@120",
+    ):  # fmt: skip
+        assert line in head.splitlines(), head
+    assert "$(id)" not in head
+    assert "'\"'\"'" in body  # the quote of the path, quoted
+    assert body.rstrip().endswith('exit "$code"')
+    assert 'scontrol requeue "$element"' in body
+
+
+def test_scratch_of_the_node_is_bound_and_is_where_temporary_files_go(tmp_path: Path) -> None:
+    made = planned()
+    wanted = msgspec.structs.replace(profile(), scratch="$SLURM_TMPDIR/ntkhpc")
+    intent = cluster.intend(made, wanted, {"law": made.of_phase("law")}, tasks.Experience(), None, None)
+    text = sbatch.executor(container.Place(tmp_path, tmp_path), intent, intent.arrays[0], wanted, []).text
+    script = text.partition("# setup")[2].partition("# command")[0]
+    (tmp_path / "node").mkdir()
+    ran = subprocess.run(
+        ["bash", "-c", f'{script}\necho "$TMPDIR|$APPTAINER_BIND|$APPTAINERENV_TMPDIR"'],
+        env={"PATH": os.environ["PATH"], "SLURM_TMPDIR": str(tmp_path / "node")}, capture_output=True, text=True,
+        check=True,
+    )  # fmt: skip
+    assert ran.stdout.split("|") == [one := f"{tmp_path}/node/ntkhpc", one, f"{one}\n"]
+    assert (tmp_path / "node" / "ntkhpc").is_dir()
+
+
+def test_the_image_and_its_environment_are_named_in_the_command(tmp_path: Path) -> None:
+    place, wanted = container.Place(tmp_path, tmp_path / "code"), profile(gpu="--gres=gpu:1")
+    words = container.command(place, wanted.container, Path("/i.sif"), {"X": "1"}, gpu=True)
+    assert words[:4] == ["apptainer", "exec", "--no-home", "--nv"]
+    assert words[-2:] == ["/i.sif", "python3"]
+    for pair in (("--env", f"PYTHONPATH={tmp_path / 'code'}"), ("--env", "NPROC=1"), ("--bind", str(tmp_path))):
+        assert pair in list(pairwise(words))
+
+
+@pytest.mark.parametrize("bad", ["a,b", "a:b", "a%j", "a\nb", "$(touch owned)", "`id`", 'a"b', "a\\b"])
+def test_paths_that_jobs_cannot_be_given_are_refused(tmp_path: Path, bad: str) -> None:
+    from ntkhpc.errors import RunError
+
+    with pytest.raises(RunError, match="cannot be given"):
+        container.require_plain_path(container.Place(tmp_path / bad, tmp_path))
+
+
+def test_another_image_is_refused_until_accepted(runs: Path) -> None:
+    from ntkhpc.errors import RunError
+
+    target = make_run(runs)
+    container.require_same(target, "a" * 64, accept=False)
+    container.require_same(target, "a" * 64, accept=False)
+    with pytest.raises(RunError, match="begun with image aaaaaaaaaaaa"):
+        container.require_same(target, "b" * 64, accept=False)
+    container.require_same(target, "b" * 64, accept=True)
+    record = json.loads((target.path / "launch.json").read_text())
+    assert [image["sha256"][0] for image in record["images"]] == ["a", "b"]

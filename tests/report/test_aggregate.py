@@ -1,0 +1,133 @@
+"""Moments of a finished run against an outsider's script and plain NumPy."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray
+from support.runs import ROOT
+
+from analysis import aggregate, agreement, infinite
+from ntkhpc.engine.run import Run
+
+
+@pytest.fixture(scope="module")
+def moments(finished: Run) -> xarray.Dataset:
+    return aggregate.moments(finished)
+
+
+def test_an_outsider_recomputes_the_results_from_the_store_alone(
+    finished: Run, moments: xarray.Dataset, tmp_path: Path
+) -> None:
+    """Another program, float64 NumPy, without this package on its path: ensembles to 1e-12, their exact law to 1e-6.
+
+    Its textbook kernels lose half the digits on their diagonal, which is why the law agrees to 1e-6 only.
+    """
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    ran = subprocess.run(
+        [sys.executable, "-P", str(ROOT / "tests" / "support" / "outsider.py"), str(finished.store)],
+        cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert ran.returncode == 0, ran.stderr
+    theirs = json.loads(ran.stdout)
+    law = infinite.law(aggregate.open_store(finished)).transpose("n_train", "draw", ...)
+    assert theirs["loss_error"] < 1e-6
+    for name in ("mu_L", "eps_L", "eps_pop"):
+        np.testing.assert_allclose(moments[name].values.ravel(), theirs[name], rtol=1e-12)
+        np.testing.assert_allclose(law[name].values.ravel(), theirs[f"law_{name}"], rtol=1e-6)
+
+
+def test_bias_and_variance_add_up_to_the_mean_loss(moments: xarray.Dataset) -> None:
+    np.testing.assert_allclose(moments.bias2 + moments.variance, moments.mu_L, rtol=1e-6)
+
+
+def test_bias_and_variance_of_chosen_points_are_those_of_their_predictions(finished: Run) -> None:
+    """Against plain NumPy over stored predictions, and the jackknife over tiles by leaving tiles out."""
+    store = aggregate.open_store(finished)
+    chosen = np.arange(store.sizes["test_point"]) % 3 == 0
+    found = aggregate.prediction_variance(store, chosen)
+    y, tile = store.y_test.values[chosen], finished.study.ensemble.tile
+
+    def direct(f: np.ndarray) -> tuple[float, float]:
+        variance = f.var(axis=0, ddof=1)
+        return ((f.mean(axis=0) - y) ** 2 - variance / len(f)).mean() / 2, variance.mean() / 2
+
+    for i in range(store.sizes["n_train"]):
+        f = store.prediction.values[0, i, 0][:, chosen].astype(float)
+        cell = found.isel(width=0, n_train=i, draw=0)
+        np.testing.assert_allclose([cell.bias2, cell.variance], direct(f), rtol=1e-6)
+        starts = range(0, len(f), tile)
+        left = np.array([direct(np.delete(f, slice(start, start + tile), axis=0)) for start in starts])
+        errors = np.sqrt((len(left) - 1) * left.var(axis=0))
+        np.testing.assert_allclose([cell.bias2_stderr, cell.variance_stderr], errors, rtol=1e-5)
+
+
+def test_tiles_are_the_studys_own_also_when_the_last_one_is_short() -> None:
+    status = np.zeros(100, int)
+    status[[3, 99]] = 1
+    assert aggregate._tile_counts(status, 32).tolist() == [31, 32, 32, 3]
+
+
+def test_all_sizes_together_call_a_true_law_false_no_more_often_than_they_say() -> None:
+    """500 skewed samples whose sizes share members: p < 0.05 in 5 %, and p < 0.2 in 20 %, within 3.3 binomial errors.
+
+    False-alarm rate 1e-3 each. An F distribution, as Hotelling has it, gives p < 0.05 in about 15 % for eps.
+    """
+    rng, k, members, trials = np.random.default_rng(11), 4, 40, 500
+    mean, variance = np.exp(0.18), (np.exp(0.36) - 1) * np.exp(0.36)
+    exact = {agreement.log_mean: np.log(mean), agreement.log_relative_spread: np.log(np.sqrt(variance) / mean)}
+    resamples, agreement.RESAMPLES = agreement.RESAMPLES, 199
+    try:
+        for statistic, value in exact.items():
+            p = []
+            for _ in range(trials):
+                common, own = rng.normal(size=(1, 1, members)), rng.normal(size=(k, 1, members))
+                sample = np.exp(0.6 * (0.8 * common + 0.6 * own))
+                p.append(agreement.all_sizes_p_value(sample, np.full((k, 1), value), statistic))
+            for level in (0.05, 0.2):
+                rate = np.mean(np.array(p) <= level)
+                assert abs(rate - level) < 3.3 * np.sqrt(level * (1 - level) / trials) + 0.02, (statistic, level, rate)
+    finally:
+        agreement.RESAMPLES = resamples
+
+
+def test_all_sizes_together_find_a_difference() -> None:
+    sample = np.exp(0.3 * np.random.default_rng(2).normal(size=(5, 2, 300)))
+    assert agreement.all_sizes_p_value(sample, np.full((5, 2), 0.045 + 0.1), agreement.log_mean) < 0.002
+    assert np.isnan(agreement.all_sizes_p_value(sample[..., :14], np.zeros((5, 2)), agreement.log_mean))
+
+
+def test_spreads_on_fewer_test_points_are_those_of_blocks(finished: Run, moments: xarray.Dataset) -> None:
+    store = aggregate.open_store(finished)
+    losses = store.test_point_loss.values.astype(float)
+    for size in store.test_size.values:
+        count = losses.shape[-1] // size
+        blocks = losses[..., : count * size].reshape(*losses.shape[:-1], count, size).mean(axis=-1)
+        expected = np.sqrt(blocks.var(axis=3, ddof=1).mean(axis=-1))
+        np.testing.assert_allclose(moments.size_sigma.sel(test_size=size), expected, rtol=1e-10)
+
+
+def test_averaging_over_draws_keeps_that_they_share_initialisations() -> None:
+    """Two draws with the same losses have the error of one; independent ones would have it over sqrt(2)."""
+    rng = np.random.default_rng(0)
+    leverage = rng.normal(size=(1, 2, 1, 50))
+    dims = ("width", "n_train", "draw", "member")
+    one = xarray.Dataset({"mu_L_leverage": (dims, leverage), "mu_L": (dims[:3], np.ones((1, 2, 1)))})
+    two = xarray.concat([one, one], dim="draw")
+    np.testing.assert_allclose(aggregate.over_draws(two).mu_L_stderr, aggregate.over_draws(one).mu_L_stderr)
+    other = one.copy(data={"mu_L_leverage": rng.normal(size=(1, 2, 1, 50)), "mu_L": one.mu_L.values})
+    mixed = aggregate.over_draws(xarray.concat([one, other], dim="draw"))
+    assert (mixed.mu_L_stderr < aggregate.over_draws(one).mu_L_stderr).all()
+
+
+def test_members_drawn_from_the_law_agree_with_it_and_others_do_not(finished: Run, moments: xarray.Dataset) -> None:
+    """Kolmogorov-Smirnov distance of a sample of the tabulated law itself, and of one a standard deviation away."""
+    store = aggregate.open_store(finished)
+    probability, exact = store["quantile"].values, infinite.law(store).loss.values[0, 0]
+    sample = np.sort(np.interp(np.random.default_rng(4).random(1000), probability, exact))
+    assert agreement.ks_distance(sample, exact, probability) < 1.95 / np.sqrt(1000)
+    assert agreement.ks_distance(sample + exact.std(), exact, probability) > 0.3

@@ -1,0 +1,110 @@
+"""A small Bayesian study, its runs with chains of known answers in place of sampled ones, and their reports."""
+
+from pathlib import Path
+
+import numpy as np
+import xarray
+from support.autoregression import ar1
+from support.runs import run_shards
+
+from analysis.bayes import report as bayes_report
+from analysis.provenance import provenance
+from analysis.publication import Publication
+from ntkhpc import studies
+from ntkhpc.engine import run, store
+from ntkhpc.engine.run import Run
+
+STUDY = """
+kind = "bayes"
+name = "posterior"
+[data]
+source = "calorimeter"
+pool = 60
+test = 20
+[network]
+widths = {widths}
+[posterior]
+n_train = {sizes}
+draws = {draws}
+temperature = 0.05
+[scan]
+temperatures = {temperatures}
+readout_factors = {factors}
+[adaptive]
+populations = {populations}
+neurons = 20
+updates = 20
+[sampling]
+chains = {chains}
+shard_chains = 2
+draws = 60
+tile = 20
+widths = {sampled_widths}
+n_train = {sampled_sizes}
+"""
+
+
+RNG_SEED = 20
+
+
+def make(
+    folder: Path,
+    *,
+    widths: str = "[10, 40]",
+    sizes: str = "[15, 30, 60]",
+    draws: int = 2,
+    temperatures: str = "[0.01]",
+    factors: str = "[0.5, 2.0]",
+    chain_count: int = 4,
+    sampled_widths: str = "[]",
+    sampled_sizes: str = "[]",
+    populations: int = 3,
+) -> Run:
+    """A run with data and theory by their own phases, all in one process."""
+    text = STUDY.format(
+        widths=widths, sizes=sizes, draws=draws, temperatures=temperatures, factors=factors, chains=chain_count,
+        sampled_widths=sampled_widths, sampled_sizes=sampled_sizes, populations=populations,
+    )  # fmt: skip
+    target = run.create(folder, studies.loads(text))
+    done = run_shards(target, [shard.id for phase in ("data", "theory") for shard in target.plan.of_phase(phase)])
+    assert done.returncode == 0, done.stdout + done.stderr
+    return target
+
+
+def sample(target: Run) -> None:
+    """Fill the chains' arrays with chains about theory's values, 3 % above them, and give their shards receipts.
+
+    Populations of neurons, if there are any, are 2 % above.
+    """
+    found, rng = xarray.open_zarr(target.store, chunks=None), np.random.default_rng(RNG_SEED)
+    at = {"theory_width": found.sampled_width.values.astype(float), "n_train": found.sampled_n_train.values}
+    theory = found.sel(at).transpose("theory_width", "n_train", "draw", ...)
+    shape = store.load(target.store, "sample_loss")["sample_loss"].shape
+    loss = (theory.theory_bias + theory.theory_variance).values[..., None, None]
+    sigma = np.sqrt(theory.theory_sigma2).values[..., None, None]
+    values = {
+        "sample_expected_loss": 1.03 * loss + 0.1 * sigma * ar1(rng, shape),
+        "sample_loss": 1.03 * loss + 0.5 * sigma * ar1(rng, shape),
+        "sample_q_bar": theory.theory_q_bar.values[..., None, None] * (1 + 0.1 * ar1(rng, shape)),
+        "sample_potential": ar1(rng, shape),
+        "chain_acceptance": np.full(shape[:-1], 0.8),
+        "chain_step_size": np.full(shape[:-1], 0.1),
+        "chain_divergences": np.zeros(shape[:-1], int),
+        "chain_gradients": np.full(shape[:-1], 600),
+    }
+    if target.plan.of_phase("adaptive"):
+        populations = store.load(target.store, "adaptive_loss")["adaptive_loss"].shape
+        values["adaptive_loss"] = 1.02 * loss[..., 0] * (1 + 0.004 * rng.standard_normal(populations))
+    for name, value in values.items():
+        store.open_array(target.store, name, writable=True)[...] = value
+    some_receipt = target.receipt(target.plan.of_phase("theory")[0]).read_bytes()
+    for shard in (*target.plan.of_phase("adaptive"), *target.plan.of_phase("chains")):
+        target.receipt(shard).write_bytes(some_receipt)
+
+
+def composed(target: Run, folder: Path) -> tuple[Publication, str]:
+    """A report and its page, without the seconds that figures take to be written."""
+    publication = bayes_report.compose(target, partial=True)
+    for name in publication.figures:
+        (folder / f"{name}.png").write_bytes(b"")
+    return publication, publication.page(provenance(target), folder)

@@ -1,0 +1,26 @@
+"""A profile of one partition, plans of the tiny study, and their job arrays."""
+
+from support.runs import tiny_text
+
+from ntkhpc import studies
+from ntkhpc.engine import plan
+from ntkhpc.engine.plan import Plan
+from ntkhpc.launch import tasks
+from ntkhpc.launch.profile import Limits, Partition, Profile
+from ntkhpc.launch.submissions import Array
+
+DEFAULTS = Limits()
+
+
+def profile(*, limits: Limits = DEFAULTS, **fields: object) -> Profile:
+    settings = {"partition": "main", "cores": 2, "memory_gb": 8.0, "minutes": 60, **fields}
+    return Profile(partitions={"main": Partition(**settings)}, limits=limits, name="mine")
+
+
+def planned(**changes: object) -> Plan:
+    return plan.make(studies.loads(tiny_text(**changes)))
+
+
+def arrays(made: Plan, wanted: Profile, size: int = 1000, **settings: object) -> list[Array]:
+    shards = {phase: made.of_phase(phase) for phase in plan.PHASES}
+    return tasks.arrays(made, shards, wanted, "ntk", size, **settings)
