@@ -10,10 +10,8 @@ from dask.base import compute
 
 from analysis import estimators
 from ntkhpc import studies
-from ntkhpc.studies import schema
 from ntkhpc.studies.ensemble.study import Study
-
-CELL = schema.CELL
+from ntkhpc.studies.ensemble.train import CELL, OK
 
 
 def open_store(run: Any) -> xarray.Dataset:
@@ -39,7 +37,7 @@ def moments(run: Any) -> xarray.Dataset:
     `size_sigma` (test_size) is the root mean square, over blocks of test_size test points, of the spread of L.
     """
     store = open_store(run)
-    trained = store.status == schema.OK
+    trained = store.status == OK
     losses = store.test_point_loss.astype(np.float64).where(trained)
     total = losses.mean("test_point", skipna=False)
     point_mean = losses.mean("member")
@@ -161,7 +159,7 @@ def mean_prediction(store: xarray.Dataset, cell: dict[str, int]) -> np.ndarray:
 
 def _tile_counts(status: np.ndarray, tile: int) -> np.ndarray:
     """Trained members of each tile of `tile` members; the last may be shorter."""
-    return np.add.reduceat(status == schema.OK, np.arange(0, len(status), tile), dtype=int)
+    return np.add.reduceat(status == OK, np.arange(0, len(status), tile), dtype=int)
 
 
 def _from_tiles(counts: np.ndarray, mean: np.ndarray, m2: np.ndarray, y: np.ndarray) -> dict[str, tuple[float, float]]:

@@ -8,7 +8,7 @@ from scipy import stats
 
 from analysis import estimators
 from analysis.estimators import Leverage
-from ntkhpc.studies import schema
+from ntkhpc.studies.ensemble.train import CELL, OK
 
 QUANTITIES = ("mu_L", "eps_L", "eps_pop")
 
@@ -26,11 +26,11 @@ def agreement(store: xarray.Dataset, moments: xarray.Dataset, law: xarray.Datase
     `mu_L_p_value` and `eps_L_p_value` (width) test all sizes and draws at once, see `all_sizes_p_value`; NaN unless
     every cell is there, with at least MEMBERS_A_SIZE members a size.
     """
-    found = xarray.Dataset(coords={dim: moments[dim] for dim in schema.CELL})
+    found = xarray.Dataset(coords={dim: moments[dim] for dim in CELL})
     for name in QUANTITIES:
         found[f"{name}_ratio"] = moments[name] / law[name]
-        found[f"{name}_pull"] = (moments[name] - law[name]).transpose(*schema.CELL) / moments[f"{name}_stderr"]
-    losses = store.test_loss.where(store.status == schema.OK).transpose(*schema.CELL, "member").values
+        found[f"{name}_pull"] = (moments[name] - law[name]).transpose(*CELL) / moments[f"{name}_stderr"]
+    losses = store.test_loss.where(store.status == OK).transpose(*CELL, "member").values
     for name, statistic in (("mu_L", log_mean), ("eps_L", log_relative_spread)):
         exact = np.log(law[name].transpose("n_train", "draw").values)
         p_values = [all_sizes_p_value(sample, exact, statistic) for sample in losses]
@@ -44,7 +44,7 @@ def agreement(store: xarray.Dataset, moments: xarray.Dataset, law: xarray.Datase
         if len(sample) >= 4 and np.isfinite(exact).all():
             distance[cell] = ks_distance(sample, exact, store["quantile"].values)
             p_value[cell] = stats.kstwo.sf(distance[cell], len(sample))
-    return found.assign(ks_distance=(schema.CELL, distance), ks_p_value=(schema.CELL, p_value))
+    return found.assign(ks_distance=(CELL, distance), ks_p_value=(CELL, p_value))
 
 
 def ks_distance(sample: np.ndarray, quantiles: np.ndarray, probabilities: np.ndarray) -> float:

@@ -4,10 +4,9 @@ from collections.abc import Iterable
 
 import xarray
 
-from ntkhpc.engine import plan
 from ntkhpc.engine.run import Run
 from ntkhpc.errors import RunError
-from ntkhpc.studies.schema import Array
+from ntkhpc.phase.array import Array
 
 
 def require(run: Run, *, partial: bool) -> str:
@@ -25,7 +24,7 @@ def require(run: Run, *, partial: bool) -> str:
 
 def missing(run: Run) -> str:
     """In words, which shards that the analysis needs have no receipt; empty if none."""
-    lacking = {phase: len(run.missing(phase)) for phase in plan.closure("analysis")}
+    lacking = {phase: len(run.missing(phase)) for phase in run.layout.closure("analysis")}
     return ", ".join(
         f"{count} of {len(run.plan.of_phase(phase))} {phase} shards missing"
         for phase, count in lacking.items()
@@ -39,7 +38,7 @@ def with_receipts(run: Run, store: xarray.Dataset, arrays: Iterable[Array]) -> x
     for array in arrays:
         values = store[array.name]
         there = xarray.ones_like(values, bool).compute()
-        for shard in run.missing(array.phase):
+        for shard in run.missing(run.layout.writers[array.name]):
             there[{dim: slice(*span) for dim, span in shard.region.items() if dim in there.dims}] = False
         masked[array.name] = values.where(there, array.fill_value)
     return store.assign(masked)

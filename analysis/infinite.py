@@ -4,7 +4,7 @@ import numpy as np
 import xarray
 
 from analysis.estimators import signed_root
-from ntkhpc.studies import schema
+from ntkhpc.studies.ensemble.curve import TIMES
 
 
 def law(store: xarray.Dataset) -> xarray.Dataset:
@@ -38,7 +38,7 @@ def curve(store: xarray.Dataset) -> xarray.Dataset:
     names = {"curve_draw": "draw", "curve_n_train": "n_train"}
     mine = store[[name for name in store.data_vars if str(name).startswith("curve_")]].compute()
     mine = mine.drop_vars(["draw", "n_train"], errors="ignore").rename(names)
-    mine = mine.assign_coords(time=[schema.TIMES[int(code)] for code in store.time.values])
+    mine = mine.assign_coords(time=[TIMES[int(code)] for code in store.time.values])
     mu = mine.curve_mu
     return xarray.Dataset(
         {

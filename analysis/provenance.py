@@ -3,7 +3,7 @@
 from collections import defaultdict
 from typing import Any
 
-from ntkhpc.engine import plan, receipts
+from ntkhpc.engine import receipts
 from ntkhpc.engine.run import Run, code_hash, versions
 
 
@@ -12,7 +12,7 @@ def provenance(run: Run) -> dict[str, Any]:
     manifest = run.manifest
     found = [
         receipt
-        for phase in plan.closure("analysis")
+        for phase in run.layout.closure("analysis")
         for shard in run.plan.of_phase(phase)
         if (receipt := receipts.read(run, shard)) is not None
     ]

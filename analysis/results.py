@@ -15,10 +15,9 @@ from analysis.spread import Spread
 from analysis.width import WidthFit
 from ntkhpc.data.sources import Showers
 from ntkhpc.engine.run import Run
-from ntkhpc.studies import schema
-from ntkhpc.studies.base import AnyStudy
+from ntkhpc.phase.array import Array
 from ntkhpc.studies.ensemble.study import Study
-from ntkhpc.studies.schema import Array
+from ntkhpc.studies.ensemble.train import DIVERGED, OK
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -70,11 +69,11 @@ class Results:
     def losses(self, width: int, n_train: int) -> np.ndarray:
         """L of the trained members at the first draw; n_train is an index."""
         cell = self.store[["test_loss", "status"]].sel(width=width).isel(n_train=n_train, draw=0)
-        return cell.test_loss.values[cell.status.values == schema.OK]
+        return cell.test_loss.values[cell.status.values == OK]
 
     @cached_property
     def diverged(self) -> int:
-        return int((self.store.status == schema.DIVERGED).sum())
+        return int((self.store.status == DIVERGED).sum())
 
 
 def collect(run: Run, *, partial: bool = False) -> Results:
@@ -82,7 +81,7 @@ def collect(run: Run, *, partial: bool = False) -> Results:
     missing = completeness.require(run, partial=partial)
     store = aggregate.open_store(run)
     if missing:
-        store = completeness.with_receipts(run, store, _decisive(run.study))
+        store = completeness.with_receipts(run, store, _decisive(run))
     moments, law, curve = aggregate.moments(store), infinite.law(store), infinite.curve(store)
     mean = aggregate.over_draws(moments)
     law_mean = law.drop_dims(["quantile"]).mean("draw")
@@ -117,10 +116,10 @@ def collect(run: Run, *, partial: bool = False) -> Results:
     )
 
 
-def _decisive(study: AnyStudy) -> list[Array]:
+def _decisive(run: Run) -> list[Array]:
     """Floats of every phase but the ensemble, whose `status` decides alone: a member without it is not computed."""
-    others = [array for phase in ("law", "curve", "finalise") for array in schema.arrays(study, phase)]
-    status = [array for array in schema.arrays(study, "ensemble") if array.name == "status"]
+    others = [array for phase in ("law", "curve", "finalise") for array in run.layout.arrays(phase)]
+    status = [array for array in run.layout.arrays("ensemble") if array.name == "status"]
     return status + [array for array in others if np.dtype(array.dtype).kind == "f"]
 
 

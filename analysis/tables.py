@@ -9,7 +9,7 @@ import xarray
 from analysis.fits import CurveFit
 from analysis.results import FITTED, Results
 from analysis.scaling import plain
-from ntkhpc.studies import schema
+from ntkhpc.studies.ensemble.train import CELL
 
 
 def summary(results: Results) -> dict[str, Any]:
@@ -37,7 +37,7 @@ def moments(results: Results) -> pd.DataFrame:
     cells = results.moments.drop_dims(["member", "test_size"])
     exact = results.law[["mu_L", "sigma_L", "eps_L", "eps_pop", "bias2", "variance", "skewness"]]
     exact = exact.rename({name: f"law_{name}" for name in exact.data_vars})
-    frame = _frame(xarray.merge([cells, exact, results.agreement[["ks_distance", "ks_p_value"]]]), schema.CELL)
+    frame = _frame(xarray.merge([cells, exact, results.agreement[["ks_distance", "ks_p_value"]]]), CELL)
     return frame.astype({"members": int})
 
 

@@ -16,7 +16,6 @@ from ntkhpc.engine import claims, plan, run, status
 from ntkhpc.engine.run import Run
 from ntkhpc.errors import DamagedError, DataError, NtkhpcError, RunError, SchedulerError
 from ntkhpc.launch import submissions
-from ntkhpc.studies import schema
 from ntkhpc.studies.base import AnyStudy
 
 if TYPE_CHECKING:
@@ -180,7 +179,7 @@ def _run_missing(target: Run, options: argparse.Namespace, profile: "Profile | N
         # What is in the queue is nobody's to take over.
         there = cluster.queue(target) if submissions.folder(target).is_dir() else None
         taken = claims.drop(
-            target, plan.PHASES, lambda o: claims.is_foreign(o) and (there is None or o.job not in there.jobs)
+            target, target.layout.phases, lambda o: claims.is_foreign(o) and (there is None or o.job not in there.jobs)
         )
         for owner in taken:
             _console.print(f"taken over from {escape(str(owner))}")
@@ -191,11 +190,8 @@ def _run_missing(target: Run, options: argparse.Namespace, profile: "Profile | N
             _console.print(f"note: {'; '.join(changed)}; the run goes on with its frozen code, unless ACCEPT_CHANGE=1")
         local.run(target, _console, options.cores)
     code = _report(target)
-    if code == 0 and (lost := verify.diverged(target)):
-        _console.print(
-            f"[bold]warning[/bold]: {lost:,} networks diverged (status 1); they are in no mean, so look at them before "
-            "you use the rest: lower training.learning_rate_fraction, or mind the initial variance"
-        )
+    for remark in verify.remarks(target) if code == 0 else ():
+        _console.print(f"[bold]warning[/bold]: {escape(remark)}")
     return _show_results(target) if code == 0 else code
 
 
@@ -306,7 +302,7 @@ def _verify(options: argparse.Namespace) -> int:
     for problem in found:
         print(problem)
     if not found:
-        finished = sum(len(target.finished(phase)) for phase in plan.PHASES)
+        finished = sum(len(target.finished(phase)) for phase in target.layout.phases)
         print(f"{target.path}: intact; {finished} of {len(target.plan.shards)} shards have receipts")
         return 0
     print(f"problems: {len(found)}")
@@ -321,7 +317,7 @@ def _verify(options: argparse.Namespace) -> int:
 
 
 def _schema(options: argparse.Namespace) -> int:
-    print(schema.markdown(), end="")
+    print(studies.markdown(), end="")
     return 0
 
 

@@ -4,10 +4,38 @@ Launchers of any later version start workers under this name in the code that a 
 """
 
 import sys
+from collections.abc import Sequence
 
-from ntkhpc.engine.worker import main, run_shards
+from ntkhpc.engine import exits, worker
+from ntkhpc.engine.run import Run
+from ntkhpc.errors import NtkhpcError
+from ntkhpc.studies import analysis
 
-__all__ = ["main", "run_shards"]
+
+def run_shards(run_directory: str, shard_ids: list[str], *, keep_going: bool = False) -> dict[str, str]:
+    """Run each shard that has no receipt and no live claim, in the order given; shard id -> what became of it."""
+    return worker.run_shards(run_directory, shard_ids, {analysis.NAME: _report}, keep_going=keep_going)
+
+
+def _report(run: Run) -> None:
+    from analysis import phase  # pandas, xarray, lmfit and matplotlib: for this phase alone
+
+    phase.compute(run)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exit status 75 if it was told to stop."""
+    run_directory, *shard_ids = sys.argv[1:] if arguments is None else arguments
+    try:
+        run_shards(run_directory, shard_ids, keep_going=True)
+    except NtkhpcError as error:
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("told to stop; finished tiles are kept", flush=True)
+        return exits.STOPPED
+    return 0
+
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -1,72 +1,142 @@
-"""Imports point downward only."""
+"""Imports point downward only, floor by floor; no cycle hides in a string or a subprocess."""
 
 import ast
+import re
+from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
+import pytest
 from support.runs import ROOT
 
-# From the ground up: a module imports only from rooms that stand before its own.
-ROOMS = (
-    "errors", "failpoints", "stop", "files", "section", "sources", "any_study", "ensemble_study", "bayes_study",
-    "study", "schema", "cost", "bayes_cost", "plan", "store", "run",
-    "claims", "partial", "receipts", "fingerprint", "networks", "tangents", "kernels", "loss_law", "convergence",
-    "infinite_width", "seeds", "bayesian", "training", "data",
-    "phases", "probe", "failures", "status", "verify", "submissions", "worker", "task", "nodecheck",
-    "launch", "cli", "__main__",
+FLOORS = (
+    {"ntkhpc", "ntkhpc.errors", "ntkhpc.files", "ntkhpc.seeds"},
+    {"ntkhpc.phase"},
+    {"ntkhpc.networks", "ntkhpc.kernels", "ntkhpc.tangents", "ntkhpc.infinite_width", "ntkhpc.loss_law",
+     "ntkhpc.training", "ntkhpc.convergence", "ntkhpc.bayesian", "ntkhpc.linalg"},
+    {"ntkhpc.data"},
+    {"ntkhpc.studies"},
+    {"ntkhpc.engine"},
+    {"analysis"},
+    {"ntkhpc.worker", "ntkhpc.library"},
+    {"ntkhpc.launch", "ntkhpc.task"},
+    {"ntkhpc.cli", "ntkhpc.__main__"},
 )  # fmt: skip
+"""From the ground up: folders, and modules that lie in none. `ntkhpc` itself is what stands in its __init__.py."""
+
+SCIENCE = FLOORS[2]
+MACHINERY = {"ntkhpc.phase", "ntkhpc.studies", "ntkhpc.engine"}
+
+SOURCES = sorted(path for package in ("ntkhpc", "analysis") for path in (ROOT / package).rglob("*.py"))
 
 
-def room(path: Path) -> str:
-    return path.relative_to(ROOT / "ntkhpc").parts[0].removesuffix(".py")
+def module(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
 
 
-def imported_modules(path: Path) -> set[str]:
-    """Modules, and names from modules, that a file imports, anywhere in it."""
-    found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom) and node.module:
+MODULES = {module(path) for path in SOURCES}
+
+
+def room(name: str) -> str:
+    """The folder of a module, or the module itself where it lies in none; `analysis` is one room."""
+    parts = name.split(".")
+    return parts[0] if parts[0] == "analysis" else ".".join(parts[:2])
+
+
+def floor(name: str) -> int:
+    found = [number for number, rooms in enumerate(FLOORS) if room(name) in rooms]
+    assert len(found) == 1, f"{name} has no place, or two, in FLOORS"
+    return found[0]
+
+
+def imported(path: Path) -> Iterator[tuple[str, bool]]:
+    """Modules of ours that a file imports or starts, anywhere in it, and whether at run time.
+
+    A name in a string counts too where it is handed to importlib, or to Python as `-m`.
+    """
+    tree = ast.parse(path.read_text())
+    typing_only = {
+        id(inner)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        for statement in node.body
+        for inner in ast.walk(statement)
+    }
+    for node in ast.walk(tree):
+        names: list[str] = []
+        if isinstance(node, ast.ImportFrom):
             assert not node.level, f"{path}: relative import"
-            names = [f"{node.module}.{alias.name}" for alias in node.names]
+            whole = [f"{node.module}.{alias.name}" for alias in node.names]
+            names = [name if name in MODULES else str(node.module) for name in whole]
         elif isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
-        else:
+        elif isinstance(node, ast.List | ast.Tuple):
+            words = [one.value if isinstance(one, ast.Constant) else None for one in node.elts]
+            names = [str(word) for option, word in pairwise(words) if option == "-m"]
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            names = [node.value] if re.fullmatch(r"(ntkhpc|analysis)(\.\w+)+", node.value) else []
+        yield from ((name, id(node) not in typing_only) for name in names if name in MODULES)
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: module(path))
+def test_imports_point_downward_only(path: Path) -> None:
+    own = module(path)
+    for name, _ in imported(path):
+        if own == "ntkhpc" and name in ("ntkhpc", "ntkhpc.library"):
+            continue  # the library's one door, opened when it is asked for
+        assert floor(name) <= floor(own), f"{own} imports {name}, which stands above it"
+        assert floor(name) < floor(own) or room(name) == room(own) or floor(own) in (0, 2, 8, 9), (
+            f"{own} imports {name}, a room beside its own"
+        )
+
+
+def test_no_module_imports_itself_in_the_end() -> None:
+    """But for types: a phase names the class of the study that its own section is a part of."""
+    needs = {module(path): {name for name, real in imported(path) if real} for path in SOURCES}
+    for name in needs:  # a package's __init__ is imported with each of its modules, but waits for none of them
+        needs[name].discard(name)
+    order: list[str] = []
+    open_: set[str] = set()
+
+    def visit(name: str, way: tuple[str, ...]) -> None:
+        assert name not in open_, f"a cycle: {' -> '.join((*way[way.index(name) :], name))}"
+        if name in order:
+            return
+        open_.add(name)
+        for needed in sorted(needs[name]):
+            visit(needed, (*way, name))
+        open_.discard(name)
+        order.append(name)
+
+    for name in sorted(needs):
+        visit(name, ())
+
+
+def test_science_and_data_know_no_machinery() -> None:
+    for path in SOURCES:
+        if room(module(path)) in SCIENCE:
+            found = {room(name) for name, _ in imported(path)} & (MACHINERY | {"ntkhpc.data"})
+            assert not found, f"{path} imports {found}"
+
+
+def test_the_machinery_imports_no_jax_but_where_a_shard_runs() -> None:
+    for path in SOURCES:
+        if room(module(path)) in ("ntkhpc.engine", "ntkhpc.studies", "ntkhpc.phase", "ntkhpc.data"):
+            top = [node for node in ast.parse(path.read_text()).body if isinstance(node, ast.Import | ast.ImportFrom)]
+            names = {alias.name for node in top for alias in node.names} | {str(getattr(n, "module", "")) for n in top}
+            assert not {name.split(".")[0] for name in names} & {"jax", "blackjax", "optax"}, path
+
+
+def test_kinds_are_told_apart_in_one_place() -> None:
+    """Nothing else asks of which class a study or a source of data is, and no table is keyed by phases."""
+    classes = r"(\w*Study|Source|Calorimeter|Showers?\w*|Table|Images|Mnist|Cifar10)\b"
+    for path in SOURCES:
+        if module(path) == "ntkhpc.studies.kinds":
             continue
-        found |= set(names)
-    return found
+        text = path.read_text()
+        assert not re.search(rf"isinstance\([^()]*, *\(?{classes}", text), path
 
 
-def imported_rooms(path: Path) -> set[str]:
-    """Rooms of ntkhpc that a file imports."""
-    parts = [name.split(".") for name in imported_modules(path)]
-    return {part[1] for part in parts if part[0] == "ntkhpc" and len(part) > 1} - {"__version__"}
-
-
-def test_imports_point_downward_only() -> None:
-    checked = 0
-    for path in sorted((ROOT / "ntkhpc").rglob("*.py")):
-        own = room(path)
-        if own == "__init__":
-            continue
-        assert own in ROOMS, f"{own} has no place in ROOMS"
-        below = set(ROOMS[: ROOMS.index(own)]) | {own}
-        assert imported_rooms(path) <= below, f"{path} imports {imported_rooms(path) - below}, which stand above it"
-        checked += 1
-    assert checked > 30
-
-
-def test_the_analysis_stands_above_and_computes_no_networks() -> None:
-    """It reads runs: study, schema, store, receipts; nothing that trains or solves, and nobody below imports it."""
-    allowed = {"errors", "files", "sources", "any_study", "ensemble_study", "bayes_study", "study", "schema", "plan"}
-    allowed |= {"convergence", "run", "receipts", "store", "partial"}
-    for path in sorted((ROOT / "analysis").rglob("*.py")):
-        if path.name == "showers.py":  # it reads no run: it draws what the generator makes
-            ours = {name for name in imported_modules(path) if name.split(".")[0] == "ntkhpc"}
-            assert all(name.startswith("ntkhpc.data.shower.") for name in ours), ours
-            continue
-        assert imported_rooms(path) <= allowed, f"{path} imports {imported_rooms(path) - allowed}"
-    for path in sorted((ROOT / "ntkhpc").rglob("*.py")):
-        assert "analysis" not in {name.split(".")[0] for name in imported_modules(path)}, path
-
-
-def test_every_room_exists() -> None:
-    assert {room(path) for path in (ROOT / "ntkhpc").rglob("*.py")} - {"__init__"} == set(ROOMS)
+def test_every_room_of_the_floors_exists() -> None:
+    assert {room(name) for name in MODULES} >= set().union(*FLOORS) - {"ntkhpc.linalg", "ntkhpc.library"}
+    assert len(FLOORS) <= 10

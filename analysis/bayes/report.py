@@ -27,14 +27,15 @@ def compose(run: Run, *, partial: bool = False) -> Publication:
 
 
 def page(results: Results, made_from: dict[str, Any], target: Path) -> str:
-    study, name = results.study, results.run.plan.run_name  # a study that is read may have gained settings
+    study, kind = results.study, results.run.layout.kind
+    name = results.run.plan.run_name  # a study that is read may have gained settings
 
     def drawn(which: str) -> str:
         return figure(which, CAPTIONS[which], target)
 
     parts = [
         f"<h1>{text(study.name)}</h1>",
-        f'<p class="small">{text(study.title)}: theory against samples. Run <code>{text(name)}</code>: '
+        f'<p class="small">{text(kind.title)}: theory against samples. Run <code>{text(name)}</code>: '
         f"{text(_what(results))}</p>",
     ]
     if results.missing:

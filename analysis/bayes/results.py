@@ -12,7 +12,7 @@ from analysis.bayes.coverage import coverage
 from analysis.bayes.exponents import Difference, SampledFit
 from analysis.fits import CurveFit
 from ntkhpc.engine.run import Run
-from ntkhpc.studies import schema
+from ntkhpc.phase.layout import CREATE
 from ntkhpc.studies.posterior.study import BayesStudy
 
 SCANS = ("temperature", "readout")
@@ -93,9 +93,9 @@ def _load(run: Run, *, masked: bool) -> xarray.Dataset:
         array
         for phase in PHASES
         if run.plan.of_phase(phase)  # runs are reported that are older than a phase
-        for array in schema.arrays(run.study, phase)
+        for array in run.layout.arrays(phase)
         if "test_point" not in array.dims
     ]
-    coordinates = {array.name for array in schema.arrays(run.study, "create")}
+    coordinates = {array.name for array in run.layout.arrays(CREATE)}
     store = store[["y_test", *(array.name for array in arrays), *sorted(coordinates & set(store.coords))]].load()
     return completeness.with_receipts(run, store, arrays) if masked else store

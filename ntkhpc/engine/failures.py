@@ -14,7 +14,6 @@ from typing import Any, Literal
 import msgspec
 
 from ntkhpc import files
-from ntkhpc.engine import plan
 from ntkhpc.engine.claims import Owner
 from ntkhpc.engine.plan import Shard
 from ntkhpc.engine.run import Run
@@ -65,7 +64,7 @@ def shards(run: Run) -> set[str]:
 
 def open_records(run: Run) -> Iterator[dict[str, Any]]:
     """Records of shards that still have no receipt, oldest first."""
-    finished = set().union(*(run.finished(phase) for phase in plan.PHASES))
+    finished = set().union(*(run.finished(phase) for phase in run.layout.phases))
     for path in paths(run):
         if path.name.rpartition("-")[0] in finished:
             continue

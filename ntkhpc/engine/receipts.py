@@ -11,7 +11,6 @@ from typing import Any
 from msgspec import Struct, convert, to_builtins
 
 from ntkhpc import files
-from ntkhpc.engine import plan
 from ntkhpc.engine.plan import Shard
 from ntkhpc.engine.run import Run
 
@@ -67,7 +66,7 @@ def read(run: Run, shard: Shard) -> Receipt | None:
 
 def inputs_hash(run: Run, phase: str) -> str:
     """Hash of the values a phase reads, by the receipts of the phases it needs. Raises DamagedError for a bad one."""
-    found = [read(run, shard) for before in plan.NEEDS[phase] for shard in run.plan.of_phase(before)]
+    found = [read(run, shard) for before in run.layout.needs[phase] for shard in run.plan.of_phase(before)]
     return files.sha256(files.canonical_json([receipt and receipt.values for receipt in found]))
 
 

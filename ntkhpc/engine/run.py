@@ -27,6 +27,7 @@ from ntkhpc import files, studies
 from ntkhpc.engine import failpoints, plan
 from ntkhpc.engine.plan import Plan, Shard
 from ntkhpc.errors import DamagedError, RunError
+from ntkhpc.phase.layout import Layout
 from ntkhpc.studies.base import AnyStudy
 
 FORMAT = 1
@@ -97,6 +98,11 @@ class Run:
         """Ids of the shards of a phase that have a receipt: one directory listing, no file is opened."""
         return _stems(self.path / "receipts" / phase, ".json")
 
+    @property
+    def layout(self) -> Layout:
+        """Its phases and the arrays of its store."""
+        return studies.layout(self.study)
+
     def missing(self, phase: str) -> list[Shard]:
         finished = self.finished(phase)
         return [shard for shard in self.plan.of_phase(phase) if shard.id not in finished]
@@ -149,7 +155,7 @@ def create(runs: Path, wanted: AnyStudy) -> Run:
         store.create(staged / "store.zarr", wanted)
         code = freeze_code(staged)
         failpoints.reach("code-frozen", staged)
-        for phase in plan.PHASES:
+        for phase in studies.layout(wanted).phases:
             for kind in ("receipts", "claims"):
                 (staged / kind / phase).mkdir(parents=True)
         manifest = Manifest(

@@ -4,7 +4,6 @@ Why so: two processes writing parts of one chunk, or attributes of one group, lo
 """
 
 import warnings
-from collections.abc import Mapping
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -16,15 +15,14 @@ from zarr.codecs import Crc32cCodec
 from zarr.core.array_spec import ArrayConfigParams
 from zarr.errors import ZarrUserWarning
 
-from ntkhpc import files
+from ntkhpc import files, studies
 from ntkhpc.engine import failpoints
 from ntkhpc.engine.plan import Shard
 from ntkhpc.errors import DamagedError
-from ntkhpc.studies import schema
+from ntkhpc.phase.array import Array
+from ntkhpc.phase.layout import CREATE, Layout
+from ntkhpc.phase.work import Values
 from ntkhpc.studies.base import AnyStudy
-from ntkhpc.studies.load import dumps
-
-Values = Mapping[str, np.ndarray]
 
 # A chunk that happens to equal the fill value must exist all the same: it was computed.
 _WHOLE: ArrayConfigParams = {"write_empty_chunks": True}
@@ -36,12 +34,13 @@ def create(path: Path, study: AnyStudy) -> None:
     The metadata are consolidated here and now, which is safe because they never change again.
     """
 
-    group = zarr.create_group(path, zarr_format=3, attributes=_attributes(study))
-    for array in schema.arrays(study):
+    layout = studies.layout(study)
+    group = zarr.create_group(path, zarr_format=3, attributes=_attributes(layout))
+    for array in layout.arrays():
         group.create_array(
             array.name,
-            shape=array.shape(study),
-            chunks=array.chunks(study),
+            shape=layout.shape(array),
+            chunks=layout.chunks(array),
             dtype=array.dtype,
             fill_value=array.fill_value,
             dimension_names=array.dims,
@@ -49,26 +48,32 @@ def create(path: Path, study: AnyStudy) -> None:
             chunk_key_encoding={"name": "default", "separator": "."},
             filters=None,
             compressors=[Crc32cCodec()],
-            attributes={"units": array.unit_in(study), "long_name": array.meaning},
+            attributes={"units": layout.unit(array), "long_name": array.meaning},
             config=_WHOLE,
         )
-    coordinates = schema.coordinates(study)
-    for array in schema.arrays(study, "create"):
-        open_array(path, array.name, writable=True)[...] = np.asarray(coordinates[array.name])
+    for array in layout.arrays(CREATE):
+        if array.values is not None:
+            open_array(path, array.name, writable=True)[...] = np.asarray(array.values(study))
     with warnings.catch_warnings():
         # zarr says that consolidation is not in the v3 specification yet; xarray warns when it is missing.
         warnings.simplefilter("ignore", ZarrUserWarning)
         zarr.consolidate_metadata(group.store)
 
 
-def _attributes(study: AnyStudy) -> dict[str, Any]:
+def _attributes(layout: Layout) -> dict[str, Any]:
+    study = layout.study
     return {
-        "title": f"{study.title}: {study.run_name}",
+        "title": f"{layout.kind.title}: {study.run_name}",
         "study_id": study.id,
-        "study_toml": dumps(study).decode(),
-        "loss": study.loss,
+        "study_toml": studies.dumps(study).decode(),
+        "loss": layout.kind.loss,
         "references": "arXiv:2503.05938, arXiv:2209.04882",
     }
+
+
+def written(path: Path, study: AnyStudy, phase: str) -> tuple[Array, ...]:
+    """The arrays that a phase writes, of those that the store has: one that an older version made may lack some."""
+    return tuple(array for array in studies.layout(study).arrays(phase) if (path / array.name).is_dir())
 
 
 def open_array(path: Path, name: str, *, writable: bool = False) -> zarr.Array:
@@ -85,11 +90,13 @@ def load(path: Path, *names: str) -> dict[str, np.ndarray]:
 def write(path: Path, study: AnyStudy, shard: Shard, values: Values) -> None:
     """Write a shard's values into its own chunks, flush them to disk, read them back and compare.
 
-    `values` maps every array of the shard's phase to the whole region of the shard, in the array's type.
+    `values` maps every array of the shard's phase to the whole region of the shard, in the array's type. Arrays that
+    the store of an older run has not are left out.
     Raises ValueError if that is not what it is given, DamagedError if the file system gives back other bytes.
     """
-    expected = schema.arrays(study, shard.phase)
-    if missing := {array.name for array in expected} ^ set(values):
+    expected = written(path, study, shard.phase)
+    known = {array.name for array in studies.layout(study).arrays(shard.phase)}
+    if missing := ({array.name for array in expected} - set(values)) | (set(values) - known):
         raise ValueError(f"shard {shard.id}: the arrays of phase {shard.phase} and the values differ in {missing}")
     for array in expected:
         region = _own_region(array, study, shard)
@@ -118,7 +125,7 @@ def write(path: Path, study: AnyStudy, shard: Shard, values: Values) -> None:
     failpoints.reach("values-compared", path)
 
 
-def read(path: Path, study: AnyStudy, shard: Shard, array: schema.Array) -> np.ndarray:
+def read(path: Path, study: AnyStudy, shard: Shard, array: Array) -> np.ndarray:
     """A shard's part of one array as it is on disk.
 
     Raises DamagedError, naming the chunk, where one is missing or does not match its checksum.
@@ -144,23 +151,24 @@ def _read(path: Path, name: str, region: Any, where: Path) -> np.ndarray:
         raise DamagedError(f"a chunk is damaged: {error}", where=where) from error
 
 
-def _own_region(array: schema.Array, study: AnyStudy, shard: Shard) -> tuple[slice, ...]:
+def _own_region(array: Array, study: AnyStudy, shard: Shard) -> tuple[slice, ...]:
     """The shard's part of an array. Raises ValueError unless it is made of whole chunks."""
-    region = array.region(study, shard.region)
-    for part, chunk, size in zip(region, array.chunks(study), array.shape(study), strict=True):
+    layout = studies.layout(study)
+    region = layout.region(array, shard.region)
+    for part, chunk, size in zip(region, layout.chunks(array), layout.shape(array), strict=True):
         if part.start % chunk or (part.stop % chunk and part.stop != size):
             raise ValueError(f"shard {shard.id}: {part} of {array.name} does not end at chunks of {chunk}")
     return region
 
 
-def chunk_files(path: Path, study: AnyStudy, shard: Shard, array: schema.Array | None = None) -> list[Path]:
+def chunk_files(path: Path, study: AnyStudy, shard: Shard, array: Array | None = None) -> list[Path]:
     """The files that hold a shard's values, of one array or of all that its phase writes."""
     if array is None:
-        return [file for one in schema.arrays(study, shard.phase) for file in chunk_files(path, study, shard, one)]
+        return [file for one in written(path, study, shard.phase) for file in chunk_files(path, study, shard, one)]
     region = _own_region(array, study, shard)
     numbers = [
         range(part.start // chunk, -(-part.stop // chunk))
-        for part, chunk in zip(region, array.chunks(study), strict=True)
+        for part, chunk in zip(region, studies.layout(study).chunks(array), strict=True)
     ]
     return [path / array.name / ".".join(["c", *map(str, key)]) for key in product(*numbers)]
 

@@ -6,12 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ntkhpc import files, studies
-from ntkhpc.engine import plan, receipts, store
+from ntkhpc.engine import receipts, store
 from ntkhpc.engine.plan import Shard
 from ntkhpc.engine.run import Run
 from ntkhpc.errors import NtkhpcError
-from ntkhpc.studies import schema
-from ntkhpc.studies.ensemble.study import Study
 
 
 @dataclass(frozen=True)
@@ -47,8 +45,8 @@ def problems(run: Run) -> Iterator[Problem]:
         return  # nothing more can be said without them
     if studies.load(run.path / "study.toml").id != manifest.study_id:
         yield Problem(run.path / "study.toml", f"its id is not {manifest.study_id}")
-    readable = {array.name for array in schema.arrays(run.study) if f"store.zarr/{array.name}/zarr.json" not in damaged}
-    inputs = {phase: _inputs(run, phase) for phase in plan.PHASES}
+    readable = {array.name for array in run.layout.arrays() if f"store.zarr/{array.name}/zarr.json" not in damaged}
+    inputs = {phase: _inputs(run, phase) for phase in run.layout.phases}
     known = {run.path / name for name in manifest.files}
     for shard in run.plan.shards:
         known.update([run.receipt(shard), *store.chunk_files(run.store, run.study, shard)])
@@ -88,7 +86,7 @@ def _shard_problems(run: Run, shard: Shard, readable: set[str], inputs: dict[str
         yield Problem(path, error.what, shard)
     if expected is not None and receipt is not None and inputs[shard.phase] not in (None, receipt.inputs):
         yield Problem(path, "was computed from other values than the phases before it have now", shard)
-    for array in schema.arrays(run.study, shard.phase):
+    for array in store.written(run.store, run.study, shard.phase):
         chunks = store.chunk_files(run.store, run.study, shard, array)
         bad = [chunk for chunk in chunks if chunk.exists() and not store.is_intact(chunk)]
         yield from (Problem(chunk, "is damaged: its checksum does not match", shard) for chunk in bad)
@@ -102,12 +100,9 @@ def _shard_problems(run: Run, shard: Shard, readable: set[str], inputs: dict[str
                 yield Problem(run.store / array.name, f"the values of {shard.id} are not those of its receipt", shard)
 
 
-def diverged(run: Run) -> int:
-    """Members of a complete run that diverged; 0 for a study without an ensemble."""
-    if not isinstance(run.study, Study):
-        return 0
-    used = store.load(run.store, "members_used")["members_used"]
-    return int(used.size * run.study.ensemble.members - used.sum())
+def remarks(run: Run) -> tuple[str, ...]:
+    """What a user must know of a complete run before using its results."""
+    return run.layout.kind.remarks(run.study, lambda name: store.load(run.store, name)[name])
 
 
 def set_aside(run: Run, found: list[Problem]) -> list[Shard]:
@@ -115,7 +110,10 @@ def set_aside(run: Run, found: list[Problem]) -> list[Shard]:
     shards = {problem.shard.id: problem.shard for problem in found if problem.shard is not None}
     if shards:
         # What is cheap follows: its input may come out different if the code was changed meanwhile.
-        shards |= {shard.id: shard for phase in ("finalise", "analysis") for shard in run.plan.of_phase(phase)}
+        damaged = {shard.phase for shard in shards.values()}
+        layout = run.layout
+        cheap = [name for name, one in layout.phases.items() if not one.blocks and damaged & set(layout.closure(name))]
+        shards |= {shard.id: shard for phase in cheap for shard in run.plan.of_phase(phase)}
     quarantine = run.path / "quarantine"
     for shard in shards.values():
         quarantine.mkdir(exist_ok=True)

@@ -6,12 +6,11 @@ next attempt ends with the same bytes.
 """
 
 import contextlib
-import importlib
 import os
-import sys
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -19,29 +18,23 @@ from typing import Any
 import msgspec
 
 from ntkhpc import files
-from ntkhpc.engine import claims, failpoints, failures, fingerprint, plan, receipts, stop, store
+from ntkhpc.engine import claims, failpoints, failures, fingerprint, receipts, stop, store
 from ntkhpc.engine.claims import Claim, Owner
-from ntkhpc.engine.partial import Partial
+from ntkhpc.engine.inputs import StoreInputs
 from ntkhpc.engine.plan import Shard
 from ntkhpc.engine.receipts import Receipt
 from ntkhpc.engine.run import Manifest, Run, load, versions
-from ntkhpc.errors import ClaimLostError, ConflictError, DamagedError, NtkhpcError, RunError
-from ntkhpc.launch import submissions
+from ntkhpc.engine.tiles import Tiles
+from ntkhpc.errors import ClaimLostError, ConflictError, DamagedError, RunError
+from ntkhpc.phase.work import Values, Work
 
-_MODULES = {
-    "data": "ntkhpc.studies.data",
-    "ensemble": "ntkhpc.studies.ensemble.train",
-    "law": "ntkhpc.studies.ensemble.law",
-    "curve": "ntkhpc.studies.ensemble.curve",
-    "finalise": "ntkhpc.studies.ensemble.moments",
-    "theory": "ntkhpc.studies.posterior.theory",
-    "adaptive": "ntkhpc.studies.posterior.adaptive",
-    "chains": "ntkhpc.studies.posterior.chains",
-    "analysis": "analysis.phase",
-}
+Computations = Mapping[str, Callable[[Run], None]]
+"""Phases that a room above computes from the whole run, by name; they write no array."""
 
 
-def run_shards(run_directory: str, shard_ids: list[str], *, keep_going: bool = False) -> dict[str, str]:
+def run_shards(
+    run_directory: str, shard_ids: list[str], computations: Computations, *, keep_going: bool = False
+) -> dict[str, str]:
     """Run each shard that has no receipt and no live claim, in the order given; shard id -> what became of it.
 
     Raises NtkhpcError, or whatever a shard raised, after recording why in `failures/`: at the first shard that fails,
@@ -59,6 +52,7 @@ def run_shards(run_directory: str, shard_ids: list[str], *, keep_going: bool = F
         _require_intact_code(run)
         manifest = run.manifest  # read once: an accepted change is not about code that is running
         marks = fingerprint.collect(run.study, manifest)
+        bench = _Bench(run, manifest, marks, StoreInputs(run.store), computations)
     except Exception as error:  # nothing is claimed yet: the first shard bears the record of what keeps all from it
         for shard_id in shard_ids[:1]:
             failures.record(run, shards[shard_id], claims.this_process(uuid.uuid4().hex[:12]), error)
@@ -67,7 +61,7 @@ def run_shards(run_directory: str, shard_ids: list[str], *, keep_going: bool = F
     for shard_id in shard_ids:
         stop.check()
         try:
-            outcomes[shard_id] = _attempt(run, shards[shard_id], manifest, marks, claims.gone_from_here)
+            outcomes[shard_id] = _attempt(bench, shards[shard_id], claims.gone_from_here)
         except Exception as error:  # recorded by _attempt once it has a claim; the first is raised after all had a turn
             if not keep_going:
                 raise
@@ -78,21 +72,19 @@ def run_shards(run_directory: str, shard_ids: list[str], *, keep_going: bool = F
     return outcomes
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """`python -m ntkhpc.worker RUN SHARD...`; exit status 75 if it was told to stop."""
-    run_directory, *shard_ids = sys.argv[1:] if arguments is None else arguments
-    try:
-        run_shards(run_directory, shard_ids, keep_going=True)
-    except NtkhpcError as error:
-        print(f"error: {error}", file=sys.stderr, flush=True)
-        return error.exit_code
-    except KeyboardInterrupt:
-        print("told to stop; finished tiles are kept", flush=True)
-        return submissions.STOPPED
-    return 0
+@dataclass(frozen=True)
+class _Bench:
+    """What the shards of one worker share."""
+
+    run: Run
+    manifest: Manifest
+    marks: dict[str, Any]
+    inputs: StoreInputs
+    computations: Computations
 
 
-def _attempt(run: Run, shard: Shard, manifest: Manifest, marks: dict[str, Any], gone: Callable[[Owner], bool]) -> str:
+def _attempt(bench: _Bench, shard: Shard, gone: Callable[[Owner], bool]) -> str:
+    run = bench.run
     if run.receipt(shard).exists():
         return "done before"
     _require_earlier_phases(run, shard)
@@ -109,7 +101,7 @@ def _attempt(run: Run, shard: Shard, manifest: Manifest, marks: dict[str, Any], 
         failpoints.reach("claimed", run.path)
         print(f"{shard.phase}/{shard.id}: started", flush=True)
         with files.explain_refusals(run.path):
-            outcome = _compute_and_publish(run, shard, claim, manifest, marks)
+            outcome = _compute_and_publish(bench, shard, claim)
         finished = True
         print(f"{shard.phase}/{shard.id}: {outcome}", flush=True)
         return outcome
@@ -125,12 +117,22 @@ def _attempt(run: Run, shard: Shard, manifest: Manifest, marks: dict[str, Any], 
         failpoints.reach("claim-released", run.path)
 
 
-def _compute_and_publish(run: Run, shard: Shard, claim: Claim, manifest: Manifest, marks: dict[str, Any]) -> str:
+def _compute(bench: _Bench, shard: Shard, tiles: Tiles) -> Values:
+    """The values of a shard's block, of every array that its phase writes."""
+    run = bench.run
+    phase = run.layout.phases[shard.phase]
+    if phase.compute is None:
+        bench.computations[phase.name](run)
+        return {}
+    return phase.compute(Work(run.study, run.layout.block(shard.region), bench.inputs.of(phase), tiles))
+
+
+def _compute_and_publish(bench: _Bench, shard: Shard, claim: Claim) -> str:
+    run, manifest, marks = bench.run, bench.manifest, bench.marks
     started, clock = datetime.now(UTC), time.monotonic()
-    partial = Partial(run, shard, marks["id"])
-    phase = importlib.import_module(_MODULES[shard.phase])
+    tiles = Tiles(run, shard, marks["id"])
     inputs = receipts.inputs_hash(run, shard.phase)
-    values, reused = phase.compute(run, shard, partial)
+    values = _compute(bench, shard, tiles)
     failpoints.reach("shard-computed", run.path)
     digests = store.digests(values)
     if run.receipt(shard).exists():
@@ -159,15 +161,17 @@ def _compute_and_publish(run: Run, shard: Shard, claim: Claim, manifest: Manifes
         attempt=claim.owner.attempt,
         started=started.isoformat(timespec="seconds"),
         seconds=round(time.monotonic() - clock, 3),
-        tiles_reused=reused,
+        tiles_reused=tiles.reused,
         **receipts.surroundings(),
     )
     if not receipts.publish(run, shard, receipt):
         return _compare_with_twin(run, shard, claim, digests, marks)
     failpoints.reach("receipt-published", run.path)
-    partial.remove()
+    tiles.remove()
     failpoints.reach("partial-removed", run.path)
-    return f"done in {receipt.seconds:.1f} s" + (f", {reused} tiles from an earlier attempt" if reused else "")
+    return f"done in {receipt.seconds:.1f} s" + (
+        f", {tiles.reused} tiles from an earlier attempt" if tiles.reused else ""
+    )
 
 
 def _compare_with_twin(run: Run, shard: Shard, claim: Claim, digests: dict[str, str], marks: dict[str, Any]) -> str:
@@ -194,7 +198,7 @@ def _compare_with_twin(run: Run, shard: Shard, claim: Claim, digests: dict[str, 
 
 
 def _require_earlier_phases(run: Run, shard: Shard) -> None:
-    for phase in plan.closure(shard.phase):
+    for phase in run.layout.closure(shard.phase):
         if missing := run.missing(phase):
             raise RunError(
                 f"phase {shard.phase} needs phase {phase} complete; {len(missing)} of its shards are missing",
@@ -228,7 +232,3 @@ def _require_intact_code(run: Run) -> None:
             cause="the frozen copy was edited or damaged, or this worker was started by hand with another PYTHONPATH",
             todo="undo the edit; to change the code of a run, edit the checkout and make resume ACCEPT_CHANGE=1",
         )
-
-
-if __name__ == "__main__":
-    sys.exit(main())

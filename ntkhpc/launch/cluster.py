@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from ntkhpc import files
-from ntkhpc.engine import claims, failpoints, failures, plan, status
+from ntkhpc.engine import claims, exits, failpoints, failures, status
 from ntkhpc.engine.claims import Owner
 from ntkhpc.engine.plan import Plan, Shard
 from ntkhpc.engine.run import Run
@@ -30,6 +30,7 @@ from ntkhpc.launch import container, retry, sbatch, slurm, speed, submissions, t
 from ntkhpc.launch.profile import Profile
 from ntkhpc.launch.slurm import Element
 from ntkhpc.launch.submissions import Intent
+from ntkhpc.phase.layout import Layout
 
 SETTLE_SECONDS = 10.0
 """How old an intent without a job id must be before its absence from the queue means that it was never submitted."""
@@ -85,7 +86,7 @@ def queue(run: Run) -> Queue:
 
 def _finished(run: Run) -> set[str]:
     """Ids of every shard with a receipt; one listing a phase."""
-    return set().union(*(run.finished(phase) for phase in plan.PHASES))
+    return set().union(*(run.finished(phase) for phase in run.layout.phases))
 
 
 def submit(run: Run, profile: Profile, console: Console, *, accept: bool = False, retry_bugs: bool = False) -> bool:
@@ -101,7 +102,7 @@ def submit(run: Run, profile: Profile, console: Console, *, accept: bool = False
         there = queue(run)
         if _withdraw(run, there, _missing(run, there), console, everything=accept):
             there = queue(run)
-        claims.drop(run, plan.PHASES, there.gone)
+        claims.drop(run, run.layout.phases, there.gone)
         missing = _missing(run, there)
         if queued := len(there.shards):
             console.print(f"{queued:,} shards are in the queue already; they stay there")
@@ -113,14 +114,14 @@ def submit(run: Run, profile: Profile, console: Console, *, accept: bool = False
             speed=speed.speeds(profile, run.study.id),
         )
         if verdict.stopped:
-            missing = _without(missing, verdict.stopped)
+            missing = _without(run.layout, missing, verdict.stopped)
             console.print(
                 f"[bold]{len(verdict.stopped):,} shards failed by a bug[/bold] and are not tried again: mend it and "
                 "`make resume ACCEPT_CHANGE=1`, or try once more as it is: `make resume RETRY=1`"
             )
         if not any(missing.values()):
             return not verdict.stopped
-        intent = intend(run.plan, profile, missing, verdict.experience, sif, digest, _by_phase(run, there))
+        intent = intend(run.layout, run.plan, profile, missing, verdict.experience, sif, digest, _by_phase(run, there))
         _send(run, intent, profile, verdict.experience, there, console)
         return not verdict.stopped
 
@@ -140,18 +141,19 @@ def _image(run: Run, profile: Profile, *, accept: bool) -> tuple[Path | None, st
     return sif, digest
 
 
-def _without(missing: dict[str, list[Shard]], stopped: frozenset[str]) -> dict[str, list[Shard]]:
+def _without(layout: Layout, missing: dict[str, list[Shard]], stopped: frozenset[str]) -> dict[str, list[Shard]]:
     """The missing shards without those that are stopped, and without phases that cannot be complete without these."""
     halted = {phase for phase, shards in missing.items() if any(shard.id in stopped for shard in shards)}
     return {
         phase: []
-        if any(before in halted for before in plan.closure(phase))
+        if any(before in halted for before in layout.closure(phase))
         else [shard for shard in shards if shard.id not in stopped]
         for phase, shards in missing.items()
     }
 
 
 def intend(
+    layout: Layout,
     planned: Plan,
     profile: Profile,
     missing: Mapping[str, Iterable[Shard]],
@@ -163,6 +165,7 @@ def intend(
     """What would be submitted for these shards. Raises ProfileError if something does not fit."""
     identity = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{uuid.uuid4().hex[:6]}"
     arrays = tasks.arrays(
+        layout,
         planned,
         missing,
         profile,
@@ -229,7 +232,7 @@ def _withdraw(run: Run, there: Queue, missing: dict[str, list[Shard]], console: 
     names = {
         name
         for phase, arrays in _by_phase(run, there).items()
-        if everything or any(missing[before] for before in plan.closure(phase))
+        if everything or any(missing[before] for before in run.layout.closure(phase))
         for name in arrays
     }
     waiting = sorted({one.job for one in there.elements if one.name in names and not one.running})
@@ -246,7 +249,7 @@ def _withdraw(run: Run, there: Queue, missing: dict[str, list[Shard]], console: 
 
 
 def _missing(run: Run, there: Queue) -> dict[str, list[Shard]]:
-    return {phase: [one for one in run.missing(phase) if one.id not in there.shards] for phase in plan.PHASES}
+    return {phase: [one for one in run.missing(phase) if one.id not in there.shards] for phase in run.layout.phases}
 
 
 def _adopt(run: Run, console: Console) -> None:
@@ -302,7 +305,7 @@ def _lock(run: Run) -> Iterator[None]:
 def hours_left(run: Run) -> float:
     """Hours of one task that the shards without a receipt need, on the reference core, in tasks like the last ones."""
     workers = {array.phase: array.workers for one in submissions.read(run) for array in one.intent.arrays}
-    return sum(s.seconds / workers.get(phase, 1) for phase in plan.PHASES for s in run.missing(phase)) / 3600
+    return sum(s.seconds / workers.get(phase, 1) for phase in run.layout.phases for s in run.missing(phase)) / 3600
 
 
 def reasons(waiting: Queue) -> list[str]:
@@ -340,9 +343,9 @@ def _cause(end: submissions.End | None, state: str, *, known: bool) -> str:
 
 
 ENDS = {
-    submissions.STOPPED: "told to stop, and not requeued any more (limits.restarts of the profile)",
-    submissions.TOO_SHORT: "ran into its time limit; make resume asks for more",
-    submissions.INCOMPLETE: "an earlier phase was incomplete",
+    exits.STOPPED: "told to stop, and not requeued any more (limits.restarts of the profile)",
+    exits.TOO_SHORT: "ran into its time limit; make resume asks for more",
+    exits.INCOMPLETE: "an earlier phase was incomplete",
     retry.KILLED: "killed, most likely for want of memory; make resume asks for more",
 }
 """Exit statuses of tasks that say why."""

@@ -21,8 +21,8 @@ from typing import Any
 import submitit
 from rich.console import Console
 
-from ntkhpc import files
-from ntkhpc.engine import claims, failures, plan, worker
+from ntkhpc import files, worker
+from ntkhpc.engine import claims, failures, plan
 from ntkhpc.engine.run import Run
 from ntkhpc.launch import container, prepare
 from ntkhpc.launch.progress import Progress
@@ -40,7 +40,7 @@ def run(target: Run, console: Console, cores: int | None = None) -> None:
     """
     cores = cores or len(os.sched_getaffinity(0))
     with _interruptible(), files.explain_refusals(target.path):
-        for stage in plan.STAGES:
+        for stage in target.layout.stages:
             missing = [shard for phase in stage for shard in target.missing(phase)]
             phases = tuple(phase for phase in stage if any(shard.phase == phase for shard in missing))
             if missing:

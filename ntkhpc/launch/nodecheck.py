@@ -53,9 +53,9 @@ def look(folder: Path, token: str, study_file: str | None) -> dict[str, Any]:
         found |= {"platform": device.platform, "device": device.device_kind}
         if study_file:
             from ntkhpc import studies
-            from ntkhpc.launch import probe
 
-            found["speed"] = round(probe.speed(studies.load(Path(study_file))), 3)
+            wanted = studies.load(Path(study_file))
+            found["speed"] = round(studies.kind_of(wanted).probe(wanted), 3)
     except Exception as error:  # noqa: BLE001  whatever a driver does to an import is an answer too
         found |= {"platform": "none", "device": f"{type(error).__name__}: {error}"}
     return found

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from ntkhpc import data, files
+from ntkhpc import data, files, studies
 from ntkhpc.engine import plan, run
 from ntkhpc.engine.run import Run
 from ntkhpc.errors import RunError, SurroundingsError
@@ -28,15 +28,17 @@ def open_run(runs: Path, study: AnyStudy, profile: Profile | None = None) -> Run
             planned = plan.make(study)
             if profile is not None:
                 container.require_plain_path(container.Place(there, there, data.reads(study)))
-                shards = {phase: planned.of_phase(phase) for phase in plan.PHASES}
+                shards = {phase: planned.of_phase(phase) for phase in planned.memory_bytes}
                 experience = tasks.Experience(speed=speed.speeds(profile, study.id))
-                tasks.arrays(planned, shards, profile, "", array_size=1000, experience=experience)
+                tasks.arrays(
+                    studies.layout(study), planned, shards, profile, "", array_size=1000, experience=experience
+                )
             elif text := too_large(planned):
                 raise SurroundingsError(
                     text,
-                    todo=f"lower {tasks.SMALLER.get(_heaviest(planned), 'data.pool or data.test')} in the study",
+                    todo=f"lower {studies.layout(study).phases[_heaviest(planned)].lower} in the study",
                 )
-            _require_room(runs, planned)
+            _require_room(runs, study, planned)
             data.prepare(study)
         made = run.create(runs, study)
         if not new and made.missing("data"):
@@ -44,7 +46,9 @@ def open_run(runs: Path, study: AnyStudy, profile: Profile | None = None) -> Run
         return made
 
 
-def _require_room(runs: Path, wanted: plan.Plan) -> None:
+def _require_room(runs: Path, study: AnyStudy, wanted: plan.Plan) -> None:
+    layout = studies.layout(study)
+    most = layout.phases[max(layout.phases, key=lambda name: len(wanted.of_phase(name)))]
     there = runs
     while not there.exists() and there != there.parent:
         there = there.parent
@@ -55,14 +59,14 @@ def _require_room(runs: Path, wanted: plan.Plan) -> None:
         raise SurroundingsError(
             f"the run needs about {needed / 2**20:,.0f} MiB and {free / 2**20:,.0f} MiB are free",
             where=there,
-            todo="make room, choose another place with RUNS=/path, or lower data.test or ensemble.members",
+            todo=f"make room, choose another place with RUNS=/path, or lower {layout.kind.smaller} in the study",
         )
     inodes = os.statvfs(there)
     if inodes.f_files and inodes.f_favail < wanted.files * 1.5:
         raise SurroundingsError(
             f"the run needs about {wanted.files:,} files and {inodes.f_favail:,} inodes are free",
             where=there,
-            todo="choose another place with RUNS=/path, or raise ensemble.shard_members",
+            todo=f"choose another place with RUNS=/path, or {most.fewer}",
         )
 
 
@@ -133,7 +137,7 @@ def differences(existing: Run) -> list[str]:
 def require_same_packages(existing: Run) -> None:
     """Raises RunError if shards are missing and the packages have other versions than the run was made with."""
     changed = [text for text in differences(existing) if " became " in text]
-    if changed and any(existing.missing(phase) for phase in plan.PHASES):
+    if changed and any(existing.missing(phase) for phase in existing.layout.phases):
         raise RunError(
             f"packages changed since the run was made: {', '.join(changed)}",
             where=existing.path,

@@ -5,8 +5,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 
-from ntkhpc import data
-from ntkhpc.engine import plan, run, status
+from ntkhpc import data, studies
+from ntkhpc.engine import run, status
 from ntkhpc.engine.plan import Plan
 from ntkhpc.errors import NtkhpcError
 from ntkhpc.launch import cluster, container, sbatch, speed, tasks
@@ -20,8 +20,8 @@ def show(wanted: AnyStudy, planned: Plan, profile: Profile, target: Path, consol
     """Print the exact scripts, what each array asks for, and the task hours of a run that would be in `target`."""
     probe = speed.probe(wanted, profile)
     experience = tasks.Experience(speed=speed.speeds(profile, wanted.id))
-    shards = {phase: planned.of_phase(phase) for phase in plan.PHASES}
-    intent = cluster.intend(planned, profile, shards, experience, image(profile), None)
+    shards = {phase: planned.of_phase(phase) for phase in planned.memory_bytes}
+    intent = cluster.intend(studies.layout(wanted), planned, profile, shards, experience, image(profile), None)
     for array, text in scripts(target.resolve(), intent, profile, data.reads(wanted)):
         console.rule(f"{array.phase}: {len(array.tasks):,} tasks")
         print(text, end="")

@@ -15,7 +15,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from ntkhpc.engine import plan
+from ntkhpc import studies
 from ntkhpc.errors import ProfileError
 from ntkhpc.studies.base import NAME
 
@@ -118,8 +118,10 @@ class Profile(Section, frozen=True, kw_only=True):
         if "default" not in self.phases and len(self.partitions) > 1:
             raise ValueError("with several [partitions], phases.default must name the one for phases not named")
         for phase, partition in self.phases.items():
-            if phase != "default" and phase not in plan.PHASES:
-                raise ValueError(f"phases.{phase}: there is no such phase; there are {', '.join(plan.PHASES)}")
+            if phase != "default" and phase not in studies.phase_names():
+                raise ValueError(
+                    f"phases.{phase}: there is no such phase; there are {', '.join(studies.phase_names())}"
+                )
             if partition not in self.partitions:
                 raise ValueError(f"phases.{phase} = {partition!r} is no [partitions.{partition}]")
 

@@ -4,7 +4,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from ntkhpc.engine import failures
+from ntkhpc.engine import exits, failures
 from ntkhpc.engine.plan import Shard
 from ntkhpc.engine.run import Run
 from ntkhpc.launch import container, submissions
@@ -102,7 +102,7 @@ def _ends(
         names = next((a.tasks[end.task] for a in submission.intent.arrays if a.name == end.array), ())
         if end.code == KILLED:
             yield names, "memory", (end.job, end.restart), ""
-        elif end.code == submissions.TOO_SHORT and end is last[end.array, end.task]:
+        elif end.code == exits.TOO_SHORT and end is last[end.array, end.task]:
             yield names, "time", (end.job, end.restart), ""
     for array in submission.intent.arrays:
         job = submission.job(array) or ""

@@ -15,11 +15,12 @@ from typing import Any
 import submitit
 from submitit.core import utils
 
+from ntkhpc.engine.exits import STOPPED
 from ntkhpc.errors import SchedulerError
 from ntkhpc.launch import container, slurm
 from ntkhpc.launch.container import Place
 from ntkhpc.launch.profile import Profile
-from ntkhpc.launch.submissions import STOPPED, Array, Intent
+from ntkhpc.launch.submissions import Array, Intent
 
 EXPORTED = "PATH,HOME,USER,LOGNAME,SHELL,LANG,MODULEPATH,MODULESHOME,LMOD_CMD,LMOD_DIR,LMOD_PKG,SLURM_CONF"
 """What of the login shell's environment reaches a job; with the SLURM_ variables, and nothing else."""

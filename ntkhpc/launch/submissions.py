@@ -21,15 +21,6 @@ from ntkhpc import files
 from ntkhpc.engine.run import Run
 from ntkhpc.errors import DamagedError
 
-STOPPED = 75
-"""Exit status of a task that was told to stop and kept what it had: the host side requeues it."""
-
-TOO_SHORT = 76
-"""Exit status of a task that ran into its time limit with shards that keep nothing: it needs more time."""
-
-INCOMPLETE = 3
-"""Exit status of a task whose earlier phases are incomplete: only the host side can mend that."""
-
 
 class Array(Struct, frozen=True, kw_only=True):
     """A job array. Element i runs the shards `tasks[i]` in `workers` processes; memory and time are of one element."""

@@ -14,10 +14,9 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from ntkhpc.engine import claims, failures, plan
+from ntkhpc.engine import claims, exits, failures, plan
 from ntkhpc.engine.plan import Shard
 from ntkhpc.engine.run import Run, load
-from ntkhpc.launch import submissions
 from ntkhpc.launch.submissions import Array, Submission
 
 POLL_SECONDS = 0.2
@@ -57,7 +56,7 @@ def main(arguments: list[str] | None = None) -> int:
     shards = [shard for shard in run.plan.of_phase(array.phase) if shard.id in mine]
     _say(f"task {index} of {array_name}: {len(shards)} shards, {array.workers} workers, on {os.uname().nodename}")
     if incomplete := _earlier_phases(run, array, stop):
-        return submissions.STOPPED if stop.told() else _incomplete(run, array, incomplete)
+        return exits.STOPPED if stop.told() else _incomplete(run, array, incomplete)
     _supervise(run, array, shards, stop)
     left = _left(run, shards)
     if not left:
@@ -66,8 +65,8 @@ def main(arguments: list[str] | None = None) -> int:
     if stop.told():
         _say(f"told to stop with {len(left)} shards left; finished shards and tiles are kept")
         # Without tiles the same time would not do another time either; a preempted task gets TERM alone.
-        again = array.phase in plan.RESUMABLE or not stop.by_limit
-        return submissions.STOPPED if again else submissions.TOO_SHORT
+        again = run.layout.phases[array.phase].keeps_tiles or not stop.by_limit
+        return exits.STOPPED if again else exits.TOO_SHORT
     _say(f"{len(left)} shards are left; see {run.path / 'failures'}")
     return 1
 
@@ -75,7 +74,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _earlier_phases(run: Run, array: Array, stop: "_Stop") -> list[str]:
     """The phases this one needs that are not complete, looked at again for a while: NFS shows new files late."""
     deadline = time.monotonic() + GATE_SECONDS
-    while missing := [phase for phase in plan.closure(array.phase) if run.missing(phase)]:
+    while missing := [phase for phase in run.layout.closure(array.phase) if run.missing(phase)]:
         if stop.told() or time.monotonic() > deadline:
             return missing
         time.sleep(GATE_SECONDS / 10)
@@ -87,7 +86,7 @@ def _incomplete(run: Run, array: Array, phases: list[str]) -> int:
     _say(f"phase {array.phase} needs {', '.join(phases)} complete; on the login node: make resume")
     if array.phase == "analysis":  # whether or not it can report, the status says that the run is incomplete
         subprocess.run([sys.executable, "-m", "analysis", str(run.path), "--partial"], check=False)
-    return submissions.INCOMPLETE
+    return exits.INCOMPLETE
 
 
 def _supervise(run: Run, array: Array, shards: list[Shard], stop: _Stop) -> None:

@@ -10,6 +10,9 @@ from ntkhpc.engine.plan import Plan, Shard
 from ntkhpc.errors import ProfileError
 from ntkhpc.launch.profile import Partition, Profile
 from ntkhpc.launch.submissions import Array
+from ntkhpc.phase.layout import Layout
+from ntkhpc.phase.phase import Phase
+from ntkhpc.studies import analysis
 
 MARGIN = 1.25
 """Memory asked for, over what was projected: a projection is right within a fifth."""
@@ -23,21 +26,6 @@ START_SECONDS = 240.0
 MORE_MEMORY = 1.6
 MORE_TIME = 2.0
 """Factors on what is asked for a shard, for each time that it did not suffice."""
-
-SMALLER = {
-    "ensemble": "network.widths, ensemble.n_train, data.test or ensemble.shard_members",
-    "law": "ensemble.n_train or data.test",
-    "curve": "infinite_width.n_train or data.test",
-    "theory": "posterior.n_train or data.test",
-    "adaptive": "adaptive.neurons, sampling.n_train or data.test",
-    "chains": "sampling.widths, sampling.n_train, sampling.shard_chains or data.test",
-}
-
-SHORTER_TILES = {
-    "ensemble": "ensemble.tile",
-    "adaptive": "adaptive.neurons or adaptive.updates",
-    "chains": "sampling.warmup, sampling.tile or sampling.shard_chains",
-}
 
 
 @dataclass(frozen=True)
@@ -56,6 +44,7 @@ class Experience:
 
 
 def arrays(
+    layout: Layout,
     planned: Plan,
     shards: Mapping[str, Iterable[Shard]],
     profile: Profile,
@@ -70,24 +59,24 @@ def arrays(
     Raises ProfileError, naming the field to change, if a worker does not fit its partition.
     """
     found: list[Array] = []
-    for phase in plan.PHASES:
+    for phase, described in layout.phases.items():
         groups: dict[tuple[float, float], list[Shard]] = {}
         for shard in shards.get(phase, ()):
             groups.setdefault(experience.of(shard), []).append(shard)
         # A GPU is timed at training; nothing says that it, or its host, solves as much faster.
-        timed = phase == "ensemble" or not profile[phase].gpu
+        timed = described.probed or not profile[phase].gpu
         speed = experience.speed.get(profile.partition_of(phase), 1.0) if timed else 1.0
         # Nobody can guess what a GPU that was not timed takes for a tile: that refuses nothing.
         if not profile[phase].gpu or (timed and profile.partition_of(phase) in experience.speed):
-            _require_tiles_fit(phase, shards.get(phase, ()), profile, speed)
+            _require_tiles_fit(described, shards.get(phase, ()), profile, speed)
         needs = tuple(
-            [one.name for one in found if one.phase in plan.NEEDS[phase]]
-            + [name for before in plan.NEEDS[phase] for name in (existing or {}).get(before, ())]
+            [one.name for one in found if one.phase in layout.needs[phase]]
+            + [name for before in layout.needs[phase] for name in (existing or {}).get(before, ())]
         )
         pieces = [
             (tasks, resources)
             for factors, group in sorted(groups.items())
-            for tasks, resources in _pieces(planned, phase, group, profile, factors, array_size, speed)
+            for tasks, resources in _pieces(planned, described, group, profile, factors, array_size, speed)
         ]
         for number, (tasks, (workers, memory_mb, minutes)) in enumerate(pieces):
             found.append(
@@ -107,10 +96,10 @@ def arrays(
     return found
 
 
-def _require_tiles_fit(phase: str, shards: Iterable[Shard], profile: Profile, speed: float) -> None:
+def _require_tiles_fit(phase: Phase, shards: Iterable[Shard], profile: Profile, speed: float) -> None:
     """Raises ProfileError if a task that is stopped and requeued would never get to the end of a tile."""
     longest = max((shard.tile_seconds for shard in shards), default=0.0) / speed
-    if longest > 0 and longest + profile.limits.stop_seconds > profile[phase].minutes * 60:
+    if longest > 0 and longest + profile.limits.stop_seconds > profile[phase.name].minutes * 60:
         raise _too_long_a_tile(phase, profile, longest)
 
 
@@ -119,7 +108,7 @@ Resources = tuple[int, int, int]
 
 def _pieces(
     planned: Plan,
-    phase: str,
+    phase: Phase,
     shards: list[Shard],
     profile: Profile,
     factors: tuple[float, float],
@@ -127,8 +116,8 @@ def _pieces(
     speed: float,
 ) -> list[tuple[tuple[tuple[str, ...], ...], Resources]]:
     """Tasks of one phase, cut into arrays of at most `array_size` elements, with (workers, memory, minutes) of each."""
-    partition, (factor, longer) = profile[phase], factors
-    worker_mb = math.ceil(planned.memory_bytes[phase] * MARGIN * factor / 2**20)
+    partition, (factor, longer) = profile[phase.name], factors
+    worker_mb = math.ceil(planned.memory_bytes[phase.name] * MARGIN * factor / 2**20)
     room = int(partition.memory_gb * 1024) - SUPERVISOR_MB
     if worker_mb > room:
         # After a kill a task may ask for all there is, once.
@@ -137,7 +126,7 @@ def _pieces(
         else:
             raise _too_large(planned, phase, profile, worker_mb)
     side_by_side = len(shards)
-    if phase == "analysis" and profile.analysis.dask == "local":
+    if phase.name == analysis.NAME and profile.analysis.dask == "local":
         side_by_side = profile.analysis.workers  # of Dask, in one shard
     workers = 1 if partition.gpu else max(1, min(partition.cores, room // worker_mb, side_by_side))
     tasks = _distribute(shards, workers, profile, speed)
@@ -146,7 +135,7 @@ def _pieces(
     minutes = math.ceil((2 * longest + beside) / 60)
     if minutes > partition.minutes:
         alone = max(longer / MORE_TIME, 1.0) * max(shard.seconds for shard in shards) / speed
-        if phase not in plan.RESUMABLE and alone + profile.limits.stop_seconds > partition.minutes * 60:
+        if not phase.keeps_tiles and alone + profile.limits.stop_seconds > partition.minutes * 60:
             raise _too_long(phase, profile, partition, alone)
         minutes = partition.minutes
     resources = (workers, workers * worker_mb + SUPERVISOR_MB, minutes)
@@ -182,33 +171,32 @@ def task_seconds(planned: Plan, found: Iterable[Array]) -> dict[str, float]:
     return held
 
 
-def _too_large(planned: Plan, phase: str, profile: Profile, needed_mb: int) -> ProfileError:
-    label, partition = profile.partition_of(phase), profile[phase]
+def _too_large(planned: Plan, phase: Phase, profile: Profile, needed_mb: int) -> ProfileError:
+    label, partition = profile.partition_of(phase.name), profile[phase.name]
     return ProfileError(
-        f"a worker of phase {phase} needs {needed_mb / 1024:,.1f} GiB (projected "
-        f"{planned.memory_bytes[phase] / 2**30:,.1f} GiB and a margin); a task of partition {label!r} has "
+        f"a worker of phase {phase.name} needs {needed_mb / 1024:,.1f} GiB (projected "
+        f"{planned.memory_bytes[phase.name] / 2**30:,.1f} GiB and a margin); a task of partition {label!r} has "
         f"{partition.memory_gb:,.1f} GiB",
         where=f"profile {profile.name}, partitions.{label}.memory_gb",
-        todo=f"lower {SMALLER.get(phase, 'data.test or ensemble.members')} in the study, or give the phase a larger "
-        f"partition: [phases] {phase} = ...",
+        todo=f"lower {phase.lower} in the study, or give the phase a larger partition: [phases] {phase.name} = ...",
     )
 
 
-def _too_long(phase: str, profile: Profile, partition: Partition, seconds: float) -> ProfileError:
+def _too_long(phase: Phase, profile: Profile, partition: Partition, seconds: float) -> ProfileError:
     return ProfileError(
-        f"a shard of phase {phase} takes about {seconds / 3600:,.1f} h and cannot be stopped and continued; "
+        f"a shard of phase {phase.name} takes about {seconds / 3600:,.1f} h and cannot be stopped and continued; "
         f"the partition allows {partition.minutes / 60:,.1f} h",
-        where=f"profile {profile.name}, partitions.{profile.partition_of(phase)}.minutes",
-        todo=f"lower {SMALLER.get(phase, 'data.test')} in the study, or give the phase another partition",
+        where=f"profile {profile.name}, partitions.{profile.partition_of(phase.name)}.minutes",
+        todo=f"lower {phase.lower} in the study, or give the phase another partition",
     )
 
 
-def _too_long_a_tile(phase: str, profile: Profile, seconds: float) -> ProfileError:
+def _too_long_a_tile(phase: Phase, profile: Profile, seconds: float) -> ProfileError:
     return ProfileError(
-        f"a tile of phase {phase} takes about {seconds / 60:,.1f} minutes with the start and cannot be stopped and "
-        f"continued; the partition allows {profile[phase].minutes:,} less the {profile.limits.stop_seconds} s of "
-        "limits.stop_seconds",
-        where=f"profile {profile.name}, partitions.{profile.partition_of(phase)}.minutes",
-        todo=f"lower {SHORTER_TILES[phase]} in the study, or give the phase a partition with more minutes: "
-        f"[phases] {phase} = ...",
+        f"a tile of phase {phase.name} takes about {seconds / 60:,.1f} minutes with the start and cannot be stopped "
+        f"and continued; the partition allows {profile[phase.name].minutes:,} less the {profile.limits.stop_seconds} s "
+        "of limits.stop_seconds",
+        where=f"profile {profile.name}, partitions.{profile.partition_of(phase.name)}.minutes",
+        todo=f"lower {phase.shorten} in the study, or give the phase a partition with more minutes: "
+        f"[phases] {phase.name} = ...",
     )

@@ -1,1 +1,1 @@
-"""The vocabulary in which a study and its phases are described."""
+"""The vocabulary in which a study and its phases are described: arrays, dimensions, phases, kinds."""

@@ -1,7 +1,7 @@
 """What studies of every kind have: a name, data and a seed, and an id that is a hash of all their content."""
 
 import re
-from typing import ClassVar, TypeVar
+from typing import TypeVar
 
 import msgspec
 
@@ -16,12 +16,6 @@ Kind = TypeVar("Kind", bound="AnyStudy")
 
 class AnyStudy(Section, frozen=True, kw_only=True):
     """Everything that decides the values of a run; two studies with equal content have the same id."""
-
-    title: ClassVar[str]
-    """Of the store of such a study, before the name of the run."""
-
-    loss: ClassVar[str]
-    """How the losses of the store are normalised."""
 
     name: str
     data: AnySource

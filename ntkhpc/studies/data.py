@@ -1,30 +1,26 @@
-"""Phase `data`: the split, the draws of the training set, and the learning rates, once for every shard to read."""
+"""Phase `data`: the split and the draws of the training set, once for every shard to read."""
 
 import numpy as np
 
-from ntkhpc import data, kernels, seeds
-from ntkhpc.engine.partial import Partial
-from ntkhpc.engine.plan import Shard
-from ntkhpc.engine.run import Run
+from ntkhpc import data, seeds
 from ntkhpc.errors import DataError
+from ntkhpc.phase.block import Block
+from ntkhpc.phase.phase import Phase
+from ntkhpc.phase.work import Values, Work
+from ntkhpc.studies import cost
 from ntkhpc.studies.base import AnyStudy
-from ntkhpc.studies.ensemble.network import mlp
-from ntkhpc.studies.ensemble.study import Study
+from ntkhpc.studies.dims import SPLIT
 
 
-def compute(run: Run, shard: Shard, partial: Partial) -> tuple[dict[str, np.ndarray], int]:
-    study = run.study
+def compute(work: Work[AnyStudy]) -> Values:
+    study = work.study
     split = data.load(study)
     if (columns := (split.x_train.shape[1], split.y_train.shape[1])) != (study.data.features, study.data.outputs):
         raise DataError(
             f"the data have {columns[0]} features and {columns[1]} outputs, "
             f"the plan was made for {study.data.features} and {study.data.outputs}"
         )
-    values = {**vars(split), "permutation": permutations(study)}
-    if isinstance(study, Study):
-        lambda_max, learning_rate = learning_rates(study, split.x_train, values["permutation"])
-        values |= {"lambda_max": lambda_max, "learning_rate": learning_rate}
-    return values, 0
+    return {**vars(split), "permutation": permutations(study)}
 
 
 def permutations(study: AnyStudy) -> np.ndarray:
@@ -39,17 +35,20 @@ def permutations(study: AnyStudy) -> np.ndarray:
     return orders
 
 
-def learning_rates(study: Study, x_train: np.ndarray, permutation: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """lambda_max of the infinite-width NTK and eta = fraction (1 + momentum) 2 c / lambda_max, each (draws, n_train).
+def seconds(study: AnyStudy, block: Block) -> float:
+    return 4.0 + cost.making_seconds(study)
 
-    c = n_train * outputs; 2 (1 + momentum) c / lambda_max is the stability bound of heavy-ball descent. Kernels of
-    several outputs are the same for each, so lambda_max is that of one output.
-    """
-    training, sizes = study.training, study.ensemble.n_train
-    lambda_max = np.empty((study.ensemble.draws, len(sizes)))
-    for draw, order in enumerate(permutation[: study.ensemble.draws]):
-        # Sizes are nested, so every smaller kernel is a leading block of the largest.
-        kernel = kernels.nngp_ntk(mlp(study), x_train[order[: sizes[-1]]])[1]
-        lambda_max[draw] = [kernels.lambda_max(kernel[:n, :n]) for n in sizes]
-    bound = 2 * (1 + training.momentum) * np.array(sizes) * study.data.outputs / lambda_max
-    return lambda_max, training.learning_rate_fraction * bound
+
+def memory_bytes(study: AnyStudy) -> int:
+    return cost.LIGHT_BYTES + cost.making_bytes(study) + 6 * cost.rows_bytes(study)
+
+
+PHASE = Phase(
+    "data",
+    reads=(),
+    writes=SPLIT,
+    seconds=seconds,
+    memory_bytes=memory_bytes,
+    compute=compute,
+    lower="data.pool or data.test",
+)

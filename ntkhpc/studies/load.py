@@ -18,11 +18,7 @@ from msgspec import Struct
 
 from ntkhpc.errors import StudyError
 from ntkhpc.studies.base import AnyStudy
-from ntkhpc.studies.ensemble.study import Study
-from ntkhpc.studies.posterior.study import BayesStudy
-
-KINDS: dict[str, type[AnyStudy]] = {"ensemble": Study, "bayes": BayesStudy}
-"""By the study's field `kind`, which is `ensemble` where a file names none."""
+from ntkhpc.studies.kinds import DEFAULT, KINDS
 
 
 def loads(text: str, where: object = "study") -> AnyStudy:
@@ -74,9 +70,9 @@ def find(task: str, jobs: Path = Path("jobs")) -> Path:
 
 
 def _kind(raw: dict[str, Any], where: object) -> type[AnyStudy]:
-    given = raw.get("kind", "ensemble")
-    if given in KINDS:
-        return KINDS[given]
+    given = raw.get("kind", DEFAULT)
+    if isinstance(given, str) and given in KINDS:
+        return KINDS[given].study
     raise StudyError(
         f"kind = {given!r} is not allowed{_nearest(str(given), KINDS)}",
         where=where,

@@ -24,6 +24,7 @@ from support.lab import (
     wait,
 )
 
+from ntkhpc.engine import exits
 from ntkhpc.engine.run import Run
 from ntkhpc.launch import submissions
 
@@ -111,7 +112,7 @@ def interrupted(tmp_path_factory: pytest.TempPathFactory) -> Scenarios:
 def test_a_job_at_its_time_limit_keeps_its_tiles_and_goes_on(interrupted: Scenarios) -> None:
     lab, target = interrupted["limit"]
     resume_until_complete(lab, target)
-    stopped = [end for end in submissions.read(target)[0].ends() if end.code == submissions.STOPPED]
+    stopped = [end for end in submissions.read(target)[0].ends() if end.code == exits.STOPPED]
     assert stopped, logs(target)
     assert sum(receipt.tiles_reused for receipt in of_phase(target, "ensemble")) > 0
 
@@ -128,7 +129,7 @@ def test_a_requeued_element_leaves_its_siblings_alone(interrupted: Scenarios) ->
     resume_until_complete(lab, target)
     assert len(submissions.read(target)) == 1  # the host side of the task requeued it, nobody else
     ends = {(end.task, end.restart): end.code for end in submissions.read(target)[0].ends() if "ensemble" in end.array}
-    assert ends == {(0, 0): 0, (1, 0): 0, (2, 0): submissions.STOPPED, (2, 1): 0}, logs(target)
+    assert ends == {(0, 0): 0, (1, 0): 0, (2, 0): exits.STOPPED, (2, 1): 0}, logs(target)
 
 
 def test_a_run_whose_node_died_is_complete_in_the_end(interrupted: Scenarios) -> None:

@@ -24,6 +24,7 @@ from support.lab import (
     wait_until_idle,
 )
 
+from ntkhpc.engine import exits
 from ntkhpc.launch import submissions
 
 
@@ -34,7 +35,7 @@ def test_a_bug_is_failed_stops_and_goes_on_once_mended(edited: Callable[[], Lab]
     target = submit(lab, study_text("buggy"))
     wait_until_idle(target)
     assert accounted(f"{job_of(target, 'law')}_0").startswith("FAILED|1:0")
-    assert accounted(f"{job_of(target, 'analysis')}_0").startswith(f"FAILED|{submissions.INCOMPLETE}:0")
+    assert accounted(f"{job_of(target, 'analysis')}_0").startswith(f"FAILED|{exits.INCOMPLETE}:0")
     assert "PARTIAL" in (target.path / "analysis" / "summary.txt").read_text()
     stub = tmp_path / "stub"
     stub.mkdir()

@@ -11,9 +11,12 @@ from ntkhpc import data, seeds, studies
 from ntkhpc.data import calorimeter, shower
 from ntkhpc.data.sources import Calorimeter
 from ntkhpc.data.split import Split
-from ntkhpc.engine import plan, store
+from ntkhpc.engine import store
+from ntkhpc.engine.inputs import StoreInputs
 from ntkhpc.engine.run import Run
 from ntkhpc.errors import DataError
+from ntkhpc.phase.block import Block
+from ntkhpc.phase.work import Work
 from ntkhpc.studies import data as data_phase
 from ntkhpc.studies.base import AnyStudy
 
@@ -133,7 +136,7 @@ def test_a_nan_in_the_data_stops_the_data_phase_before_anything_is_written(
 
     monkeypatch.setattr(data, "load", spoilt)
     with pytest.raises(DataError, match=r"x_test\[4, 0\] = nan"):
-        data_phase.compute(target, target.plan.of_phase("data")[0], None)
+        data_phase.compute(Work(target.study, Block({}, {}), StoreInputs(target.store)))
     assert len(target.missing("data")) == 1
     assert not list((target.store / "x_test").glob("c*"))
 
@@ -142,4 +145,4 @@ def test_the_store_holds_the_split_the_generator_gives(finished: Run) -> None:
     split = data.load(finished.study)
     stored = store.load(finished.store, *vars(split))
     assert all(stored[name].tobytes() == value.tobytes() for name, value in vars(split).items())
-    assert plan.PHASES[0] == "data"
+    assert studies.phase_names()[0] == "data"

@@ -9,7 +9,7 @@ from support.runs import all_shards, make_run, run_shards, store_bytes
 
 from ntkhpc.engine import store
 from ntkhpc.engine.run import Run
-from ntkhpc.studies import schema
+from ntkhpc.studies.ensemble.train import OK
 
 
 def test_one_core_and_all_cores_visible_give_equal_bits(runs: Path, finished: Run) -> None:
@@ -28,7 +28,7 @@ def test_any_shard_layout_and_order_gives_equal_bits(shard_members: int, runs: P
     order = ["data-0", *reversed(ensemble), *(shard for shard in all_shards(target) if shard not in ensemble)]
     done = run_shards(target, order)
     assert done.returncode == 0, done.stderr
-    names = [array.name for array in schema.arrays(target.study)]
+    names = [array.name for array in target.layout.arrays()]
     ours, theirs = store.load(target.store, *names), store.load(finished.store, *names)
     assert all(ours[name].tobytes() == theirs[name].tobytes() for name in names)
 
@@ -47,7 +47,7 @@ def test_unpinned_workers_are_refused(runs: Path) -> None:
 
 def test_everything_stored_follows_from_the_predictions(finished: Run) -> None:
     """An outsider's recomputation from the store alone."""
-    a = store.load(finished.store, *(array.name for array in schema.arrays(finished.study)))
+    a = store.load(finished.store, *(array.name for array in finished.layout.arrays()))
     f = a["prediction"].astype(np.float64)
     point_loss = ((f - a["y_test"]) ** 2).sum(-1) / 2
     np.testing.assert_allclose(a["test_point_loss"], point_loss, rtol=1e-6)
@@ -56,4 +56,4 @@ def test_everything_stored_follows_from_the_predictions(finished: Run) -> None:
     np.testing.assert_allclose(a["variance"], f.var(axis=3, ddof=1).sum(-1) / 2, rtol=1e-10)
     np.testing.assert_allclose(a["bias2"] + a["variance"], point_loss.mean(axis=3), rtol=1e-10)
     assert (a["members_used"] == finished.study.ensemble.members).all()
-    assert (a["status"] == schema.OK).all()
+    assert (a["status"] == OK).all()

@@ -13,7 +13,7 @@ import pytest
 from support.runs import ROOT, all_shards, make_run, ntkhpc, run_shards, store_bytes, tiny_text
 
 from ntkhpc import files
-from ntkhpc.engine import failpoints, plan, verify
+from ntkhpc.engine import failpoints, verify
 from ntkhpc.engine.run import Run
 
 IN_A_SHARD = failpoints.STAGES[failpoints.STAGES.index("claimed") :]
@@ -184,7 +184,7 @@ def test_a_twin_with_other_bytes_is_recorded_and_changes_nothing(runs: Path, fin
     theirs = files.read_sealed(finished.receipt(twin))
     theirs["values"]["test_loss"] = "0" * 64
     script = (
-        "import sys; from pathlib import Path; from ntkhpc import failpoints, worker\n"
+        "import sys; from pathlib import Path; from ntkhpc import worker; from ntkhpc.engine import failpoints\n"
         "def reach(stage, where=None):\n"
         "    if stage == 'shard-computed': Path(sys.argv[3]).write_bytes(Path(sys.argv[4]).read_bytes())\n"
         "failpoints.reach = reach\n"
@@ -210,7 +210,7 @@ def test_a_twin_with_other_bytes_is_recorded_and_changes_nothing(runs: Path, fin
 @pytest.mark.parametrize("last", [False, True])
 def test_what_a_kill_behind_a_receipt_leaves_is_tidied_up(stage: str, last: bool, runs: Path, finished: Run) -> None:
     """The shard is done, so nobody would look at its tiles and its claim again; nor at its phase after its last."""
-    side_by_side = next(phases for phases in plan.STAGES if "ensemble" in phases)
+    side_by_side = next(phases for phases in finished.layout.stages if "ensemble" in phases)
     count = sum(len(finished.plan.of_phase(phase)) for phase in side_by_side) if last else 2
     task = runs.parent / "tiny.toml"
     task.write_text(tiny_text())

@@ -17,7 +17,7 @@ from ntkhpc.bayesian.inputs import Data
 from ntkhpc.bayesian.target import Problem
 from ntkhpc.engine import plan, run, status
 from ntkhpc.errors import StudyError
-from ntkhpc.studies.posterior import cost as bayes_cost
+from ntkhpc.studies.posterior.cell import across_bytes
 
 
 @settings(max_examples=60, deadline=None)
@@ -53,10 +53,10 @@ def test_memory_of_inputs_across_the_span_is_projected_above_what_is_allocated(t
     Problem.make(given, [3], 0.1, [1.0, 1.0])
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert peak < bayes_cost.across_bytes(test, features) < 2.5 * peak
+    assert peak < across_bytes(test, features) < 2.5 * peak
 
 
-@pytest.mark.parametrize("stage", plan.STAGES, ids="-".join)
+@pytest.mark.parametrize("stage", studies.layout(studies.loads(tiny_text())).stages, ids="-".join)
 def test_memory_is_projected_above_what_was_measured_but_not_far(stage: tuple[str, ...], finished: run.Run) -> None:
     """The peak of a worker process grows over its shards, so the largest receipt speaks for all phases of a stage."""
     shards = [shard for phase in stage for shard in finished.plan.of_phase(phase)]

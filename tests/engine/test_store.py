@@ -10,19 +10,19 @@ import pytest
 import xarray
 from support.runs import ROOT, make_run
 
+from ntkhpc import studies
 from ntkhpc.engine import store
 from ntkhpc.engine.plan import Shard
 from ntkhpc.engine.run import Run
 from ntkhpc.errors import DamagedError
-from ntkhpc.studies import schema
 
 
 def values_of(target: Run, shard: Shard) -> dict[str, np.ndarray]:
-    return {a.name: store.read(target.store, target.study, shard, a) for a in schema.arrays(target.study, shard.phase)}
+    return {a.name: store.read(target.store, target.study, shard, a) for a in target.layout.arrays(shard.phase)}
 
 
-def test_the_readme_table_is_the_schema() -> None:
-    assert schema.markdown() in (ROOT / "README.md").read_text()
+def test_the_readme_holds_the_table_of_arrays() -> None:
+    assert studies.markdown() in (ROOT / "README.md").read_text()
 
 
 def test_xarray_opens_labelled_arrays_without_a_warning(finished: Run) -> None:
@@ -62,9 +62,7 @@ def test_a_region_that_cuts_a_chunk_is_refused(finished: Run) -> None:
 def test_a_chunk_of_fill_values_exists_once_written(runs: Path) -> None:
     target = make_run(runs)
     shard = target.plan.of_phase("finalise")[0]
-    fill = {
-        a.name: np.full(a.shape(target.study), a.fill_value, a.dtype) for a in schema.arrays(target.study, "finalise")
-    }
+    fill = {a.name: np.full(target.layout.shape(a), a.fill_value, a.dtype) for a in target.layout.arrays("finalise")}
     store.write(target.store, target.study, shard, fill)
     assert all(path.exists() for path in store.chunk_files(target.store, target.study, shard))
 
@@ -92,11 +90,11 @@ def test_writers_of_neighbouring_chunks_lose_nothing(runs: Path, finished: Run) 
     target = make_run(runs)
     script = (
         "import sys; from pathlib import Path\n"
-        "from ntkhpc.studies import schema; from ntkhpc.engine import store; from ntkhpc.engine.run import Run\n"
+        "from ntkhpc.engine import store; from ntkhpc.engine.run import Run\n"
         "ours, theirs = Run(Path(sys.argv[1])), Run(Path(sys.argv[2]))\n"
         "for shard in ours.plan.of_phase('ensemble')[int(sys.argv[3])::2]:\n"
         "    store.write(ours.store, ours.study, shard, {a.name: store.read(theirs.store, theirs.study, shard, a)\n"
-        "        for a in schema.arrays(ours.study, 'ensemble')})\n"
+        "        for a in ours.layout.arrays('ensemble')})\n"
     )
     command = [sys.executable, "-c", script, str(target.path), str(finished.path)]
     writers = [subprocess.Popen([*command, str(i)], cwd=ROOT) for i in range(2)]

@@ -10,7 +10,6 @@ from support.runs import all_shards, make_run, ntkhpc, run_shards, store_bytes
 from ntkhpc import files
 from ntkhpc.engine import store, verify
 from ntkhpc.engine.run import Run
-from ntkhpc.studies import schema
 
 
 def verified_files(target: Run) -> list[Path]:
@@ -83,7 +82,7 @@ def test_values_computed_from_other_inputs_are_found(tmp_path: Path, finished: R
     """The ensemble was computed again with other values after finalise had read the first ones."""
     copy = Run(shutil.copytree(finished.path, tmp_path / "copy"))
     shard = copy.plan.of_phase("ensemble")[0]
-    values = {a.name: store.read(copy.store, copy.study, shard, a) for a in schema.arrays(copy.study, "ensemble")}
+    values = {a.name: store.read(copy.store, copy.study, shard, a) for a in copy.layout.arrays("ensemble")}
     values["test_loss"] = values["test_loss"] + 1
     store.write(copy.store, copy.study, shard, values)
     receipt = files.read_sealed(copy.receipt(shard))

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from support.job_arrays import arrays, planned, profile
+from support.job_arrays import arrays, layout, planned, profile
 from support.runs import make_run
 
-from ntkhpc.engine import claims, failures, plan, run
+from ntkhpc.engine import claims, exits, failures, run
 from ntkhpc.engine.plan import Shard
 from ntkhpc.launch import cluster, retry, slurm, submissions, tasks
 from ntkhpc.launch.profile import Limits
@@ -70,7 +70,7 @@ def test_time_that_did_not_suffice_is_doubled_where_nothing_is_kept(runs: Path) 
     target = make_run(runs)
     made = submission(target)
     (law,) = [array for array in made.intent.arrays if array.phase == "law"]
-    (made.path / "ends" / f"{law.name}.0.0").write_text(f"{submissions.TOO_SHORT} 300 node1 7_0\n")
+    (made.path / "ends" / f"{law.name}.0.0").write_text(f"{exits.TOO_SHORT} 300 node1 7_0\n")
     found = retry.verdict(target, target.plan.shards, {}, retry_bugs=False).experience
     assert found.time == dict.fromkeys(law.tasks[0], tasks.MORE_TIME)
     slow = msgspec.structs.replace(
@@ -80,7 +80,8 @@ def test_time_that_did_not_suffice_is_doubled_where_nothing_is_kept(runs: Path) 
     shards = {"law": [s for s in slow.of_phase("law") if s.id in law.tasks[0]]}
     wanted = profile(minutes=6000, cores=1)
     one, two = (
-        tasks.arrays(slow, shards, wanted, "n", 9, experience)[0].minutes for experience in (tasks.Experience(), found)
+        tasks.arrays(layout(slow), slow, shards, wanted, "n", 9, experience)[0].minutes
+        for experience in (tasks.Experience(), found)
     )
     assert two > 1.7 * one
 
@@ -132,7 +133,7 @@ def test_what_became_of_lost_shards_is_said_or_called_unknown(runs: Path, monkey
 
 def test_phases_that_a_stopped_shard_keeps_incomplete_are_not_submitted() -> None:
     made = planned()
-    missing = {phase: list(made.of_phase(phase)) for phase in plan.PHASES}
-    left = cluster._without(missing, frozenset({made.of_phase("law")[0].id}))
+    missing = {phase: list(made.of_phase(phase)) for phase in made.memory_bytes}
+    left = cluster._without(layout(made), missing, frozenset({made.of_phase("law")[0].id}))
     assert [phase for phase, shards in left.items() if shards] == ["data", "ensemble", "law", "curve", "finalise"]
     assert len(left["law"]) == 1

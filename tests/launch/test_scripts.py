@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from support.job_arrays import planned, profile
+from support.job_arrays import layout, planned, profile
 from support.runs import make_run
 
 from ntkhpc.launch import cluster, container, sbatch, tasks
@@ -17,7 +17,7 @@ from ntkhpc.launch import cluster, container, sbatch, tasks
 def test_a_script_asks_and_runs_what_its_array_says(tmp_path: Path) -> None:
     made = planned()
     wanted = profile(account="abc", constraint="skylake|icelake", directives=("--mail-type=END", "--exclusive"))
-    intent = cluster.intend(made, wanted, {"law": made.of_phase("law")}, tasks.Experience(), None, None)
+    intent = cluster.intend(layout(made), made, wanted, {"law": made.of_phase("law")}, tasks.Experience(), None, None)
     place = container.Place(tmp_path / "it's $(id)", tmp_path / "it's $(id)" / "code")
     text = sbatch.executor(place, intent, intent.arrays[0], wanted, ["8", "9"], exclude=("node3",)).text
     head, _, body = text.partition("# setup")
@@ -36,7 +36,7 @@ def test_a_script_asks_and_runs_what_its_array_says(tmp_path: Path) -> None:
 def test_scratch_of_the_node_is_bound_and_is_where_temporary_files_go(tmp_path: Path) -> None:
     made = planned()
     wanted = msgspec.structs.replace(profile(), scratch="$SLURM_TMPDIR/ntkhpc")
-    intent = cluster.intend(made, wanted, {"law": made.of_phase("law")}, tasks.Experience(), None, None)
+    intent = cluster.intend(layout(made), made, wanted, {"law": made.of_phase("law")}, tasks.Experience(), None, None)
     text = sbatch.executor(container.Place(tmp_path, tmp_path), intent, intent.arrays[0], wanted, []).text
     script = text.partition("# setup")[2].partition("# command")[0]
     (tmp_path / "node").mkdir()

@@ -16,7 +16,6 @@ from ntkhpc.bayesian.prior import output_layer
 from ntkhpc.engine import failures, plan, run, store
 from ntkhpc.engine.run import Run
 from ntkhpc.errors import StudyError
-from ntkhpc.studies import schema
 from ntkhpc.studies.posterior import study as bayes_study
 from ntkhpc.studies.posterior.study import BayesStudy
 
@@ -131,12 +130,12 @@ def test_without_chains_or_scans_there_are_no_such_arrays_or_shards() -> None:
         ("readout_factors = [0.5, 1.0, 4.0]", ""),
     )
     assert {shard.phase for shard in plan.make(wanted).shards} == {"data", "theory", "analysis"}
-    names = {array.name for array in schema.arrays(wanted)}
+    names = {array.name for array in studies.layout(wanted).arrays()}
     assert not any(name.startswith(("sample_", "chain_", "adaptive_", "temperature_", "readout_")) for name in names)
 
 
 def test_stored_theory_is_that_of_the_functions(theory: Run) -> None:
-    kept = store.load(theory.store, *(a.name for a in schema.arrays(theory.study) if a.phase in ("data", "theory")))
+    kept = store.load(theory.store, *(a.name for phase in ("data", "theory") for a in theory.layout.arrays(phase)))
     wanted = theory.study.of_kind(BayesStudy)
     for (d, (i, n)), (j, width) in product(
         product(range(2), enumerate(wanted.posterior.n_train)), enumerate(wanted.theory_widths)

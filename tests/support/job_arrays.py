@@ -8,8 +8,20 @@ from ntkhpc.engine.plan import Plan
 from ntkhpc.launch import tasks
 from ntkhpc.launch.profile import Limits, Partition, Profile
 from ntkhpc.launch.submissions import Array
+from ntkhpc.phase.layout import Layout
 
 DEFAULTS = Limits()
+
+TINY_POSTERIOR = """
+name = "tiny"
+kind = "bayes"
+[data]
+source = "calorimeter"
+[network]
+widths = [4]
+[posterior]
+n_train = [8]
+"""
 
 
 def profile(*, limits: Limits = DEFAULTS, **fields: object) -> Profile:
@@ -21,6 +33,12 @@ def planned(**changes: object) -> Plan:
     return plan.make(studies.loads(tiny_text(**changes)))
 
 
+def layout(made: Plan) -> Layout:
+    """The phases of a planned study, by what the plan has."""
+    text = tiny_text() if "ensemble" in made.memory_bytes else TINY_POSTERIOR
+    return studies.layout(studies.loads(text))
+
+
 def arrays(made: Plan, wanted: Profile, size: int = 1000, **settings: object) -> list[Array]:
-    shards = {phase: made.of_phase(phase) for phase in plan.PHASES}
-    return tasks.arrays(made, shards, wanted, "ntk", size, **settings)
+    shards = {phase: made.of_phase(phase) for phase in made.memory_bytes}
+    return tasks.arrays(layout(made), made, shards, wanted, "ntk", size, **settings)

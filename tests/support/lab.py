@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from ntkhpc import data, studies
-from ntkhpc.engine import plan, receipts, run
+from ntkhpc.engine import receipts, run
 from ntkhpc.engine.run import Run
 from ntkhpc.launch import submissions
 
@@ -269,6 +269,6 @@ def assert_bits_are_local(lab: Lab, target: Run) -> None:
     other = here.study((lab.home / "study.toml").read_text())
     code, output = here.make("submit", profile="local")
     assert code == 0, output
-    found = [receipt for one in (target, other) for phase in plan.PHASES for receipt in of_phase(one, phase)]
+    found = [receipt for one in (target, other) for phase in target.layout.phases for receipt in of_phase(one, phase)]
     assert len({receipt.fingerprint["id"] for receipt in found}) == 1
     assert store_bytes(target) == store_bytes(other)

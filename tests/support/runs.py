@@ -16,7 +16,7 @@ from ntkhpc import studies
 from ntkhpc.engine import plan, run
 from ntkhpc.engine.run import Run
 from ntkhpc.launch.container import worker_environment
-from ntkhpc.studies import schema
+from ntkhpc.phase.layout import CREATE
 from ntkhpc.studies.base import AnyStudy
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -73,14 +73,15 @@ def all_shards(target: Run) -> list[str]:
 def assert_every_array_is_covered_once(wanted: AnyStudy) -> None:
     """Every value that is not written with the run belongs to one shard, in whole chunks."""
     planned = plan.make(wanted)
-    for array in schema.arrays(wanted):
-        if array.phase == "create":
+    layout = studies.layout(wanted)
+    for array in layout.arrays():
+        if (phase := layout.writers[array.name]) == CREATE:
             continue
-        written = np.zeros(array.shape(wanted), int)
-        for shard in planned.of_phase(array.phase):
-            region = array.region(wanted, shard.region)
+        written = np.zeros(layout.shape(array), int)
+        for shard in planned.of_phase(phase):
+            region = layout.region(array, shard.region)
             written[region] += 1
-            for part, chunk, size in zip(region, array.chunks(wanted), written.shape, strict=True):
+            for part, chunk, size in zip(region, layout.chunks(array), written.shape, strict=True):
                 assert part.start % chunk == 0
                 assert part.stop % chunk == 0 or part.stop == size
         assert (written == 1).all(), array.name
@@ -150,7 +151,7 @@ def made_once(tmp_path_factory: pytest.TempPathFactory, name: str, make: Callabl
 
 def make_finished(folder: Path) -> Run:
     target = make_run(folder)
-    for stage in plan.STAGES:  # each in processes of its own, as the launcher does
+    for stage in target.layout.stages:  # each in processes of its own, as the launcher does
         done = run_shards(target, [shard.id for phase in stage for shard in target.plan.of_phase(phase)])
         assert done.returncode == 0, done.stdout + done.stderr
     return target

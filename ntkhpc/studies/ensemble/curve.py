@@ -1,50 +1,95 @@
-"""Phase `curve`: the learning curve of infinitely wide networks for one draw of the training set."""
+"""Phase `curve`: the learning curve of infinitely wide networks for one draw of the training set.
+
+Here are its section of a study file ([infinite_width]), its arrays, its cost and its computation.
+"""
 
 import math
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
+from msgspec import Meta
 
-from ntkhpc import infinite_width, loss_law
-from ntkhpc.engine import store
-from ntkhpc.engine.partial import Partial
-from ntkhpc.engine.plan import Shard
-from ntkhpc.engine.run import Run
-from ntkhpc.infinite_width import Law, Panels, Training
+from ntkhpc.phase.array import Array
+from ntkhpc.phase.block import Block
+from ntkhpc.phase.phase import Phase
+from ntkhpc.phase.section import Positive, Section, require_increasing
+from ntkhpc.phase.work import Values, Work
+from ntkhpc.studies import cost
 from ntkhpc.studies.ensemble.network import mlp
-from ntkhpc.studies.ensemble.study import Study
 
-_INPUTS = ("x_train", "y_train", "x_test", "y_test", "permutation")
+if TYPE_CHECKING:
+    from ntkhpc.infinite_width import Law, Panels, Training
+    from ntkhpc.loss_law import Statistics
+    from ntkhpc.studies.ensemble.study import Study
+
+Time = Literal["steps", "fixed", "infinite"]
+
+TIMES: tuple[Time, ...] = ("steps", "fixed", "infinite")
+"""Meaning of the coordinate `time`: 0, 1, 2."""
 
 
-def compute(run: Run, shard: Shard, partial: Partial) -> tuple[dict[str, np.ndarray], int]:
-    study, inputs = run.study.of_kind(Study), store.load(run.store, *_INPUTS)
-    chosen = inputs["permutation"][shard.region["curve_draw"][0], : study.curve_sizes[-1]]
+class InfiniteWidth(Section, frozen=True, kw_only=True):
+    """The exact learning curve of infinitely wide networks. Without `n_train`, at the ensemble's sizes."""
+
+    n_train: tuple[Positive, ...] = ()
+    draws: Positive = 1
+    times: Annotated[tuple[Time, ...], Meta(min_length=1)] = ("steps", "infinite")
+    fixed_steps: Positive = 512
+
+    def __post_init__(self) -> None:
+        require_increasing("n_train", self.n_train)
+        if len(set(self.times)) < len(self.times):
+            raise ValueError(f"times = {list(self.times)} names one of them twice")
+
+
+CURVE = ("curve_draw", "time", "curve_n_train")
+
+ARRAYS = (
+    Array("curve_mu", CURVE, "f8", "1", "infinite width: mu_L, the mean of L over initialisations"),
+    Array("curve_sigma2", CURVE, "f8", "1", "infinite width: sigma_L^2, the variance of L"),
+    Array("curve_population_variance", CURVE, "f8", "1", "infinite width: sigma_pop^2"),
+    Array("curve_bias2", CURVE, "f8", "1", "infinite width: mean over test points of bias^2 / 2"),
+    Array("curve_variance", CURVE, "f8", "1", "infinite width: mean over test points of the variance / 2"),
+    Array("curve_size_variance", (*CURVE, "test_size"), "f8", "1",
+          "infinite width: Var L on a block of test_size points"),
+    Array("curve_largest_share", CURVE, "f8", "1", "infinite width: the largest test point's share of mu_L"),
+)  # fmt: skip
+
+_COLUMNS = {
+    "curve_mu": "mu_L",
+    "curve_sigma2": "sigma2_L",
+    "curve_population_variance": "population_variance",
+    "curve_bias2": "bias2",
+    "curve_variance": "variance",
+    "curve_size_variance": "size_variance",
+    "curve_largest_share": "largest_share",
+}
+
+
+def compute(work: "Work[Study]") -> Values:
+    from ntkhpc import infinite_width
+
+    study, inputs = work.study, work.inputs
+    chosen = inputs["permutation"][work.block.index("curve_draw"), : study.curve_sizes[-1]]
     blocks = infinite_width.panels(mlp(study), inputs["x_train"][chosen], inputs["x_test"])
     statistics = curve(study, blocks, inputs["y_train"][chosen], inputs["y_test"])
-    columns = {
-        "curve_mu": "mu_L",
-        "curve_sigma2": "sigma2_L",
-        "curve_population_variance": "population_variance",
-        "curve_bias2": "bias2",
-        "curve_variance": "variance",
-        "curve_size_variance": "size_variance",
-        "curve_largest_share": "largest_share",
-    }
     return {
         array: np.array([[[getattr(one, column) for one in row] for row in statistics]])
-        for array, column in columns.items()
-    }, 0
+        for array, column in _COLUMNS.items()
+    }
 
 
-def curve(study: Study, blocks: Panels, y_train: np.ndarray, y_test: np.ndarray) -> list[list[loss_law.Statistics]]:
+def curve(study: "Study", blocks: "Panels", y_train: np.ndarray, y_test: np.ndarray) -> "list[list[Statistics]]":
     """Statistics of the loss for every time and every size: one factorisation for the end of training of all sizes, one
     eigendecomposition a size for the finite times."""
+    from ntkhpc import infinite_width, loss_law
+
     sizes, times = study.curve_sizes, study.infinite_width.times
 
-    def describe(law: Law) -> loss_law.Statistics:
+    def describe(law: "Law") -> "Statistics":
         return loss_law.statistics(*law, y_test, study.test_sizes)
 
-    rows: dict[str, list[loss_law.Statistics]] = {time: [] for time in times}
+    rows: dict[str, list[Statistics]] = {time: [] for time in times}
     if "infinite" in times:
         rows["infinite"] = [describe(law) for law in infinite_width.nested_laws(blocks, y_train, sizes)]
     finite = [time for time in times if time != "infinite"]
@@ -56,10 +101,45 @@ def curve(study: Study, blocks: Panels, y_train: np.ndarray, y_test: np.ndarray)
     return [rows[time] for time in times]
 
 
-def _training(study: Study, steps: int | None) -> Training:
+def _training(study: "Study", steps: int | None) -> "Training":
+    from ntkhpc.infinite_width import Training
+
     training = study.training
     return Training(
         time=math.inf if steps is None else steps,
         learning_rate_fraction=training.learning_rate_fraction,
         momentum=training.momentum,
     )
+
+
+def seconds(study: "Study", block: Block) -> float:
+    """One draw: kernels at the largest size, one factorisation, and a law for every size and time."""
+    test, sizes = study.data.test, study.curve_sizes
+    pairs = sizes[-1] ** 2 / 2 + sizes[-1] * test + test**2 / 2
+    flops = sizes[-1] ** 3 + 2.0 * sizes[-1] ** 2 * test
+    finite = [time for time in study.infinite_width.times if time != "infinite"]
+    for n in sizes:
+        law = 2 * n * test**2 + 4 * n**2 * test
+        flops += len(study.infinite_width.times) * (law + 4 * test**2)
+        flops += (30 * n**3 + 2 * n**2 * test + len(finite) * 2 * n**2 * test) if finite else 0
+    kernels = cost.kernel_seconds(pairs, study.data.features, study.network.depth)
+    return cost.SECONDS_PER_SHARD + kernels + flops / cost.FLOPS_FLOAT64
+
+
+def memory_bytes(study: "Study") -> int:
+    """Kernels and their factors, cross panels and weights, covariances."""
+    n, test = study.curve_sizes[-1], study.data.test
+    return cost.KERNEL_BYTES + cost.rows_bytes(study) + 8 * (7 * n**2 + 6 * n * test + 4 * test**2)
+
+
+PHASE = Phase(
+    "curve",
+    reads=("x_train", "y_train", "x_test", "y_test", "permutation"),
+    writes=ARRAYS,
+    blocks=("curve_draw",),
+    seconds=seconds,
+    memory_bytes=memory_bytes,
+    compute=compute,
+    fewer="lower infinite_width.draws",
+    lower="infinite_width.n_train or data.test",
+)

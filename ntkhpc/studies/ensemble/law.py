@@ -1,28 +1,42 @@
 """Phase `law`: what infinitely wide networks do in one (n_train, draw) of the ensemble, after its own steps."""
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
-from ntkhpc import infinite_width, loss_law
-from ntkhpc.engine import store
-from ntkhpc.engine.partial import Partial
-from ntkhpc.engine.plan import Shard
-from ntkhpc.engine.run import Run
-from ntkhpc.infinite_width import Training
-from ntkhpc.studies import schema
+from ntkhpc.phase.array import Array
+from ntkhpc.phase.block import Block
+from ntkhpc.phase.phase import Phase
+from ntkhpc.phase.work import Values, Work
+from ntkhpc.studies import cost
+from ntkhpc.studies.dims import PROBABILITIES
 from ntkhpc.studies.ensemble.network import mlp
-from ntkhpc.studies.ensemble.study import Study
 
-_INPUTS = ("x_train", "y_train", "x_test", "y_test", "permutation", "learning_rate")
+if TYPE_CHECKING:
+    from ntkhpc.studies.ensemble.study import Study
+
+ARRAYS = (
+    Array("law_mean", ("draw", "n_train", "test_point", "output"), "f8", "1",
+          "infinite width, the ensemble's own steps: mean of f over initialisations"),
+    Array("law_variance", ("draw", "n_train", "test_point"), "f8", "1", "the same: variance of f, every output"),
+    Array("law_cumulant", ("draw", "n_train", "cumulant"), "f8", "1", "the same: cumulants 1 to 4 of L"),
+    Array("law_population_variance", ("draw", "n_train"), "f8", "1",
+          "the same: sigma_pop^2, the part of Var L that an endless test set would leave"),
+    Array("law_size_variance", ("draw", "n_train", "test_size"), "f8", "1",
+          "the same: Var L on a block of test_size points, mean over disjoint blocks"),
+    Array("law_quantile", ("draw", "n_train", "quantile"), "f8", "1", "the same: exact quantiles of L"),
+)  # fmt: skip
 
 
-def compute(run: Run, shard: Shard, partial: Partial) -> tuple[dict[str, np.ndarray], int]:
-    study, inputs = run.study.of_kind(Study), store.load(run.store, *_INPUTS)
-    draw, i = (shard.region[dim][0] for dim in ("draw", "n_train"))
-    n = study.ensemble.n_train[i]
+def compute(work: "Work[Study]") -> Values:
+    from ntkhpc import infinite_width, loss_law
+
+    study, inputs = work.study, work.inputs
+    draw, at, n = work.block.index("draw"), work.block.index("n_train"), work.block.value("n_train")
     chosen = inputs["permutation"][draw, :n]
-    training = Training(
+    training = infinite_width.Training(
         time=study.training.steps(n),
-        learning_rate=float(inputs["learning_rate"][draw, i]),
+        learning_rate=float(inputs["learning_rate"][draw, at]),
         momentum=study.training.momentum,
     )
     blocks = infinite_width.panels(mlp(study), inputs["x_train"][chosen], inputs["x_test"])
@@ -35,6 +49,34 @@ def compute(run: Run, shard: Shard, partial: Partial) -> tuple[dict[str, np.ndar
         "law_cumulant": loss_law.loss_moments(mean, covariance, y_test),
         "law_population_variance": np.array(statistics.population_variance),
         "law_size_variance": np.array(statistics.size_variance),
-        "law_quantile": loss_law.quantiles(mean, covariance, y_test, np.array(schema.PROBABILITIES)),
+        "law_quantile": loss_law.quantiles(mean, covariance, y_test, np.array(PROBABILITIES)),
     }
-    return {name: np.array(value)[None, None] for name, value in values.items()}, 0
+    return {name: np.array(value)[None, None] for name, value in values.items()}
+
+
+def seconds(study: "Study", block: Block) -> float:
+    """One cell: kernels, one eigendecomposition of T and one of the covariance, which also gives the distribution."""
+    n_train, test = block.value("n_train"), study.data.test
+    pairs = n_train**2 / 2 + n_train * test + test**2 / 2
+    flops = 30 * n_train**3 + 6 * n_train**2 * test + 2 * n_train * test**2 + 34 * test**3
+    kernels = cost.kernel_seconds(pairs, study.data.features, study.network.depth)
+    return cost.SECONDS_PER_SHARD + kernels + flops / cost.FLOPS_FLOAT64
+
+
+def memory_bytes(study: "Study") -> int:
+    """Kernels and their factors, cross panels and weights, covariances and their eigenvectors."""
+    n, test = study.ensemble.n_train[-1], study.data.test
+    return cost.KERNEL_BYTES + cost.rows_bytes(study) + 8 * (7 * n**2 + 6 * n * test + 7 * test**2)
+
+
+PHASE = Phase(
+    "law",
+    reads=("x_train", "y_train", "x_test", "y_test", "permutation", "learning_rate"),
+    writes=ARRAYS,
+    blocks=("draw", "n_train"),
+    seconds=seconds,
+    memory_bytes=memory_bytes,
+    compute=compute,
+    fewer="lower ensemble.draws",
+    lower="ensemble.n_train or data.test",
+)

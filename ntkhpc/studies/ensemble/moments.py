@@ -3,33 +3,50 @@
 Tiles are merged in their order, whatever shards they came in: the result does not depend on the shard layout.
 """
 
+import math
+from typing import TYPE_CHECKING
+
 import numpy as np
 
-from ntkhpc.engine import store
-from ntkhpc.engine.partial import Partial
-from ntkhpc.engine.plan import Shard
-from ntkhpc.engine.run import Run
-from ntkhpc.studies import schema
-from ntkhpc.studies.ensemble.study import Study
+from ntkhpc.phase.array import Array
+from ntkhpc.phase.block import Block
+from ntkhpc.phase.phase import Phase
+from ntkhpc.phase.work import Values, Work
+from ntkhpc.studies import cost
+from ntkhpc.studies.ensemble import train
+from ntkhpc.studies.ensemble.train import CELL, OK
+
+if TYPE_CHECKING:
+    from ntkhpc.studies.ensemble.study import Study
+
+ARRAYS = (
+    Array("bias2", (*CELL, "test_point"), "f8", "1", "sum over outputs of (mean f - y)^2 / (2 outputs)"),
+    Array("variance", (*CELL, "test_point"), "f8", "1", "sum over outputs of the unbiased variance of f / (2 outputs)"),
+    Array("members_used", CELL, "i4", "1", "members that did not diverge"),
+)
+
+_MOMENTS = ("status", "prediction_mean", "prediction_m2")
 
 
-def compute(run: Run, shard: Shard, partial: Partial) -> tuple[dict[str, np.ndarray], int]:
-    study = run.study.of_kind(Study)
-    arrays = {array.name: np.empty(array.shape(study), array.dtype) for array in schema.arrays(study, "finalise")}
-    status, mean, m2 = (store.open_array(run.store, name) for name in ("status", "prediction_mean", "prediction_m2"))
-    y_test = store.load(run.store, "y_test")["y_test"]
-    for cell in np.ndindex(arrays["members_used"].shape):
+def compute(work: "Work[Study]") -> Values:
+    study = work.study
+    shape = (len(study.network.widths), len(study.ensemble.n_train), study.ensemble.draws)
+    bias2, variance = np.empty((*shape, study.data.test)), np.empty((*shape, study.data.test))
+    used = np.empty(shape, np.int32)
+    status, mean, m2 = map(work.inputs.open, _MOMENTS)
+    y_test = work.inputs["y_test"]
+    for cell in np.ndindex(shape):
         counts = tile_counts(np.asarray(status[cell]), study.ensemble.tile)
         moments = merge(counts, np.asarray(mean[cell]), np.asarray(m2[cell]))
-        arrays["members_used"][cell] = moments[0]
-        arrays["bias2"][cell], arrays["variance"][cell] = bias_and_variance(*moments, y_test)
-    return arrays, 0
+        used[cell] = moments[0]
+        bias2[cell], variance[cell] = bias_and_variance(*moments, y_test)
+    return {"bias2": bias2, "variance": variance, "members_used": used}
 
 
 def tile_counts(status: np.ndarray, tile: int) -> np.ndarray:
     """Trained members in each tile, from the status (members,) of a cell."""
     starts = range(0, len(status), tile)
-    return np.array([np.count_nonzero(status[start : start + tile] == schema.OK) for start in starts])
+    return np.array([np.count_nonzero(status[start : start + tile] == OK) for start in starts])
 
 
 def merge(counts: np.ndarray, means: np.ndarray, m2s: np.ndarray) -> tuple[int, np.ndarray, np.ndarray]:
@@ -55,3 +72,26 @@ def bias_and_variance(count: int, mean: np.ndarray, m2: np.ndarray, y: np.ndarra
     variance = m2 / (count - 1)
     bias2 = (mean - y) ** 2 - variance / count
     return bias2.mean(axis=1) / 2, variance.mean(axis=1) / 2
+
+
+def seconds(study: "Study", block: Block) -> float:
+    ensemble = study.ensemble
+    cells = len(study.network.widths) * len(ensemble.n_train) * ensemble.draws
+    shards = cells * math.ceil(ensemble.members / ensemble.shard_members)
+    return 1.0 + shards * train.chunk_bytes(study, *_MOMENTS) / 200e6
+
+
+def memory_bytes(study: "Study") -> int:
+    return cost.LIGHT_BYTES + 3 * train.chunk_bytes(study, *_MOMENTS)
+
+
+PHASE = Phase(
+    "finalise",
+    reads=(*_MOMENTS, "y_test"),
+    writes=ARRAYS,
+    chunked=CELL,
+    seconds=seconds,
+    memory_bytes=memory_bytes,
+    compute=compute,
+    lower="ensemble.shard_members or data.test",
+)

@@ -1,9 +1,37 @@
-"""The network of a study."""
+"""The networks of a study: section [network], and what they cost."""
 
-from ntkhpc.networks import MLP
-from ntkhpc.studies.ensemble.study import Study
+from typing import TYPE_CHECKING, Literal
+
+from ntkhpc.phase.section import Increasing, NonNegativeFloat, Positive, PositiveFloat, Section, require_increasing
+
+if TYPE_CHECKING:
+    from ntkhpc.networks import MLP
+    from ntkhpc.studies.ensemble.study import Study
 
 
-def mlp(study: Study) -> MLP:
+class Network(Section, frozen=True, kw_only=True):
+    """Fully connected networks of the given widths; the depth counts hidden layers."""
+
+    widths: Increasing
+    parametrisation: Literal["ntk"] = "ntk"
+    depth: Positive = 1
+    activation: Literal["relu", "erf"] = "relu"
+    weight_variance: PositiveFloat = 2.0
+    bias_variance: NonNegativeFloat = 0.0
+
+    def __post_init__(self) -> None:
+        require_increasing("widths", self.widths)
+
+
+def mlp(study: "Study") -> "MLP":
+    """The architecture, without its width."""
+    from ntkhpc.networks import MLP
+
     network = study.network
     return MLP(network.depth, network.activation, network.weight_variance, network.bias_variance, study.data.outputs)
+
+
+def forward_flops(study: "Study", width: int, samples: int) -> float:
+    """Operations to evaluate one network on so many samples."""
+    depth, features, outputs = study.network.depth, study.data.features, study.data.outputs
+    return 2.0 * samples * (features * width + (depth - 1) * width**2 + width * outputs)

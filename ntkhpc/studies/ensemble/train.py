@@ -1,68 +1,137 @@
-"""Phase `ensemble`: members of one (width, n_train, draw) trained tile by tile."""
+"""Phase `ensemble`: members of one (width, n_train, draw) trained tile by tile.
 
-from functools import lru_cache
-from pathlib import Path
+Here are its sections of a study file ([training] and [ensemble]), its arrays, its cost and its computation.
+"""
+
+import math
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
+from msgspec import Meta
 
-from ntkhpc import training
-from ntkhpc.engine import store
-from ntkhpc.engine.partial import Partial
-from ntkhpc.engine.plan import Shard
-from ntkhpc.engine.run import Run
-from ntkhpc.studies import schema
-from ntkhpc.studies.ensemble.network import mlp
-from ntkhpc.studies.ensemble.study import Study
+from ntkhpc.phase.array import Array
+from ntkhpc.phase.block import Block
+from ntkhpc.phase.phase import Phase
+from ntkhpc.phase.section import Increasing, NonNegativeFloat, Positive, PositiveFloat, Section, require_increasing
+from ntkhpc.phase.work import Values, Work
+from ntkhpc.studies import cost
+from ntkhpc.studies.ensemble.network import forward_flops, mlp
 
-_INPUTS = ("x_train", "y_train", "x_test", "y_test", "permutation", "learning_rate")
+if TYPE_CHECKING:
+    from ntkhpc.studies.ensemble.study import Study
+    from ntkhpc.training import Program, Trained
+
+CELL = ("width", "n_train", "draw")
+
+OK, DIVERGED, MISSING = 0, 1, -1
+"""Values of `status`; the last, its fill value, means: not computed."""
 
 
-def compute(run: Run, shard: Shard, partial: Partial) -> tuple[dict[str, np.ndarray], int]:
-    study = run.study.of_kind(Study)
-    width, n_train, draw = (shard.region[dim][0] for dim in schema.CELL)
-    n = study.ensemble.n_train[n_train]
-    inputs = _inputs(run.store)
+class Steps(Section, frozen=True, kw_only=True):
+    """Number of full-batch steps as a rule of n_train: ceil(factor * n_train ** power)."""
+
+    factor: PositiveFloat = 4.0
+    power: NonNegativeFloat = 1.0
+
+    def __call__(self, n_train: int) -> int:
+        # The small term keeps 0.1 * 30 at 3 steps, not 4.
+        return max(1, math.ceil(self.factor * n_train**self.power - 1e-9))
+
+
+class Training(Section, frozen=True, kw_only=True):
+    """Full-batch gradient descent, with heavy-ball momentum if it is not zero."""
+
+    steps: Steps = Steps()
+    learning_rate_fraction: Annotated[float, Meta(gt=0, lt=1)] = 0.5
+    momentum: Annotated[float, Meta(ge=0, lt=1)] = 0.0
+    precision: Literal["float32", "float64"] = "float32"
+    matmul_precision: Literal["highest", "high", "default"] = "highest"
+
+
+class Ensemble(Section, frozen=True, kw_only=True):
+    """Members of the initialisation ensemble, and how they are cut into tiles and shards."""
+
+    n_train: Increasing
+    members: Annotated[int, Meta(ge=2)]
+    draws: Positive = 1
+    tile: Positive = 10
+    shard_members: Positive = 100
+    trace_points: Annotated[int, Meta(ge=2)] = 12
+    predictions: bool = False
+
+    def __post_init__(self) -> None:
+        require_increasing("n_train", self.n_train)
+        if self.shard_members % self.tile:
+            raise ValueError(
+                f"shard_members = {self.shard_members} must be a multiple of tile = {self.tile}: "
+                f"try {max(1, round(self.shard_members / self.tile)) * self.tile}"
+            )
+
+
+ARRAYS = (
+    Array("test_point_loss", (*CELL, "member", "test_point"), "f4", "1",
+          "sum over outputs of (f-y)^2 / (2 outputs) at each test point"),
+    Array("test_loss", (*CELL, "member"), "f8", "1", "L: mean of test_point_loss over test points"),
+    Array("train_loss", (*CELL, "member"), "f8", "1", "mean of the same loss over the training points"),
+    Array("test_loss_trace", (*CELL, "member", "trace_point"), "f4", "1", "L during training"),
+    Array("train_loss_trace", (*CELL, "member", "trace_point"), "f4", "1", "training loss during training"),
+    Array("steps_done", (*CELL, "member"), "i4", "1", "steps after which the losses were last finite"),
+    Array("status", (*CELL, "member"), "i1", "1", "0 trained, 1 diverged, -1 not computed"),
+    Array("prediction_mean", (*CELL, "tile", "test_point", "output"), "f8", "1",
+          "mean of f over the trained members of each tile"),
+    Array("prediction_m2", (*CELL, "tile", "test_point", "output"), "f8", "1",
+          "sum over a tile's trained members of (f - prediction_mean)^2"),
+    Array("prediction", (*CELL, "member", "test_point", "output"), "f4", "1",
+          "f of each member, if ensemble.predictions", when=lambda study: study.ensemble.predictions),
+)  # fmt: skip
+
+
+def compute(work: "Work[Study]") -> Values:
+    from ntkhpc import training
+
+    study, inputs = work.study, work.inputs
+    n, draw, at = work.block.value("n_train"), work.block.index("draw"), work.block.index("n_train")
     chosen = inputs["permutation"][draw, :n]
-    program = training.Program(
+    trained_as = program(study, work.block.value("width"), study.trace_steps(n))
+    tile = study.ensemble.tile
+
+    def train(number: int) -> dict[str, np.ndarray]:
+        # The last tile is padded with members beyond the ensemble: the tile is what fixes the compiled program.
+        first = number * tile
+        trained = training.train_tile(
+            trained_as,
+            inputs["x_train"][chosen],
+            inputs["y_train"][chosen],
+            inputs["x_test"],
+            inputs["y_test"],
+            learning_rate=float(inputs["learning_rate"][draw, at]),
+            seed=study.seed,
+            members=range(first, first + tile),
+        )
+        real = min(study.ensemble.members - first, tile)
+        return tile_values(trained_as.trace_steps, trained, inputs["y_test"], real)
+
+    tiles = [work.tile(number, partial(train, number)) for number in work.block.range("tile")]
+    return _assemble(study, tiles)
+
+
+def program(study: "Study", width: int, trace_steps: tuple[int, ...]) -> "Program":
+    """What is trained, as the science knows it: a training option is handed on here and nowhere else."""
+    from ntkhpc.training import Program
+
+    return Program(
         mlp=mlp(study),
-        width=study.network.widths[width],
-        trace_steps=study.trace_steps(n),
+        width=width,
+        trace_steps=trace_steps,
         momentum=study.training.momentum,
         precision=study.training.precision,
         matmul_precision=study.training.matmul_precision,
     )
-    tiles, reused = [], 0
-    for tile in range(*shard.region["tile"]):
-        values = partial.load(tile)
-        if values is None:
-            # The last tile is padded with members beyond the ensemble: the tile is what fixes the compiled program.
-            first = tile * study.ensemble.tile
-            trained = training.train_tile(
-                program,
-                inputs["x_train"][chosen],
-                inputs["y_train"][chosen],
-                inputs["x_test"],
-                inputs["y_test"],
-                learning_rate=float(inputs["learning_rate"][draw, n_train]),
-                seed=study.seed,
-                members=range(first, first + study.ensemble.tile),
-            )
-            real = min(study.ensemble.members - first, study.ensemble.tile)
-            values = tile_values(study, program.trace_steps, trained, inputs["y_test"], real)
-            partial.save(tile, values)
-        else:
-            reused += 1
-        tiles.append(values)
-    return _assemble(study, tiles), reused
-
-
-@lru_cache(maxsize=1)
-def _inputs(path: Path) -> dict[str, np.ndarray]:
-    return store.load(path, *_INPUTS)
 
 
 def tile_values(
-    study: Study, trace_steps: tuple[int, ...], trained: training.Trained, y_test: np.ndarray, members: int
+    trace_steps: tuple[int, ...], trained: "Trained", y_test: np.ndarray, members: int
 ) -> dict[str, np.ndarray]:
     """The stored values of a tile's first `members` members: losses per point, traces, status, moments of f."""
     predictions = trained.predictions[:members].astype(np.float64)
@@ -84,7 +153,7 @@ def tile_values(
         "test_loss_trace": test_trace.astype(np.float32),
         "train_loss_trace": train_trace.astype(np.float32),
         "steps_done": _steps_done(finite, trace_steps),
-        "status": np.where(trained_well, schema.OK, schema.DIVERGED).astype(np.int8),
+        "status": np.where(trained_well, OK, DIVERGED).astype(np.int8),
         "prediction_mean": mean[None],
         "prediction_m2": (((kept - mean) ** 2).sum(axis=0) if len(kept) else empty)[None],
         "prediction": predictions.astype(np.float32),
@@ -97,10 +166,86 @@ def _steps_done(finite: np.ndarray, trace_steps: tuple[int, ...]) -> np.ndarray:
     return np.array([-1, *trace_steps], np.int32)[count]
 
 
-def _assemble(study: Study, tiles: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    """Join tiles along members, or along tiles for their moments, into the shard's region of each array."""
-    values = {}
-    for array in schema.arrays(study, "ensemble"):
-        joined = np.concatenate([tile[array.name] for tile in tiles])
-        values[array.name] = joined[(None,) * len(schema.CELL)]
-    return values
+def _assemble(study: "Study", tiles: list[dict[str, np.ndarray]]) -> Values:
+    """Join tiles along members, or along tiles for their moments, into the block's part of each array."""
+    written = [array.name for array in ARRAYS if array.when(study)]
+    return {name: np.concatenate([tile[name] for tile in tiles])[(None,) * len(CELL)] for name in written}
+
+
+SECONDS_PER_STEP = 5e-6
+
+WORKER_BYTES = 420 * 2**20
+"""Resident size of a worker that compiled its training steps, before it holds any data.
+
+It lies between 265 MiB, all read from the compilation cache, and 410 MiB, where all was compiled; 360 MiB after laws.
+"""
+
+
+def training_flops(study: "Study", width: int, n_train: int) -> float:
+    """One member: forward and both backward products, less the input gradient of the first layer; then evaluations."""
+    forward = forward_flops(study, width, n_train)
+    step = 3 * forward - 2.0 * n_train * study.data.features * width
+    traced = forward_flops(study, width, study.data.test) * study.ensemble.trace_points
+    return study.training.steps(n_train) * step + traced
+
+
+def members_seconds(study: "Study", width: int, n_train: int, members: int) -> float:
+    per_member = training_flops(study, width, n_train) / cost.FLOPS_PER_SECOND
+    per_member += study.training.steps(n_train) * SECONDS_PER_STEP
+    return cost.SECONDS_PER_SHARD + members * per_member * slowness(study)
+
+
+def slowness(study: "Study") -> float:
+    """How much longer than in float32 a step takes."""
+    return 2.0 if study.training.precision == "float64" else 1.0
+
+
+def seconds(study: "Study", block: Block) -> float:
+    """The last tile is trained whole, padded with members beyond the ensemble."""
+    members = len(block.range("tile")) * study.ensemble.tile
+    return members_seconds(study, block.value("width"), block.value("n_train"), members)
+
+
+def tile_seconds(study: "Study", block: Block) -> float:
+    return members_seconds(study, block.value("width"), block.value("n_train"), study.ensemble.tile)
+
+
+def memory_bytes(study: "Study") -> int:
+    itemsize = 8 if study.training.precision == "float64" else 4
+    width, samples = study.network.widths[-1], max(study.ensemble.n_train[-1], study.data.test)
+    activations = 4 * samples * width * study.network.depth * itemsize
+    parameters = 4 * itemsize * math.ceil(forward_flops(study, width, 1) / 2)
+    return WORKER_BYTES + cost.rows_bytes(study) + 3 * chunk_bytes(study) + activations + parameters
+
+
+def chunk_bytes(study: "Study", *names: str) -> int:
+    """Size of one shard's chunks, with their checksums, of all arrays or of those that are named."""
+    ensemble = study.ensemble
+    members = min(ensemble.members, ensemble.shard_members)
+    along = {
+        **dict.fromkeys(CELL, 1),
+        "member": members,
+        "tile": math.ceil(members / ensemble.tile),
+        "trace_point": ensemble.trace_points,
+        "test_point": study.data.test,
+        "output": study.data.outputs,
+    }
+    chosen = [array for array in ARRAYS if array.when(study) and (array.name in names or not names)]
+    return sum(math.prod(along[dim] for dim in array.dims) * array.itemsize + 4 for array in chosen)
+
+
+PHASE = Phase(
+    "ensemble",
+    reads=("x_train", "y_train", "x_test", "y_test", "permutation", "learning_rate"),
+    writes=ARRAYS,
+    blocks=(*CELL, "member"),
+    seconds=seconds,
+    tile_seconds=tile_seconds,
+    memory_bytes=memory_bytes,
+    compute=compute,
+    prefix="",
+    fewer="raise ensemble.shard_members (a multiple of ensemble.tile)",
+    lower="network.widths, ensemble.n_train, data.test or ensemble.shard_members",
+    shorten="ensemble.tile",
+    probed=True,
+)

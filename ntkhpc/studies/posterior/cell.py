@@ -1,35 +1,52 @@
-"""One cell of the sampled posteriors, as `chains` and `adaptive` read it from the store."""
+"""One cell of the sampled posteriors, as `chains` and `adaptive` are given it, and what its samplers cost."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from ntkhpc import seeds
-from ntkhpc.bayesian.inputs import Data
-from ntkhpc.bayesian.target import Problem
-from ntkhpc.engine import store
-from ntkhpc.engine.plan import Shard
-from ntkhpc.engine.run import Run
-from ntkhpc.studies.posterior.study import BayesStudy
+from ntkhpc.phase.work import Work
 
-_INPUTS = ("x_train", "y_train", "x_test", "y_test", "permutation")
+if TYPE_CHECKING:
+    from ntkhpc.bayesian.inputs import Data
+    from ntkhpc.bayesian.target import Problem
+    from ntkhpc.studies.posterior.study import BayesStudy
+
+CELL = ("sampled_width", "sampled_n_train", "draw")
+
+INPUTS = ("x_train", "y_train", "x_test", "y_test", "permutation")
+
+FLOPS_PER_SECOND = 15e9
+"""Of a sampler's small matrices, in float64."""
+
+SAMPLER_BYTES = 700 * 2**20
+"""Resident size of a worker that compiled several samplers, or programs of neurons."""
 
 
 @dataclass(frozen=True)
 class Cell:
     """Data and problem of one width, training-set size and draw, and the seed of what is random there."""
 
-    study: BayesStudy
+    study: "BayesStudy"
     width: int
-    data: Data
-    problem: Problem
+    data: "Data"
+    problem: "Problem"
     seed: int
 
     @classmethod
-    def of(cls, run: Run, shard: Shard) -> "Cell":
-        """That of a shard whose region is in one cell."""
-        study, inputs = run.study.of_kind(BayesStudy), store.load(run.store, *_INPUTS)
-        i, j, draw = (shard.region[dim][0] for dim in ("sampled_width", "sampled_n_train", "draw"))
-        width, n_train, posterior = study.sampled_widths[i], study.sampled_sizes[j], study.posterior
+    def of(cls, work: "Work[BayesStudy]") -> "Cell":
+        """That of a shard whose block is in one cell."""
+        from ntkhpc.bayesian.inputs import Data
+        from ntkhpc.bayesian.target import Problem
+
+        study, inputs, block = work.study, work.inputs, work.block
+        width, n_train, draw = (block.value(dim) for dim in CELL)
+        posterior = study.posterior
         chosen = inputs["permutation"][draw, :n_train]
         data = Data.make(inputs["x_train"][chosen], inputs["y_train"][chosen], inputs["x_test"], inputs["y_test"])
         problem = Problem.make(data, (width,), posterior.temperature, posterior.precisions)
         return cls(study, width, data, problem, seeds.cell_seed(study.seed, width, n_train, draw))
+
+
+def across_bytes(test: int, features: int) -> int:
+    """Size of the test inputs across the span of the training inputs, their singular vectors and their root."""
+    return 8 * test * (3 * features + 2 * min(test, features))

@@ -1,31 +1,107 @@
 """Phase `chains`: Markov chains over the posterior of one width and training set, side by side in one program.
 
 Tile 0 is the warm-up, tile i the i-th part of the kept samples; each keeps the state after it, so that a shard told to
-stop goes on where it was, with the same bits.
+stop goes on where it was, with the same bits. Here are its section of a study file ([sampling]), its arrays, its cost
+and its computation.
 """
 
-import jax
-import numpy as np
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from ntkhpc.bayesian.chains import Program, State, Values
-from ntkhpc.engine.partial import Partial
-from ntkhpc.engine.plan import Shard
-from ntkhpc.engine.run import Run
+import numpy as np
+from msgspec import Meta
+
 from ntkhpc.errors import DivergedError
-from ntkhpc.studies.posterior.cell import Cell
-from ntkhpc.studies.posterior.study import BayesStudy
+from ntkhpc.phase.array import Array
+from ntkhpc.phase.block import Block
+from ntkhpc.phase.phase import Phase
+from ntkhpc.phase.section import Positive, PositiveFloat, Section, require_increasing
+from ntkhpc.phase.work import Values, Work
+from ntkhpc.studies import cost
+from ntkhpc.studies.posterior.cell import CELL, FLOPS_PER_SECOND, INPUTS, SAMPLER_BYTES, Cell, across_bytes
+
+if TYPE_CHECKING:
+    from ntkhpc.bayesian.chains import Program
+    from ntkhpc.studies.posterior.study import BayesStudy
+
+
+class Sampling(Section, frozen=True, kw_only=True):
+    """Chains of posterior samples. Without `widths` or `n_train` those of the study; no chains: theory alone."""
+
+    chains: Annotated[int, Meta(ge=0)] = 4
+    shard_chains: Positive = 4
+    sampler: Literal["hmc", "nuts", "langevin"] = "hmc"
+    warmup: Positive = 300
+    draws: Annotated[int, Meta(ge=8)] = 400
+    tile: Positive = 100
+    thin: Positive = 1
+    learning_rate: PositiveFloat = 1e-3
+    widths: tuple[Positive, ...] = ()
+    n_train: tuple[Positive, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in ("widths", "n_train"):
+            require_increasing(name, getattr(self, name))
+        if self.chains == 1:
+            raise ValueError("chains = 1 cannot show whether it has converged: give at least 2, or 0 for theory alone")
+        if self.draws % self.tile:
+            raise ValueError(
+                f"draws = {self.draws} must be a multiple of tile = {self.tile}: "
+                f"try {max(1, round(self.draws / self.tile)) * self.tile}"
+            )
+
+
+_CHAINS = (*CELL, "chain")
+
+ARRAYS = (
+    Array("sample_loss", (*_CHAINS, "sample"), "f8", "1", "L of one network drawn from the posterior"),
+    Array("sample_expected_loss", (*_CHAINS, "sample"), "f8", "1",
+          "mean of L over the read-out, given the sample's hidden weights"),
+    Array("sample_q_bar", (*_CHAINS, "sample"), "f8", "1",
+          "lam_1 |v|^2 / N_1 of the read-out v, mean given the hidden weights: its mean is Qb"),
+    Array("sample_potential", (*_CHAINS, "sample"), "f8", "1",
+          "-log p(hidden weights | D), but for a constant"),
+    Array("chain_mean", (*_CHAINS, "test_point"), "f8", "1", "mean of f over the chain"),
+    Array("chain_point_variance", (*_CHAINS, "test_point"), "f8", "1", "variance of f over the chain"),
+    Array("chain_acceptance", _CHAINS, "f8", "1", "mean acceptance probability; NaN for Langevin"),
+    Array("chain_divergences", _CHAINS, "i8", "1", "kept samples on whose way the energy error exploded"),
+    Array("chain_step_size", _CHAINS, "f8", "1", "step size that the sampler used"),
+    Array("chain_curvature", _CHAINS, "f8", "1", "largest curvature of the energy, for Langevin; else NaN"),
+    Array("chain_gradients", _CHAINS, "i8", "1", "gradients of the potential that the kept samples took"),
+)  # fmt: skip
 
 _STATE = "state_"
 
 
-def compute(run: Run, shard: Shard, partial: Partial) -> tuple[dict[str, np.ndarray], int]:
-    cell = Cell.of(run, shard)
-    program = _program(cell.study, (cell.width,))
-    state, tiles, reused = _sample(cell, program, shard, partial)
-    return _assemble(state, tiles, langevin=cell.study.sampling.sampler == "langevin"), reused
+def compute(work: "Work[BayesStudy]") -> Values:
+    cell, study = Cell.of(work), work.study
+    program = _program(study, (cell.width,))
+
+    def advance(number: int, before: Values) -> Values:
+        """The state after a tile, and what the tile keeps."""
+        values: Values = {}
+        if number == 0:
+            start = program.start(cell.problem, cell.seed, work.block.range("chain"))
+            after = program.warm(cell.problem, cell.seed, start)
+        else:
+            after, values = program.advance(cell.problem, cell.seed, dict(before))
+        _require_finite(study, {**after, **values})
+        return {f"{_STATE}{name}": value for name, value in after.items()} | dict(values)
+
+    state: Values = {}
+    tiles: list[Values] = []
+    for number in range(1 + study.sampling.draws // study.sampling.tile):
+        kept = work.tile(number, partial(advance, number, state))
+        state = {name.removeprefix(_STATE): value for name, value in kept.items() if name.startswith(_STATE)}
+        tiles.append({name: value for name, value in kept.items() if not name.startswith(_STATE)})
+    return _assemble(state, tiles[1:], langevin=study.sampling.sampler == "langevin")
 
 
-def _program(study: BayesStudy, widths: tuple[int, ...]) -> Program:
+def _program(study: "BayesStudy", widths: tuple[int, ...]) -> "Program":
+    import jax
+
+    from ntkhpc.bayesian.chains import Program
+
     sampling = study.sampling
     return Program(
         activation=study.network.activation,
@@ -39,42 +115,16 @@ def _program(study: BayesStudy, widths: tuple[int, ...]) -> Program:
     )
 
 
-def _sample(cell: Cell, program: Program, shard: Shard, partial: Partial) -> tuple[State, list[Values], int]:
-    """The last state and the values of every tile, and how many tiles were there from an earlier attempt."""
-    study, problem, seed = cell.study, cell.problem, cell.seed
-    state: State | None = None
-    tiles: list[Values] = []
-    reused = 0
-    for tile in range(1 + study.sampling.draws // study.sampling.tile):
-        kept = partial.load(tile) if reused == tile else None
-        if kept is None:
-            if state is None:
-                state = program.warm(problem, seed, program.start(problem, seed, range(*shard.region["chain"])))
-                values: Values = {}
-            else:
-                state, values = program.advance(problem, seed, state)
-            _require_finite(study, shard, {**state, **values})
-            partial.save(tile, {f"{_STATE}{name}": value for name, value in state.items()} | values)
-        else:
-            reused += 1
-            state = {name.removeprefix(_STATE): kept.pop(name) for name in list(kept) if name.startswith(_STATE)}
-            values = kept
-        tiles.append(values)
-    assert state is not None
-    return state, tiles[1:], reused
-
-
 _FINITE = ("position", "log_density", "loss", "expected_loss", "q_bar", "mean", "mean_square", "spread")
 
 
-def _require_finite(study: BayesStudy, shard: Shard, arrays: dict[str, np.ndarray]) -> None:
+def _require_finite(study: "BayesStudy", arrays: Values) -> None:
     """Raises DivergedError if a chain has left the finite numbers: what it gave would be read as missing."""
     if all(np.isfinite(arrays[name]).all() for name in _FINITE if name in arrays):
         return
     langevin = study.sampling.sampler == "langevin"
     raise DivergedError(
         f"a chain of {study.sampling.sampler} left the finite numbers",
-        where=f"shard {shard.id}",
         cause=f"sampling.learning_rate = {study.sampling.learning_rate} is above the stability bound 2/curvature"
         if langevin
         else f"posterior.temperature = {study.posterior.temperature} is too small for float64 at this width",
@@ -82,7 +132,7 @@ def _require_finite(study: BayesStudy, shard: Shard, arrays: dict[str, np.ndarra
     )
 
 
-def _assemble(state: State, tiles: list[Values], *, langevin: bool) -> dict[str, np.ndarray]:
+def _assemble(state: Values, tiles: list[Values], *, langevin: bool) -> Values:
     """The shard's region of each array of the phase."""
 
     def joined(name: str) -> np.ndarray:
@@ -106,3 +156,70 @@ def _assemble(state: State, tiles: list[Values], *, langevin: bool) -> dict[str,
         "chain_gradients": joined("gradients").sum(axis=1).astype(np.int64),
     }
     return {name: value[None, None, None] for name, value in values.items()}
+
+
+PROGRAM_SECONDS = 12.0
+"""To compile a sampler, anew for each width and training-set size."""
+
+SECONDS_PER_GRADIENT = 150e-6
+
+
+def seconds(study: "BayesStudy", block: Block) -> float:
+    """Warm-up and kept samples."""
+    warmup, sample = _seconds_per_draw(study, block)
+    per_chain = study.sampling.warmup * warmup + study.sampling.draws * sample
+    return cost.SECONDS_PER_SHARD + PROGRAM_SECONDS + len(block.range("chain")) * per_chain
+
+
+def tile_seconds(study: "BayesStudy", block: Block) -> float:
+    """The start, and the warm-up or a tile of kept samples, whichever takes longer."""
+    warmup, sample = _seconds_per_draw(study, block)
+    per_chain = max(study.sampling.warmup * warmup, study.sampling.tile * sample)
+    return cost.SECONDS_PER_SHARD + PROGRAM_SECONDS + len(block.range("chain")) * per_chain
+
+
+def _seconds_per_draw(study: "BayesStudy", block: Block) -> tuple[float, float]:
+    """Of one chain, while it warms up and of a kept sample.
+
+    Gradients of the potential: hidden units at the training points, one factorisation, and the way back.
+    """
+    sampling, width, n_train = study.sampling, block.value("sampled_width"), block.value("sampled_n_train")
+    rank, small = min(n_train, study.data.features), min(n_train, width)
+    flops = 6.0 * n_train * rank * width + 6.0 * n_train * width * small + 2.0 * small**3
+    gradients = sampling.thin * gradients_per_transition(study, rank * width)
+    moves = gradients * (flops / FLOPS_PER_SECOND + SECONDS_PER_GRADIENT)
+    # A kept sample predicts every test point, across the span of the training inputs too.
+    kept = 2.0 * study.data.test * width * (rank + min(study.data.test, study.data.features) + small)
+    return moves, moves + kept / FLOPS_PER_SECOND
+
+
+def gradients_per_transition(study: "BayesStudy", weights: int) -> float:
+    """Leapfrog steps of a trajectory; as the dimension grows they shrink like its fourth root."""
+    if study.sampling.sampler == "langevin":
+        return 1.0
+    return float((0.9 if study.sampling.sampler == "hmc" else 4.0) * weights**0.25)
+
+
+def memory_bytes(study: "BayesStudy") -> int:
+    n, test, features = study.sampled_sizes[-1], study.data.test, study.data.features
+    width, chains = study.sampled_widths[-1], study.sampling.shard_chains
+    hidden = n * width + test * width + min(n, features) * width
+    side_by_side = chains * 8 * (8 * hidden + 4 * min(n, width) ** 2)
+    return SAMPLER_BYTES + cost.rows_bytes(study) + side_by_side + across_bytes(test, features)
+
+
+PHASE = Phase(
+    "chains",
+    reads=INPUTS,
+    writes=ARRAYS,
+    blocks=_CHAINS,
+    seconds=seconds,
+    tile_seconds=tile_seconds,
+    memory_bytes=memory_bytes,
+    compute=compute,
+    when=lambda study: study.sampling.chains > 0,
+    prefix="",
+    fewer="raise sampling.shard_chains",
+    lower="sampling.widths, sampling.n_train, sampling.shard_chains or data.test",
+    shorten="sampling.warmup, sampling.tile or sampling.shard_chains",
+)

@@ -4,12 +4,15 @@ p(theta | D) ~ exp{ -SSE/(2 T) - sum_l lam_l |W_l|^2 / 2 } ;  f = v . phi(W x / 
 """
 
 import math
-from typing import Annotated, ClassVar, Literal
-
-from msgspec import Meta
+from typing import Literal
 
 from ntkhpc.phase.section import Increasing, Positive, PositiveFloat, Section, require_increasing
 from ntkhpc.studies.base import AnyStudy
+from ntkhpc.studies.posterior.adaptive import AdaptiveKernel
+from ntkhpc.studies.posterior.chains import Sampling
+from ntkhpc.studies.posterior.theory import Scan
+
+__all__ = ["AdaptiveKernel", "BayesNetwork", "BayesStudy", "Posterior", "Sampling", "Scan"]
 
 
 class BayesNetwork(Section, frozen=True, kw_only=True):
@@ -34,60 +37,8 @@ class Posterior(Section, frozen=True, kw_only=True):
         require_increasing("n_train", self.n_train)
 
 
-class Scan(Section, frozen=True, kw_only=True):
-    """Other temperatures, and factors on the read-out's precision, at which theory alone is computed."""
-
-    temperatures: tuple[PositiveFloat, ...] = ()
-    readout_factors: tuple[PositiveFloat, ...] = ()
-
-    def __post_init__(self) -> None:
-        for name in ("temperatures", "readout_factors"):
-            require_increasing(name, getattr(self, name))
-
-
-class Sampling(Section, frozen=True, kw_only=True):
-    """Chains of posterior samples. Without `widths` or `n_train` those of the study; no chains: theory alone."""
-
-    chains: Annotated[int, Meta(ge=0)] = 4
-    shard_chains: Positive = 4
-    sampler: Literal["hmc", "nuts", "langevin"] = "hmc"
-    warmup: Positive = 300
-    draws: Annotated[int, Meta(ge=8)] = 400
-    tile: Positive = 100
-    thin: Positive = 1
-    learning_rate: PositiveFloat = 1e-3
-    widths: tuple[Positive, ...] = ()
-    n_train: tuple[Positive, ...] = ()
-
-    def __post_init__(self) -> None:
-        for name in ("widths", "n_train"):
-            require_increasing(name, getattr(self, name))
-        if self.chains == 1:
-            raise ValueError("chains = 1 cannot show whether it has converged: give at least 2, or 0 for theory alone")
-        if self.draws % self.tile:
-            raise ValueError(
-                f"draws = {self.draws} must be a multiple of tile = {self.tile}: "
-                f"try {max(1, round(self.draws / self.tile)) * self.tile}"
-            )
-
-
-class AdaptiveKernel(Section, frozen=True, kw_only=True):
-    """Populations of neurons of the theory in `ntkhpc.bayesian.adaptive`, wherever there are chains; 0: without it."""
-
-    populations: Annotated[int, Meta(ge=0)] = 4
-    neurons: Annotated[int, Meta(ge=2)] = 2000
-    updates: Annotated[int, Meta(ge=20)] = 300
-
-    def __post_init__(self) -> None:
-        if self.populations == 1:
-            raise ValueError("populations = 1 cannot show its error: give at least 2, or 0 to go without this theory")
-
-
 class BayesStudy(AnyStudy, frozen=True, kw_only=True):
     """Theory of the posterior over widths, training-set sizes and temperatures, beside samples of it."""
-
-    title: ClassVar[str] = "Posterior of Bayesian networks of one hidden layer"
-    loss: ClassVar[str] = "L = sum over test points a of (f(x_a) - y_a)^2 / N_T, twice that of kind ensemble"
 
     kind: Literal["bayes"]
     network: BayesNetwork

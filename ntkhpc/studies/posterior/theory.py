@@ -1,29 +1,85 @@
-"""Phase `theory`: what theory predicts of the posterior for one training set, at every width, infinity included."""
+"""Phase `theory`: what theory predicts of the posterior for one training set, at every width, infinity included.
+
+Here are its section of a study file ([scan]), its arrays, its cost and its computation.
+"""
 
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ntkhpc import infinite_width
-from ntkhpc.bayesian import OneLayerPosterior, OneLayerProblem, loss_distribution, posterior_covariance
-from ntkhpc.bayesian.prior import output_layer
-from ntkhpc.engine import store
-from ntkhpc.engine.partial import Partial
-from ntkhpc.engine.plan import Shard
-from ntkhpc.engine.run import Run
 from ntkhpc.errors import DataError
-from ntkhpc.networks import MLP
-from ntkhpc.studies import schema
-from ntkhpc.studies.posterior.study import BayesStudy
+from ntkhpc.phase.array import Array
+from ntkhpc.phase.block import Block
+from ntkhpc.phase.phase import Phase
+from ntkhpc.phase.section import PositiveFloat, Section, require_increasing
+from ntkhpc.phase.work import Values, Work
+from ntkhpc.studies import cost
+from ntkhpc.studies.dims import PROBABILITIES
 
-_INPUTS = ("x_train", "y_train", "x_test", "y_test", "permutation")
+if TYPE_CHECKING:
+    from ntkhpc.bayesian import OneLayerPosterior, OneLayerProblem
+    from ntkhpc.studies.posterior.study import BayesStudy
 
 
-def compute(run: Run, shard: Shard, partial: Partial) -> tuple[dict[str, np.ndarray], int]:
-    study, inputs = run.study.of_kind(BayesStudy), store.load(run.store, *_INPUTS)
-    draw, i = (shard.region[dim][0] for dim in ("draw", "n_train"))
-    chosen = inputs["permutation"][draw, : study.posterior.n_train[i]]
-    x_train, y_train, x_test, y_test = inputs["x_train"][chosen], inputs["y_train"][chosen], *_test(inputs)
+class Scan(Section, frozen=True, kw_only=True):
+    """Other temperatures, and factors on the read-out's precision, at which theory alone is computed."""
+
+    temperatures: tuple[PositiveFloat, ...] = ()
+    readout_factors: tuple[PositiveFloat, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in ("temperatures", "readout_factors"):
+            require_increasing(name, getattr(self, name))
+
+
+_SIZE = ("draw", "n_train")
+_THEORY = (*_SIZE, "theory_width")
+
+ARRAYS = (
+    Array("theory_bias", _THEORY, "f8", "1", "saddle point: mean over test points of (mean f - y)^2"),
+    Array("theory_variance", _THEORY, "f8", "1", "saddle point: mean over test points of the variance of f"),
+    Array("theory_q_bar", _THEORY, "f8", "1", "order parameter Qb, which multiplies the kernel"),
+    Array("theory_log_evidence", _THEORY, "f8", "1", "log p(y_train), leading order"),
+    Array("theory_s", _SIZE, "f8", "1", "s of the sign rule: below 1 finite width makes Qb less than 1"),
+    Array("theory_mean", (*_THEORY, "test_point"), "f8", "1", "saddle point: posterior mean of f"),
+    Array("theory_point_variance", (*_THEORY, "test_point"), "f8", "1", "saddle point: variance of f"),
+    Array("theory_sigma2", _THEORY, "f8", "1", "the same: variance of L, as f is Gaussian there"),
+    Array("theory_population_variance", _THEORY, "f8", "1",
+          "the same: the part of Var L that an endless test set would leave"),
+    Array("theory_size_variance", (*_THEORY, "test_size"), "f8", "1",
+          "the same: Var L on a block of test_size points, mean over disjoint blocks"),
+    Array("theory_quantile", (*_THEORY, "quantile"), "f8", "1", "the same: quantiles of L"),
+    Array("mixture_bias", _THEORY, "f8", "1", "Qb integrated over: mean over test points of (mean f - y)^2"),
+    Array("mixture_variance", _THEORY, "f8", "1", "Qb integrated over: mean over test points of var f"),
+    Array("ntk_bias", _SIZE, "f8", "1",
+          "infinite width, NTK parametrisation, trained to the end by gradient descent: mean of (mean f - y)^2"),
+    Array("ntk_variance", _SIZE, "f8", "1", "the same: mean over test points of var f over initialisations"),
+    Array("ntk_sigma2", _SIZE, "f8", "1", "the same: variance of L over initialisations"),
+    Array("ntk_population_variance", _SIZE, "f8", "1",
+          "the same: the part of Var L that an endless test set would leave"),
+    Array("temperature_bias", (*_SIZE, "temperature", "theory_width"), "f8", "1",
+          "theory_bias at other temperatures"),
+    Array("temperature_variance", (*_SIZE, "temperature", "theory_width"), "f8", "1",
+          "theory_variance at other temperatures"),
+    Array("temperature_q_bar", (*_SIZE, "temperature", "theory_width"), "f8", "1",
+          "theory_q_bar at other temperatures"),
+    Array("readout_bias", (*_SIZE, "readout_factor", "theory_width"), "f8", "1",
+          "theory_bias at other precisions of the read-out"),
+    Array("readout_variance", (*_SIZE, "readout_factor", "theory_width"), "f8", "1",
+          "theory_variance at other precisions of the read-out"),
+    Array("readout_q_bar", (*_SIZE, "readout_factor", "theory_width"), "f8", "1",
+          "theory_q_bar at other precisions of the read-out"),
+)  # fmt: skip
+
+
+def compute(work: "Work[BayesStudy]") -> Values:
+    from ntkhpc.bayesian import OneLayerProblem
+
+    study, inputs = work.study, work.inputs
+    chosen = inputs["permutation"][work.block.index("draw"), : work.block.value("n_train")]
+    x_train, y_train = inputs["x_train"][chosen], inputs["y_train"][chosen]
+    x_test, y_test = inputs["x_test"], inputs["y_test"]
     problem = OneLayerProblem.make(
         x_train, y_train, x_test, y_test, activation=study.network.activation, precisions=study.posterior.precisions
     )
@@ -33,15 +89,14 @@ def compute(run: Run, shard: Shard, partial: Partial) -> tuple[dict[str, np.ndar
         **_gradient_descent(study, x_train, y_train, x_test, y_test),
         **_scans(study, problem),
     }
-    return {name: np.asarray(value)[None, None] for name, value in values.items()}, 0
+    return {name: np.asarray(value)[None, None] for name, value in values.items()}
 
 
-def _test(inputs: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    return inputs["x_test"], inputs["y_test"]
-
-
-def _widths(study: BayesStudy, problem: OneLayerProblem, x_test: np.ndarray) -> dict[str, np.ndarray]:
+def _widths(study: "BayesStudy", problem: "OneLayerProblem", x_test: np.ndarray) -> dict[str, np.ndarray]:
     """The saddle point and the distribution of L at every width."""
+    from ntkhpc.bayesian import loss_distribution, posterior_covariance
+    from ntkhpc.bayesian.prior import output_layer
+
     posterior, temperature = study.posterior, study.posterior.temperature
     test_kernel = output_layer(x_test, x_test[:1], study.network.activation, posterior.precisions).train
     found = [problem.solve(width, temperature) for width in study.theory_widths]
@@ -51,7 +106,7 @@ def _widths(study: BayesStudy, problem: OneLayerProblem, x_test: np.ndarray) -> 
             posterior_covariance(problem, test_kernel, one.q_bar, temperature),
             problem.y_test,
             study.test_sizes,
-            np.array(schema.PROBABILITIES),
+            np.array(PROBABILITIES),
         )
         for one in found
     ]
@@ -68,7 +123,7 @@ def _widths(study: BayesStudy, problem: OneLayerProblem, x_test: np.ndarray) -> 
     }
 
 
-def _errors(name: str, found: list[OneLayerPosterior]) -> dict[str, np.ndarray]:
+def _errors(name: str, found: "list[OneLayerPosterior]") -> dict[str, np.ndarray]:
     return {
         f"{name}_bias": np.array([one.bias for one in found]),
         f"{name}_variance": np.array([one.variance for one in found]),
@@ -76,7 +131,7 @@ def _errors(name: str, found: list[OneLayerPosterior]) -> dict[str, np.ndarray]:
     }
 
 
-def _mixtures(study: BayesStudy, problem: OneLayerProblem) -> dict[str, np.ndarray]:
+def _mixtures(study: "BayesStudy", problem: "OneLayerProblem") -> dict[str, np.ndarray]:
     found = [problem.mixture(width, study.posterior.temperature) for width in study.theory_widths]
     return {
         "mixture_bias": np.array([one.bias for one in found]),
@@ -85,7 +140,7 @@ def _mixtures(study: BayesStudy, problem: OneLayerProblem) -> dict[str, np.ndarr
 
 
 def _gradient_descent(
-    study: BayesStudy, x_train: np.ndarray, y_train: np.ndarray, x_test: np.ndarray, y_test: np.ndarray
+    study: "BayesStudy", x_train: np.ndarray, y_train: np.ndarray, x_test: np.ndarray, y_test: np.ndarray
 ) -> dict[str, np.ndarray]:
     """The ensemble of infinitely wide networks with this prior as initialisation, trained to the end.
 
@@ -93,6 +148,10 @@ def _gradient_descent(
     scales both kernels, so the mean ignores it and the covariance is divided by it. NaN where two training inputs are
     equal: the posterior exists at T > 0, the end of training does not.
     """
+    from ntkhpc import infinite_width
+    from ntkhpc.bayesian import loss_distribution
+    from ntkhpc.networks import MLP
+
     hidden, readout = study.posterior.precisions
     network = MLP(1, study.network.activation, weight_variance=1 / hidden)
     try:
@@ -109,7 +168,7 @@ def _gradient_descent(
     }
 
 
-def _scans(study: BayesStudy, problem: OneLayerProblem) -> dict[str, np.ndarray]:
+def _scans(study: "BayesStudy", problem: "OneLayerProblem") -> dict[str, np.ndarray]:
     """Errors and order parameters at other temperatures, and at other precisions of the read-out."""
     scan, temperature = study.scan, study.posterior.temperature
     points = {
@@ -121,3 +180,36 @@ def _scans(study: BayesStudy, problem: OneLayerProblem) -> dict[str, np.ndarray]
         rows = [_errors(name, [one.solve(width, t) for width in study.theory_widths]) for one, t in settings]
         values |= {array: np.array([row[array] for row in rows]) for array in (rows[0] if rows else ())}
     return values
+
+
+WORKER_BYTES = 330 * 2**20
+"""Resident size of a worker that solved saddle points, 280 MiB."""
+
+
+def seconds(study: "BayesStudy", block: Block) -> float:
+    """One training set: two eigendecompositions of its kernels, and the law of the loss at every width."""
+    n_train, test, widths = block.value("n_train"), study.data.test, len(study.theory_widths)
+    pairs = n_train**2 / 2 + n_train * test + test**2 / 2
+    scanned = len(study.scan.temperatures) + len(study.scan.readout_factors)
+    flops = 60 * n_train**3 + (1 + widths) * (34 * test**3 + 2 * n_train * test**2)
+    flops += (1 + scanned) * widths * 4 * n_train * test
+    kernels = pairs * (study.data.features * 2 / cost.FLOPS_FLOAT64 + 64e-9)
+    return cost.SECONDS_PER_SHARD + kernels + flops / cost.FLOPS_FLOAT64
+
+
+def memory_bytes(study: "BayesStudy") -> int:
+    n, test = study.posterior.n_train[-1], study.data.test
+    return WORKER_BYTES + cost.rows_bytes(study) + 8 * (7 * n**2 + 6 * n * test + 7 * test**2)
+
+
+PHASE = Phase(
+    "theory",
+    reads=("x_train", "y_train", "x_test", "y_test", "permutation"),
+    writes=ARRAYS,
+    blocks=_SIZE,
+    seconds=seconds,
+    memory_bytes=memory_bytes,
+    compute=compute,
+    fewer="lower posterior.draws",
+    lower="posterior.n_train or data.test",
+)

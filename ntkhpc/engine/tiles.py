@@ -16,16 +16,18 @@ from ntkhpc import files
 from ntkhpc.engine import failpoints, stop, store
 from ntkhpc.engine.plan import Shard
 from ntkhpc.engine.run import Run
+from ntkhpc.phase.work import Values
 
 _SEAL = "seal"
 
 
-class Partial:
-    """Finished tiles of one shard."""
+class Tiles:
+    """Finished tiles of one shard; `reused` counts those that were loaded."""
 
     def __init__(self, run: Run, shard: Shard, fingerprint: str):
         self.directory = run.path / "partial" / shard.phase / shard.id
         self.fingerprint = fingerprint
+        self.reused = 0
 
     def load(self, tile: int) -> dict[str, np.ndarray] | None:
         """The values of a tile, or None if it must be computed."""
@@ -36,9 +38,12 @@ class Partial:
         except (FileNotFoundError, zipfile.BadZipFile, ValueError, KeyError, EOFError, OSError, NotImplementedError):
             return None
         seal = values.pop(_SEAL, None)
-        return values if seal is not None and str(seal) == self._seal(tile, values) else None
+        if seal is None or str(seal) != self._seal(tile, values):
+            return None
+        self.reused += 1
+        return values
 
-    def save(self, tile: int, values: store.Values) -> None:
+    def save(self, tile: int, values: Values) -> None:
         """Keep a tile. Raises KeyboardInterrupt afterwards if this process was told to stop."""
         buffer = io.BytesIO()
         arrays: dict[str, Any] = {**values, _SEAL: np.array(self._seal(tile, values))}
@@ -55,6 +60,6 @@ class Partial:
     def _path(self, tile: int) -> Path:
         return self.directory / f"{tile}.npz"
 
-    def _seal(self, tile: int, values: store.Values) -> str:
+    def _seal(self, tile: int, values: Values) -> str:
         content = {"fingerprint": self.fingerprint, "tile": tile, "values": store.digests(values)}
         return files.sha256(files.canonical_json(content))

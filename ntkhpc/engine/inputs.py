@@ -1,0 +1,39 @@
+"""Arrays of the store, as the phases that read them are given them."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ntkhpc.engine import store
+from ntkhpc.phase.phase import Phase
+
+
+class StoreInputs:
+    """The arrays that a phase reads, by name, each read once for all shards of the phase that one worker runs.
+
+    Raises KeyError for an array that the phase does not name in `reads`: what it needs follows from these.
+    """
+
+    def __init__(self, path: Path, reads: tuple[str, ...] = ()):
+        self.path, self.reads = path, reads
+        self._read: dict[str, np.ndarray] = {}
+
+    def of(self, phase: Phase) -> "StoreInputs":
+        """Itself for the phase that it served last, else the inputs of another one; the former's are let go."""
+        if phase.reads != self.reads:
+            self._read, self.reads = {}, phase.reads
+        return self
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        if name not in self._read:
+            self._read[name] = store.load(self.path, self._require(name))[name]
+        return self._read[name]
+
+    def open(self, name: str) -> Any:
+        return store.open_array(self.path, self._require(name))
+
+    def _require(self, name: str) -> str:
+        if name not in self.reads:
+            raise KeyError(f"{name} is none of the arrays that this phase says it reads: {', '.join(self.reads)}")
+        return name

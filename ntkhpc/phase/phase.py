@@ -1,0 +1,46 @@
+"""One phase of a study: what it reads, writes and computes, how it is cut into shards, and what a shard costs."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from ntkhpc.phase.array import Array, always
+from ntkhpc.phase.block import Block
+from ntkhpc.phase.work import Values, Work
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One phase. Which phases it needs follows from the arrays that it `reads`.
+
+    A shard is a block of the dimensions in `blocks`, in that order: the last one varies fastest. `chunked` names the
+    dimensions along which chunks are cut too although one shard writes them all. Seconds are projected for one
+    reference core, of a block; `tile_seconds` are those of the start and the longest tile, without which an attempt
+    leaves the next one as much to do: a phase without it keeps no tiles. `memory_bytes` is the peak resident size of
+    one worker. `compute` is None where a room above this package computes.
+
+    `prefix` begins the names of its shards, which must differ from those of all other phases; None is its own name.
+    `fewer`, `lower` and `shorten` say what in a study makes its shards fewer, smaller in memory, and its tiles quicker.
+    `probed` phases are those whose speed on a device is timed.
+    """
+
+    name: str
+    reads: tuple[str, ...]
+    writes: tuple[Array, ...]
+    seconds: Callable[[Any, Block], float]
+    memory_bytes: Callable[[Any], int]
+    compute: Callable[[Work[Any]], Values] | None
+    blocks: tuple[str, ...] = ()
+    chunked: tuple[str, ...] = ()
+    tile_seconds: Callable[[Any, Block], float] | None = None
+    when: Callable[[Any], bool] = always
+    prefix: str | None = None
+    fewer: str = ""
+    lower: str = "data.test"
+    shorten: str = ""
+    probed: bool = False
+
+    @property
+    def keeps_tiles(self) -> bool:
+        """Whether a shard that was told to stop goes on later where it was."""
+        return self.tile_seconds is not None

@@ -1,0 +1,65 @@
+"""Phase `data` of an ensemble: the split, and learning rates from the infinite-width kernel, once for every shard."""
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ntkhpc.phase.array import Array
+from ntkhpc.phase.block import Block
+from ntkhpc.phase.work import Values, Work
+from ntkhpc.studies import data
+from ntkhpc.studies.ensemble.network import mlp
+
+if TYPE_CHECKING:
+    from ntkhpc.studies.ensemble.study import Study
+
+ARRAYS = (
+    Array("lambda_max", ("draw", "n_train"), "f8", "1", "largest eigenvalue of the infinite-width NTK"),
+    Array("learning_rate", ("draw", "n_train"), "f8", "1", "step size eta of the cost per sample and output"),
+)
+
+
+def compute(work: "Work[Study]") -> Values:
+    values = data.compute(work)
+    lambda_max, learning_rate = learning_rates(work.study, values["x_train"], values["permutation"])
+    return {**values, "lambda_max": lambda_max, "learning_rate": learning_rate}
+
+
+def learning_rates(study: "Study", x_train: np.ndarray, permutation: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """lambda_max of the infinite-width NTK and eta = fraction (1 + momentum) 2 c / lambda_max, each (draws, n_train).
+
+    c = n_train * outputs; 2 (1 + momentum) c / lambda_max is the stability bound of heavy-ball descent. Kernels of
+    several outputs are the same for each, so lambda_max is that of one output.
+    """
+    from ntkhpc import kernels
+
+    training, sizes = study.training, study.ensemble.n_train
+    lambda_max = np.empty((study.ensemble.draws, len(sizes)))
+    for draw, order in enumerate(permutation[: study.ensemble.draws]):
+        # Sizes are nested, so every smaller kernel is a leading block of the largest.
+        kernel = kernels.nngp_ntk(mlp(study), x_train[order[: sizes[-1]]])[1]
+        lambda_max[draw] = [kernels.lambda_max(kernel[:n, :n]) for n in sizes]
+    bound = 2 * (1 + training.momentum) * np.array(sizes) * study.data.outputs / lambda_max
+    return lambda_max, training.learning_rate_fraction * bound
+
+
+def seconds(study: "Study", block: Block) -> float:
+    """Kernels, for the learning rates, come on top."""
+    sizes = sum(size**2 for size in study.ensemble.n_train)
+    pairs = study.ensemble.draws * sizes * (study.data.features + 60 * study.network.depth)
+    return data.seconds(study, block) + pairs / 1e9
+
+
+def memory_bytes(study: "Study") -> int:
+    return data.memory_bytes(study) + 4 * 8 * study.ensemble.n_train[-1] ** 2
+
+
+PHASE = replace(
+    data.PHASE,
+    writes=(*data.PHASE.writes, *ARRAYS),
+    seconds=seconds,
+    memory_bytes=memory_bytes,
+    compute=compute,
+    lower="ensemble.n_train, data.pool or data.test",
+)

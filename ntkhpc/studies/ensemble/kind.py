@@ -1,0 +1,90 @@
+"""Kind `ensemble`: the dimensions of its store, and its phases in order."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from ntkhpc.phase.array import Array
+from ntkhpc.phase.block import Block
+from ntkhpc.phase.dimension import Dim
+from ntkhpc.phase.kind import Kind
+from ntkhpc.studies import analysis, cost, dims
+from ntkhpc.studies.ensemble import curve, data, law, moments, train
+from ntkhpc.studies.ensemble.probe import speed
+from ntkhpc.studies.ensemble.study import Study
+
+DIMS = (
+    *dims.COMMON,
+    Dim("width", lambda study: study.network.widths, "hidden units per layer", label="w"),
+    Dim("n_train", lambda study: study.ensemble.n_train, "training-set size N_D", label="n"),
+    Dim("draw", lambda study: range(study.ensemble.draws), "number of the draw of the training set", label="d"),
+    Dim("member", lambda study: range(study.ensemble.members), "number of the initialisation",
+        every=lambda study: study.ensemble.shard_members, label="m"),
+    Dim("tile", size=lambda study: math.ceil(study.ensemble.members / study.ensemble.tile),
+        every=lambda study: study.ensemble.tile, follows="member"),
+    Dim("trace_point", size=lambda study: study.ensemble.trace_points),
+    Dim("cumulant", size=lambda study: 4),
+    dims.quantile("law_quantile"),
+    Dim("time", lambda study: [curve.TIMES.index(time) for time in study.infinite_width.times],
+        "0 the study's rule of steps, 1 a fixed number of steps, 2 infinite", "i1"),
+    Dim("curve_draw", lambda study: range(study.infinite_width.draws), "number of the draw of the training set",
+        label="d"),
+    Dim("curve_n_train", lambda study: study.curve_sizes, "training-set size N_D at infinite width"),
+)  # fmt: skip
+
+
+def _curve_steps(study: Study) -> list[list[int]]:
+    steps = [[study.curve_steps(time, n) for n in study.curve_sizes] for time in study.infinite_width.times]
+    return [[-1 if one is None else one for one in row] for row in steps]
+
+
+CONSTANTS = (
+    Array("n_steps", ("n_train",), "i8", "1", "full-batch steps trained at each n_train",
+          values=lambda study: [study.training.steps(n) for n in study.ensemble.n_train]),
+    Array("trace_step", ("n_train", "trace_point"), "i8", "1", "steps at which losses are traced",
+          values=lambda study: [study.trace_steps(n) for n in study.ensemble.n_train]),
+    Array("curve_steps", ("time", "curve_n_train"), "i8", "1", "steps at infinite width; -1 is the end",
+          values=_curve_steps),
+)  # fmt: skip
+
+
+def _analysis_seconds(study: Study, block: Block) -> float:
+    losses = math.prod((len(study.network.widths), len(study.ensemble.n_train), study.ensemble.draws))
+    return 15.0 + losses * study.ensemble.members * study.data.test * 30e-9
+
+
+def _analysis_bytes(study: Study) -> int:
+    return cost.ANALYSIS_BYTES + 3 * train.chunk_bytes(study)
+
+
+def remarks(study: Study, load: Callable[[str], Any]) -> tuple[str, ...]:
+    """What a user must know before using the results: members that diverged."""
+    used = load("members_used")
+    lost = int(used.size * study.ensemble.members - used.sum())
+    if not lost:
+        return ()
+    return (
+        f"{lost:,} networks diverged (status 1); they are in no mean, so look at them before you use the rest: lower "
+        "training.learning_rate_fraction, or mind the initial variance",
+    )
+
+
+_PHASES = (data.PHASE, train.PHASE, law.PHASE, curve.PHASE, moments.PHASE)
+
+KIND = Kind(
+    "ensemble",
+    Study,
+    title="Test loss over the initialisation ensemble",
+    loss="L = sum over test points a and outputs k of (f_k(x_a) - y_ak)^2 / (2 N_T K)",
+    dims=DIMS,
+    constants=CONSTANTS,
+    phases=(
+        *_PHASES,
+        analysis.phase(
+            _PHASES, seconds=_analysis_seconds, memory_bytes=_analysis_bytes, lower="data.test or ensemble.members"
+        ),
+    ),
+    probe=speed,
+    smaller="data.test or ensemble.members",
+    remarks=remarks,
+)

@@ -1,0 +1,36 @@
+"""How fast this core, or this GPU, trains the networks of a study, against the projection."""
+
+import time
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ntkhpc.studies import cost
+from ntkhpc.studies.ensemble import train
+from ntkhpc.studies.ensemble.network import forward_flops
+
+if TYPE_CHECKING:
+    from ntkhpc.studies.ensemble.study import Study
+
+SECONDS = 1.0
+"""Projected time of what is timed."""
+
+
+def speed(study: "Study") -> float:
+    """Projected over measured time of one tile of the largest width and n_train."""
+    from ntkhpc import training
+
+    width, n, data = study.network.widths[-1], study.ensemble.n_train[-1], study.data
+    per_step = (3 * forward_flops(study, width, n) - 2.0 * n * data.features * width) / cost.FLOPS_PER_SECOND
+    per_step += train.SECONDS_PER_STEP
+    tile = study.ensemble.tile
+    steps = max(1, int(SECONDS / (per_step * tile)))
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(n, data.features)), rng.normal(size=(n, data.outputs))
+    program = train.program(study, width, (0, steps))
+    taken = []
+    for _ in range(3):  # the first one compiles
+        started = time.perf_counter()
+        training.train_tile(program, x, y, x[:8], y[:8], learning_rate=1e-9, seed=0, members=range(tile))
+        taken.append(time.perf_counter() - started)
+    return per_step * train.slowness(study) * steps * tile / min(taken[1:])

@@ -1,0 +1,27 @@
+"""How fast this core factorises in float64, against the projection."""
+
+import time
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ntkhpc.studies import cost
+
+if TYPE_CHECKING:
+    from ntkhpc.studies.posterior.study import BayesStudy
+
+SIZE = 800
+
+
+def speed(study: "BayesStudy") -> float:
+    """Projected over measured time of one eigendecomposition, what a posterior's theory costs most."""
+    import scipy.linalg
+
+    matrix = np.random.default_rng(0).normal(size=(SIZE, SIZE))
+    symmetric = matrix @ matrix.T
+    taken = []
+    for _ in range(3):
+        started = time.perf_counter()
+        scipy.linalg.eigh(symmetric, driver="evd", check_finite=False)
+        taken.append(time.perf_counter() - started)
+    return 30 * SIZE**3 / cost.FLOPS_FLOAT64 / min(taken)
