@@ -21,8 +21,8 @@ from typing import Any
 import submitit
 from rich.console import Console
 
-from ntkhpc import files
-from ntkhpc.engine import claims, failures, plan, worker
+from ntkhpc import files, worker
+from ntkhpc.engine import claims, failures, plan
 from ntkhpc.engine.run import Run
 from ntkhpc.launch import container, prepare
 from ntkhpc.launch.progress import Progress

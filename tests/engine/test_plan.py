@@ -88,7 +88,7 @@ def test_plan_and_status_of_ten_thousand_shards_open_no_receipt(runs: Path, monk
     monkeypatch.setattr(Path, "read_bytes", lambda path: opened.append(path) or real(path))
     ensemble = status.phases(run.Run(target.path))[1]
     assert (ensemble.done, ensemble.missing, ensemble.total) == (9_000, 1_000, 10_000)
-    assert {path.name for path in opened} <= {"plan.json", "manifest.json"}
+    assert {path.name for path in opened} <= {"study.toml", "plan.json", "manifest.json"}
 
 
 @pytest.mark.parametrize("verb", ["plan", "status"])
