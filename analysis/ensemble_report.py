@@ -33,11 +33,11 @@ def compose(run: Run, *, partial: bool = False) -> Publication:
 
 
 def page(results: Results, made_from: dict[str, Any], target: Path) -> str:
-    study = results.study
+    study, name = results.study, results.run.plan.run_name
     parts = [
         f"<h1>{text(study.name)}</h1>",
         f'<p class="small">How much the test loss of a neural network varies with its random initialisation. Run '
-        f"<code>{text(study.run_name)}</code>: {text(_what(results))}</p>",
+        f"<code>{text(name)}</code>: {text(_what(results))}</p>",
     ]
     if results.missing:
         parts.append(f'<p class="partial">PARTIAL REPORT: {text(results.missing)}.</p>')
@@ -67,7 +67,7 @@ def page(results: Results, made_from: dict[str, Any], target: Path) -> str:
     parts.append(figure("residuals", CAPTIONS["residuals"], target))
     parts += ["<h2>What the words mean</h2>", _definitions(results)]
     parts += ["<h2>Where this comes from</h2>", table(provenance_rows(made_from)), FILES]
-    return document(study.run_name, parts)
+    return document(name, parts)
 
 
 EXPONENT_NOTE = (

@@ -20,7 +20,7 @@ def summary(results: Results) -> dict[str, Any]:
     }
     resolution = results.resolution.to_dict() if results.resolution else {}
     return {
-        "study": results.run.study.run_name,
+        "study": results.run.plan.run_name,
         "missing": results.missing,
         "diverged": results.diverged,
         "ensembles": {f"{name} width {width}": fit.to_dict() for (name, width), fit in results.fits.items()},

@@ -126,13 +126,15 @@ def _plan(options: argparse.Namespace) -> int:
     from ntkhpc.launch import choose, prepare
 
     profile = choose.choose(options.profile, _console)
+    there = run.find(options.runs, wanted)
+    place = there.path if there else options.runs / planned.run_name
     if profile is not None:
         from ntkhpc.launch import preview
 
-        preview.show(wanted, planned, profile, options.runs / planned.run_name, _console)
+        preview.show(wanted, planned, profile, place, _console)
     elif text := prepare.too_large(planned):
         _console.print(f"[bold]warning[/bold]: {text}")
-    _console.print(f"would be in {escape(str(options.runs / planned.run_name))}; nothing was written")
+    _console.print(f"{'is' if there else 'would be'} in {escape(str(place))}; nothing was written")
     return 0
 
 
@@ -297,7 +299,7 @@ def _status(options: argparse.Namespace) -> int:
 def _verify(options: argparse.Namespace) -> int:
     from ntkhpc.engine import verify  # zarr is not needed to plan or to look
 
-    target = _existing(options)
+    target = _existing(options, damaged=True)
     found = list(verify.problems(target))
     for problem in found:
         print(problem)
@@ -321,22 +323,21 @@ def _schema(options: argparse.Namespace) -> int:
     return 0
 
 
-def _existing(options: argparse.Namespace) -> Run:
+def _existing(options: argparse.Namespace, *, damaged: bool = False) -> Run:
     if options.run:
-        return run.load(Path(options.run))
+        return run.load(Path(options.run), damaged=damaged)
     if not options.task:
         raise RunError("no run was named", todo="give TASK=name or RUN=path/of/run")
     try:
-        return run.load(options.runs / _study(options.task).run_name)
+        wanted = _study(options.task)
     except DataError:
         # The store has all that is needed; a run of this very study is found by what its user wrote.
         path = studies.find(options.task)
-        wanted = data.unresolved(studies.load(path), path.absolute().parent)
-        known = [run.load(one.parent) for one in options.runs.glob(f"{wanted.name}-*/manifest.json")]
-        found = [one for one in known if data.unresolved(one.study, one.path) == wanted]
-        if len(found) != 1:
+        found = run.find(options.runs, data.unresolved(studies.load(path), path.absolute().parent), damaged=damaged)
+        if found is None:
             raise
-        return found[0]
+        return found
+    return run.find(options.runs, wanted, damaged=damaged) or run.load(options.runs / wanted.run_name)
 
 
 def _study(task: str) -> AnyStudy:

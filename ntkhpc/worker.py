@@ -1,6 +1,7 @@
 """One worker of a run: `python -m ntkhpc.worker RUN SHARD...`.
 
-Launchers of any later version start workers under this name in the code that a run has frozen: it stays.
+Launchers of any later version start workers under this name in the code that a run has frozen: it stays. Submitit names
+a function by the module that defines it, so `run_shards` is defined here.
 """
 
 import sys

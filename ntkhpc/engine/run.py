@@ -4,7 +4,8 @@
                         receipts/<phase>/<shard>.json  claims/  partial/  conflicts/  failures/  logs/
 
 It is made beside its place and renamed into it: there is a whole run directory, or none. `manifest.json` holds the
-hash of every file made then; shards hold their own in receipts.
+hash of every file made then; shards hold their own in receipts. A run outlives the code that made it: it is what its
+manifest says, and its id is never computed again.
 """
 
 import contextlib
@@ -23,14 +24,26 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from ntkhpc import files, studies
+from ntkhpc import data, files, studies
 from ntkhpc.engine import failpoints, plan
 from ntkhpc.engine.plan import Plan, Shard
-from ntkhpc.errors import DamagedError, RunError
+from ntkhpc.errors import DamagedError, NtkhpcError, RunError
 from ntkhpc.phase.layout import Layout
+from ntkhpc.studies import frozen
 from ntkhpc.studies.base import AnyStudy
 
-FORMAT = 1
+FORMATS = {
+    1: "study.toml: what is known of data files (sha256, bytes, rows, features, outputs) is in [data]. "
+    "study_id: hash of every field of the study",
+    2: "study.toml: what is known of data files is in [facts]. "
+    "study_id: hash of the fields that differ from what they were when they were introduced",
+}
+"""By the manifest's `format`, what the files of a run were like. This code reads all of these and writes the last.
+
+A new one is for what older code cannot read, or would take for something else; not for a new field, array or phase.
+"""
+
+FORMAT = max(FORMATS)
 PACKAGES = ("blackjax", "jax", "jaxlib", "numpy", "optax", "scipy", "submitit", "zarr")
 """Whose versions decide the values of a run."""
 
@@ -62,20 +75,45 @@ class Run:
 
     @cached_property
     def study(self) -> AnyStudy:
-        return studies.load(self.path / "study.toml")
+        """Raises DamagedError unless it is the study the run was made with, RunError if this code cannot read it."""
+        return frozen.loads(self._made_with("study.toml").decode(), self.path / "study.toml")
 
     @cached_property
     def plan(self) -> Plan:
-        path = self.path / "plan.json"
+        """Raises DamagedError unless it is the plan the run was made with, RunError if this code cannot read it."""
+        path, content = self.path / "plan.json", self._made_with("plan.json")
         try:
-            return plan.loads(path.read_bytes())
+            found = plan.loads(content)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise DamagedError(f"the plan cannot be read: {error}", where=path, todo="make verify") from error
+            raise frozen.too_new(f"its plan cannot be read: {error}", path) from error
+        if unknown := sorted({shard.phase for shard in found.shards} - set(studies.phase_names())):
+            raise frozen.too_new(f"its plan has the phase {unknown[0]}, which this code does not know", path)
+        return found
 
     @property
     def manifest(self) -> Manifest:
-        """Read anew each time: an accepted change rewrites it."""
-        return msgspec.convert(files.read_sealed(self.path / "manifest.json"), Manifest)
+        """Read anew each time: an accepted change rewrites it. Raises RunError for a format this code cannot read."""
+        path = self.path / "manifest.json"
+        record = files.read_sealed(path)
+        found = record.get("format")
+        if not isinstance(found, int) or found > FORMAT:
+            raise frozen.too_new(f"it has format {found}, this code reads up to {FORMAT}", path)
+        if found not in FORMATS:
+            raise frozen.too_old(f"it has format {found}, this code reads {min(FORMATS)} to {FORMAT}", path)
+        return msgspec.convert(record, Manifest)
+
+    def _made_with(self, name: str) -> bytes:
+        """The content of a file. Raises DamagedError unless it is the one that the manifest names."""
+        path = self.path / name
+        content = path.read_bytes() if path.is_file() else None
+        if content is None or files.sha256(content) != self.manifest.files.get(name):
+            raise DamagedError(
+                "is missing" if content is None else "is not the file the run was made with",
+                where=path,
+                cause="the file was edited, removed, or damaged on disk",
+                todo="restore it from a copy (the store has the study: attribute study_toml), or remove the run",
+            )
+        return content
 
     @property
     def store(self) -> Path:
@@ -114,8 +152,11 @@ def _stems(directory: Path, suffix: str) -> set[str]:
     return set()
 
 
-def load(path: Path) -> Run:
-    """An existing run. Raises RunError if `path` is none."""
+def load(path: Path, *, damaged: bool = False) -> Run:
+    """An existing run. Raises RunError if `path` is none or this code cannot read it.
+
+    Raises DamagedError if its study or plan are not those it was made with, unless `damaged` allows it.
+    """
     if not (path / "manifest.json").is_file():
         raise RunError(
             "this is no run directory: it has no manifest.json" if path.exists() else "there is no such run directory",
@@ -123,14 +164,43 @@ def load(path: Path) -> Run:
             cause="the study was never submitted with this content, or RUN or RUNS points elsewhere",
             todo="make submit TASK=... makes it",
         )
-    found = files.read_sealed(path / "manifest.json").get("format")
-    if found != FORMAT:
+    found = Run(path.resolve())
+    for read in (lambda: found.manifest, lambda: found.study, lambda: found.plan):
+        with contextlib.suppress(*([DamagedError] if damaged else [])):
+            read()
+    return found
+
+
+def find(runs: Path, wanted: AnyStudy, *, damaged: bool = False) -> Run | None:
+    """The run of a study, whatever id an older version gave it; None if there is none.
+
+    Raises RunError if several runs have this very study. Runs that cannot be read are passed over.
+    """
+    if (runs / wanted.run_name).exists():
+        return load(runs / wanted.run_name, damaged=damaged)
+    found = []
+    for manifest in sorted(runs.glob(f"{wanted.name}-*/manifest.json")):
+        with contextlib.suppress(NtkhpcError, OSError):
+            if _is_of(one := load(manifest.parent), wanted):
+                found.append(one)
+    if len(found) > 1:
         raise RunError(
-            f"the run has format {found}, this code reads format {FORMAT}",
-            where=path,
-            todo=f"use the code of the run itself, in {path / 'code'}, by PYTHONPATH",
+            f"{len(found)} runs have the study {wanted.name!r}",
+            where=", ".join(str(one.path) for one in found),
+            cause="older versions gave it other ids",
+            todo=f"name one of them: RUN={found[0].path}",
         )
-    return Run(path.resolve())
+    return found[0] if found else None
+
+
+def _is_of(one: Run, wanted: AnyStudy) -> bool:
+    """Whether a run is of a study. A study whose data files were not looked at is compared as its user wrote it."""
+    theirs, ours = one.study.content, wanted.content
+    if "path" in ours["data"]:
+        theirs = data.unresolved(one.study, one.path).content
+    elif "sha256" not in ours["data"]:
+        theirs["data"].pop("sha256", None)
+    return theirs == ours
 
 
 def create(runs: Path, wanted: AnyStudy) -> Run:

@@ -65,7 +65,8 @@ def phases(run: Run, waiting: Waiting | None = None) -> list[PhaseStatus]:
     failed = failures.shards(run)
     result = []
     for phase in run.layout.phases:
-        shards = run.plan.of_phase(phase)
+        if not (shards := run.plan.of_phase(phase)):
+            continue  # the run is older than the phase
         finished = run.finished(phase)
         running = (set(claims.live(run, phase, waiting.gone)) | set(waiting.running)) - finished
         queued = set(waiting.queued) - running

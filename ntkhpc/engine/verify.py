@@ -1,15 +1,24 @@
-"""Check a run bit by bit: every file of its making, every chunk, every receipt."""
+"""Check a run bit by bit: every file of its making, every chunk, every receipt.
+
+A run is described by what it holds itself: its manifest, the metadata of its store, and its receipts.
+"""
 
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ntkhpc import files, studies
-from ntkhpc.engine import receipts, store
+import numpy as np
+
+from ntkhpc import files
+from ntkhpc.engine import arrays, receipts, store
+from ntkhpc.engine.arrays import Stored
 from ntkhpc.engine.plan import Shard
+from ntkhpc.engine.receipts import Receipt
 from ntkhpc.engine.run import Run
-from ntkhpc.errors import NtkhpcError
+from ntkhpc.errors import DamagedError, NtkhpcError
+
+DAMAGED_CHUNK = "is damaged: its checksum does not match"
 
 
 @dataclass(frozen=True)
@@ -25,12 +34,14 @@ class Problem:
 
 
 def problems(run: Run) -> Iterator[Problem]:
-    """Everything about a run that is not as it was written. A run still under way may be checked too."""
-    manifest_path = run.path / "manifest.json"
+    """Everything about a run that is not as it was written. A run still under way may be checked too.
+
+    Raises RunError for a run that this code cannot read.
+    """
     try:
         manifest = run.manifest
-    except NtkhpcError as error:
-        yield Problem(manifest_path, error.what)
+    except DamagedError as error:
+        yield Problem(run.path / "manifest.json", error.what)
         return
     damaged: set[str] = set()
     for name, digest in sorted(manifest.files.items()):
@@ -43,20 +54,72 @@ def problems(run: Run) -> Iterator[Problem]:
             damaged.add(name)
     if damaged & {"study.toml", "plan.json"}:
         return  # nothing more can be said without them
-    if studies.load(run.path / "study.toml").id != manifest.study_id:
-        yield Problem(run.path / "study.toml", f"its id is not {manifest.study_id}")
-    readable = {array.name for array in run.layout.arrays() if f"store.zarr/{array.name}/zarr.json" not in damaged}
+    if run.plan.study_id != manifest.study_id:
+        yield Problem(run.path / "plan.json", f"is the plan of study {run.plan.study_id}, not of {manifest.study_id}")
+    found: dict[str, Receipt] = {}
+    for shard in run.plan.shards:
+        try:
+            if receipt := receipts.read(run, shard):
+                found[shard.id] = receipt
+                if (receipt.shard, receipt.phase, receipt.study_id) != (shard.id, shard.phase, manifest.study_id):
+                    yield Problem(run.receipt(shard), "is the receipt of another shard or study", shard)
+        except NtkhpcError as error:
+            yield Problem(run.receipt(shard), error.what, shard)
+    layout = _layout(run, damaged, found)
     inputs = {phase: _inputs(run, phase) for phase in run.layout.phases}
     known = {run.path / name for name in manifest.files}
     for shard in run.plan.shards:
-        known.update([run.receipt(shard), *store.chunk_files(run.store, run.study, shard)])
-        yield from _shard_problems(run, shard, readable, inputs)
+        known.add(run.receipt(shard))
+        for array in layout.of_phase(shard.phase):
+            known.update(array.chunk_files(run.store, shard.region))
+        yield from _shard_problems(run, shard, found.get(shard.id), layout, inputs[shard.phase])
+    for chunk in layout.chunks_of_no_phase(run.store):
+        if chunk not in known and not store.is_intact(chunk):
+            yield Problem(chunk, DAMAGED_CHUNK)
+        known.add(chunk)
     for room in ("store.zarr", "receipts", "code"):
         for path in files.tree(run.path / room):
             if path not in known and not is_leftover(path) and "__pycache__" not in path.parts:
                 yield Problem(path, "belongs to nothing in the plan; if it is not yours to keep, delete it")
     for path in files.tree(run.path / "conflicts"):
         yield Problem(path, "two executions of a shard gave different bytes; compare the fingerprints in it")
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """The arrays of a run's store, and which phase writes each. The values of those that are `readable` can be had."""
+
+    arrays: dict[str, Stored]
+    readable: frozenset[str]
+    phases: dict[str, str]
+
+    def of_phase(self, phase: str) -> list[Stored]:
+        return [array for name, array in self.arrays.items() if self.phases.get(name) == phase]
+
+    def chunks_of_no_phase(self, path: Path) -> list[Path]:
+        """Chunks of arrays whose metadata are damaged, or of which nothing tells what phase writes them."""
+        folders = [one for one in sorted(path.glob("*")) if one.is_dir()]
+        placed = {name for name in self.arrays if name in self.phases}
+        return [chunk for folder in folders if folder.name not in placed for chunk in sorted(folder.glob("c*"))]
+
+
+def _layout(run: Run, damaged: set[str], found: dict[str, Receipt]) -> _Layout:
+    """By receipts; where none tells which phase writes an array, by today's description of the study.
+
+    So an array that newer code adds to a phase, or no longer knows, makes no older run look damaged.
+    """
+    own = arrays.stored(run.store)
+    readable = frozenset(name for name in own if f"{run.store.name}/{name}/{arrays.METADATA}" not in damaged)
+    copies = {} if f"{run.store.name}/{arrays.METADATA}" in damaged else arrays.consolidated(run.store)
+    there = copies | {name: own[name] for name in readable}
+    phases = {
+        name: phase
+        for phase in run.layout.phases
+        for name in arrays.of_phase([array.name for array in run.layout.arrays(phase)], there)
+    }
+    for receipt in found.values():
+        phases |= dict.fromkeys(receipt.values, receipt.phase)
+    return _Layout(there, readable, phases)
 
 
 def _inputs(run: Run, phase: str) -> str | None:
@@ -72,32 +135,33 @@ def is_leftover(path: Path) -> bool:
     return (path.name.startswith(".") and path.name.endswith(".tmp")) or path.name.endswith(".partial")
 
 
-def _shard_problems(run: Run, shard: Shard, readable: set[str], inputs: dict[str, str | None]) -> Iterator[Problem]:
+def _shard_problems(
+    run: Run, shard: Shard, receipt: Receipt | None, layout: _Layout, inputs: str | None
+) -> Iterator[Problem]:
     """Every chunk by its own checksum, finished or not; then the values against the receipt, if there is one."""
-    path = run.receipt(shard)
-    expected: dict[str, str] | None = None
-    receipt = None
-    try:
-        if receipt := receipts.read(run, shard):
-            expected = receipt.values
-            if (receipt.shard, receipt.phase, receipt.study_id) != (shard.id, shard.phase, run.study.id):
-                yield Problem(path, "is the receipt of another shard or study", shard)
-    except NtkhpcError as error:
-        yield Problem(path, error.what, shard)
-    if expected is not None and receipt is not None and inputs[shard.phase] not in (None, receipt.inputs):
-        yield Problem(path, "was computed from other values than the phases before it have now", shard)
-    for array in store.written(run.store, run.study, shard.phase):
-        chunks = store.chunk_files(run.store, run.study, shard, array)
-        bad = [chunk for chunk in chunks if chunk.exists() and not store.is_intact(chunk)]
-        yield from (Problem(chunk, "is damaged: its checksum does not match", shard) for chunk in bad)
-        if expected is None:
-            continue
+    if receipt is not None and inputs not in (None, receipt.inputs):
+        what = "was computed from other values than the phases before it have now"
+        yield Problem(run.receipt(shard), what, shard)
+    written = receipt.values if receipt is not None else {}
+    for array in layout.of_phase(shard.phase):
+        chunks = array.chunk_files(run.store, shard.region)
         absent = [chunk for chunk in chunks if not chunk.exists()]
+        bad = [chunk for chunk in chunks if array.checksummed and chunk not in absent and not store.is_intact(chunk)]
+        yield from (Problem(chunk, DAMAGED_CHUNK, shard) for chunk in bad)
+        if array.name not in written:
+            continue
         yield from (Problem(chunk, "is missing, though its shard has a receipt", shard) for chunk in absent)
-        if array.name in readable and not bad and not absent:
-            values = store.read(run.store, run.study, shard, array)
-            if store.digests({array.name: values})[array.name] != expected.get(array.name):
-                yield Problem(run.store / array.name, f"the values of {shard.id} are not those of its receipt", shard)
+        if array.name in layout.readable and not bad and not absent and not _holds(run, shard, array, written):
+            yield Problem(run.store / array.name, f"the values of {shard.id} are not those of its receipt", shard)
+
+
+def _holds(run: Run, shard: Shard, array: Stored, written: dict[str, str]) -> bool:
+    """Whether a shard's part of an array has the values of its receipt."""
+    try:
+        values = np.asarray(store.open_array(run.store, array.name)[array.region(shard.region)])
+    except (ValueError, RuntimeError):  # zarr's words for a chunk of the wrong length
+        return False
+    return store.digests({array.name: values})[array.name] == written[array.name]
 
 
 def remarks(run: Run) -> tuple[str, ...]:

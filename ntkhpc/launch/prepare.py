@@ -17,14 +17,15 @@ from ntkhpc.studies.base import AnyStudy
 
 
 def open_run(runs: Path, study: AnyStudy, profile: Profile | None = None) -> Run:
-    """The run of a study, made if there is none; `profile` is that of the cluster on which it will run.
+    """The run of a study, whatever version made it, or a new one; `profile` is that of the cluster it will run on.
 
     Raises, before anything is made, SurroundingsError or ProfileError if it cannot fit, DataError if its data cannot
     be used.
     """
     there = runs / study.run_name
     with files.explain_refusals(runs):
-        if new := not there.exists():
+        existing = run.find(runs, study)
+        if existing is None:
             planned = plan.make(study)
             if profile is not None:
                 container.require_plain_path(container.Place(there, there, data.reads(study)))
@@ -40,10 +41,10 @@ def open_run(runs: Path, study: AnyStudy, profile: Profile | None = None) -> Run
                 )
             _require_room(runs, study, planned)
             data.prepare(study)
-        made = run.create(runs, study)
-        if not new and made.missing("data"):
-            data.prepare(made.study)  # the same data may lie elsewhere by now
-        return made
+            return run.create(runs, study)
+        if existing.missing("data"):
+            data.prepare(existing.study)  # the same data may lie elsewhere by now
+        return existing
 
 
 def _require_room(runs: Path, study: AnyStudy, wanted: plan.Plan) -> None:
@@ -127,9 +128,9 @@ def differences(existing: Run) -> list[str]:
         found.append("the code of this checkout is not the code frozen in the run")
     here = run.versions()
     found += [
-        f"{name} {manifest.versions.get(name)} became {here[name]}"
+        f"{name} {manifest.versions[name]} became {here[name]}"
         for name in here
-        if here[name] != manifest.versions.get(name)
+        if here[name] != manifest.versions.get(name, here[name])  # of others the run's own code knows nothing
     ]
     return found
 

@@ -1,7 +1,11 @@
 """A table of a study file, and the types of its fields."""
 
+import contextlib
+import functools
+from collections.abc import Iterator
+from contextvars import ContextVar
 from itertools import pairwise
-from typing import Annotated
+from typing import Annotated, Any, ClassVar
 
 from msgspec import Meta, Struct
 
@@ -13,8 +17,38 @@ NonNegativeFloat = Annotated[float, Meta(ge=0)]
 Increasing = Annotated[tuple[Positive, ...], Meta(min_length=1)]
 
 
+_ruled = ContextVar("_ruled", default=True)
+
+
 class Section(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A TOML table."""
+    """A TOML table. What its fields mean for one another is checked in `__post_init__`, which raises ValueError."""
+
+    introduced: ClassVar[dict[str, object]] = {}
+    """Of fields whose default changed later: the value that each had when it was introduced (see studies.content)."""
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if rule := cls.__dict__.get("__post_init__"):
+
+            @functools.wraps(rule)
+            def check(self: Section) -> None:
+                if _ruled.get():
+                    rule(self)
+
+            cls.__post_init__ = check  # type: ignore[attr-defined]
+
+
+@contextlib.contextmanager
+def unruled() -> Iterator[None]:
+    """Sections made meanwhile are not checked by the rules of `__post_init__`.
+
+    For studies that are frozen in runs: a rule that was added or tightened later must not make a run unreadable.
+    """
+    token = _ruled.set(False)
+    try:
+        yield
+    finally:
+        _ruled.reset(token)
 
 
 def require_increasing(name: str, values: tuple[int, ...]) -> None:

@@ -1,13 +1,15 @@
-"""What studies of every kind have: a name, data and a seed, and an id that is a hash of all their content."""
+"""What studies of every kind have: a name, data and a seed, and an id that is a hash of their content."""
 
 import re
-from typing import TypeVar
-
-import msgspec
+from typing import Any, TypeVar
 
 from ntkhpc.data.sources import AnySource
 from ntkhpc.files import canonical_json, sha256
 from ntkhpc.phase.section import Section, Seed
+from ntkhpc.studies import content
+
+_FOLLOWING = ("bytes", "features", "outputs", "rows")
+"""Fields of `[data]` that follow from the content of data files, which sha256 stands for."""
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
@@ -29,14 +31,22 @@ class AnyStudy(Section, frozen=True, kw_only=True):
             )
 
     @property
+    def content(self) -> dict[str, Any]:
+        """What decides the values, without what is as it was when it was introduced (see studies.content).
+
+        Of data files it has what is in them (sha256), once that is known, and not where they are.
+        """
+        found = content.of(self)
+        for field in _FOLLOWING:
+            found["data"].pop(field, None)
+        if "sha256" in found["data"]:
+            found["data"].pop("path", None)
+        return found
+
+    @property
     def id(self) -> str:
-        """First ten hex digits of the sha256 of the content; of data files what is in them, not where they are."""
-        content = msgspec.to_builtins(self)
-        if content["data"].get("sha256"):
-            content["data"].pop("path", None)
-        if content.get("kind") == "ensemble":  # the kind of a study that names none
-            content.pop("kind")
-        return sha256(canonical_json(content))[:10]
+        """First ten hex digits of the sha256 of the content."""
+        return sha256(canonical_json(self.content))[:10]
 
     @property
     def run_name(self) -> str:

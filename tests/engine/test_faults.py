@@ -152,7 +152,7 @@ def test_damaged_partial_tiles_are_computed_anew(runs: Path, finished: Run) -> N
 
 STOPPED_IN_A_FINALISER = """
 import os, signal
-from ntkhpc import failpoints
+from ntkhpc.engine import failpoints
 class Told:
     def __del__(self):
         os.kill(os.getpid(), signal.SIGTERM)

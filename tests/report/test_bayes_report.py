@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from support.bayes_run import composed, make, sample
+from support.runs import reseal
 
 from analysis import report
 from analysis.bayes import results, tables, words
@@ -131,6 +132,7 @@ def test_a_run_older_than_the_adaptive_kernel_is_reported(
         known["consolidated_metadata"]["metadata"].pop(name)
         shutil.rmtree(posterior_copy.store / name)
     (posterior_copy.store / "zarr.json").write_text(json.dumps(known))
+    reseal(posterior_copy)
     old = Run(posterior_copy.path)
     publication, page = composed(old, tmp_path)
     found = results.collect(old)

@@ -148,7 +148,7 @@ def test_an_analysis_by_processes_of_dask_is_that_by_threads(finished: Run, tmp_
         "if __name__ == '__main__':\n"
         "    import sys; from pathlib import Path\n"
         "    from analysis import phase; from ntkhpc.engine.run import Run\n"
-        "    phase.compute(Run(Path(sys.argv[1])), None, None)\n"
+        "    phase.compute(Run(Path(sys.argv[1])))\n"
     )
     script = tmp_path / "analyse.py"
     script.write_text(code)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ntkhpc import studies
+from ntkhpc import files, studies
 from ntkhpc.engine import plan, run
 from ntkhpc.engine.run import Run
 from ntkhpc.launch.container import worker_environment
@@ -166,3 +166,11 @@ def make_posterior(folder: Path) -> Run:
     sample(target)
     report.make(target)
     return target
+
+
+def reseal(target: Run, **fields: Any) -> None:
+    """Write the manifest anew for `study.toml` and `plan.json` as they are now, with other fields."""
+    record = files.read_sealed(target.path / "manifest.json")
+    now = {name: files.sha256_file(target.path / name) for name in ("study.toml", "plan.json")}
+    changed = {**record, "files": {**record["files"], **now}, **fields}
+    (target.path / "manifest.json").write_bytes(files.seal(changed))

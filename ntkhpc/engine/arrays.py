@@ -1,0 +1,74 @@
+"""The arrays that a run's own store has: names, dimensions, chunks and files, by the store's metadata.
+
+A run outlives the code that made it. Today's description of a phase may name arrays that an older store lacks, and lack
+some that it has: what is written, read and checked of a run are the arrays in its store. Reads JSON alone, no zarr.
+"""
+
+import contextlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+METADATA = "zarr.json"
+
+
+@dataclass(frozen=True)
+class Stored:
+    """One array of a store. `checksummed` if its chunk files end with a crc32c of what is before."""
+
+    name: str
+    dims: tuple[str, ...]
+    shape: tuple[int, ...]
+    chunks: tuple[int, ...]
+    separator: str
+    checksummed: bool
+
+    def region(self, part: Mapping[str, tuple[int, int]]) -> tuple[slice, ...]:
+        """A shard's part of the array: half-open ranges by dimension; what is not named is meant whole."""
+        return tuple(slice(*part.get(dim, (0, size))) for dim, size in zip(self.dims, self.shape, strict=True))
+
+    def chunk_files(self, store: Path, part: Mapping[str, tuple[int, int]]) -> list[Path]:
+        """The files that hold a shard's part."""
+        numbers = [
+            range(one.start // chunk, -(-one.stop // chunk))
+            for one, chunk in zip(self.region(part), self.chunks, strict=True)
+        ]
+        return [store / self.name / self.separator.join(["c", *map(str, key)]) for key in product(*numbers)]
+
+
+def stored(store: Path) -> dict[str, Stored]:
+    """By name, the arrays of a store, each by its own metadata; without those whose metadata cannot be read."""
+    found = {}
+    for path in sorted(store.glob(f"*/{METADATA}")):
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            found[path.parent.name] = _array(path.parent.name, json.loads(path.read_bytes()))
+    return found
+
+
+def consolidated(store: Path) -> dict[str, Stored]:
+    """The same by the copy of all metadata that the store's own holds; nothing where that cannot be read."""
+    found = {}
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        for name, metadata in json.loads((store / METADATA).read_bytes())["consolidated_metadata"]["metadata"].items():
+            found[name] = _array(name, metadata)
+    return found
+
+
+def of_phase(described: Iterable[str], there: Mapping[str, Stored]) -> list[str]:
+    """The arrays of a phase in a run: those that today's description names and the run's store has."""
+    return [name for name in described if name in there]
+
+
+def _array(name: str, metadata: dict[str, Any]) -> Stored:
+    encoding, grid = metadata["chunk_key_encoding"], metadata["chunk_grid"]["configuration"]
+    return Stored(
+        name=name,
+        dims=tuple(metadata["dimension_names"]),
+        shape=tuple(metadata["shape"]),
+        chunks=tuple(grid["chunk_shape"]),
+        separator=encoding.get("configuration", {}).get("separator", "/"),
+        checksummed=metadata["codecs"][-1]["name"] == "crc32c",
+    )

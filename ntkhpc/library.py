@@ -1,0 +1,104 @@
+"""A run in the hands of a person: `ntkhpc.open_run(path)`, in a notebook or a script."""
+
+import html
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ntkhpc.engine import run, status
+from ntkhpc.engine.status import PhaseStatus
+from ntkhpc.errors import RunError
+from ntkhpc.studies.base import AnyStudy
+
+if TYPE_CHECKING:  # loaded where they are needed: they take seconds
+    import pandas
+    import xarray
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A figure of a report; a notebook shows it. Beside `path` lies the same as PDF."""
+
+    path: Path
+
+    def _repr_png_(self) -> bytes:
+        return self.path.read_bytes()
+
+
+class OpenRun:
+    """A run directory to look at; nothing of it is changed. `path` is where it is."""
+
+    def __init__(self, path: Path | str):
+        self._run = run.load(Path(path))
+        self.path = self._run.path
+
+    @property
+    def study(self) -> AnyStudy:
+        """The study that the run was made of: its sections and fields are attributes."""
+        return self._run.study
+
+    @cached_property
+    def store(self) -> "xarray.Dataset":
+        """Every array with its dimensions, coordinates and units; values are read when they are used."""
+        import xarray
+
+        return xarray.open_zarr(self._run.store, chunks={})
+
+    def moments(self) -> "xarray.Dataset":
+        """Moments of the test loss over the ensemble, with standard errors: `analysis.aggregate.moments`.
+
+        Raises RunError for a run of another kind; its results are in `table()`.
+        """
+        if "test_point_loss" not in self.store:
+            raise RunError(
+                "only runs of an ensemble have moments over initialisations",
+                where=self.path,
+                todo=f"look at its tables: {', '.join(self._made('.csv')) or 'make report writes them'}",
+            )
+        from analysis import aggregate
+
+        return aggregate.moments(self.store)
+
+    def table(self, name: str = "moments") -> "pandas.DataFrame":
+        """A table of the run's report. Raises RunError if there is none of that name."""
+        import pandas
+
+        return pandas.read_csv(self._file(name, ".csv"))
+
+    def figure(self, name: str) -> Figure:
+        """A figure of the run's report. Raises RunError if there is none of that name."""
+        return Figure(self._file(name, ".png"))
+
+    def status(self) -> list[PhaseStatus]:
+        """Of each phase in order, how many of its shards are done, running, failed and missing."""
+        return status.phases(self._run)
+
+    def _made(self, suffix: str) -> list[str]:
+        return sorted(path.stem for path in (self.path / "analysis").glob(f"*{suffix}"))
+
+    def _file(self, name: str, suffix: str) -> Path:
+        path = self.path / "analysis" / f"{name}{suffix}"
+        if name in (known := self._made(suffix)):
+            return path
+        raise RunError(
+            f"the report of this run has no {path.name}",
+            where=path.parent,
+            cause=f"there are: {', '.join(known)}" if known else "the run is not analysed yet, or they were removed",
+            todo=f"make report RUN={self.path}",
+        )
+
+    def __repr__(self) -> str:
+        done = ", ".join(f"{phase.phase} {phase.done} of {phase.total}" for phase in self.status())
+        return f"run {self.path}: {done}"
+
+    def _repr_html_(self) -> str:
+        rows = "".join(
+            f"<tr><td>{phase.phase}</td><td>{phase.done:,} of {phase.total:,}</td></tr>" for phase in self.status()
+        )
+        summary = self.path / "analysis" / "summary.txt"
+        text = summary.read_text(encoding="utf-8") if summary.is_file() else "no report yet: make report"
+        return (
+            f"<b>{html.escape(self.path.name)}</b><table><tr><th>phase</th><th>done</th></tr>{rows}</table>"
+            f"<pre>{html.escape(text)}</pre>"
+        )

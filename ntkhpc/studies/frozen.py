@@ -1,0 +1,98 @@
+"""The study of a run: the `study.toml` that was frozen with it, whatever version of this package made it.
+
+It is no user's file: nothing in it is a mistake. What it lacks was introduced later and has the value it had then,
+never a default that changed since; what this code does not know came with newer code, and the run is too new for it.
+"""
+
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from types import UnionType
+from typing import Any, get_args
+
+import msgspec
+from msgspec import structs
+
+from ntkhpc.errors import DamagedError, RunError
+from ntkhpc.phase.section import Section, unruled
+from ntkhpc.studies import content
+from ntkhpc.studies.base import AnyStudy
+from ntkhpc.studies.kinds import DEFAULT, KINDS
+
+Migration = Callable[[dict[str, Any]], dict[str, Any]]
+"""Turns what `study.toml` held in one format into what it holds in the next; leaves later ones as they are."""
+
+MIGRATIONS: tuple[Migration, ...] = ()
+"""In the order of the formats (`FORMATS` in engine/run.py). A field that was moved, renamed or removed needs one."""
+
+
+def loads(text: str, where: object = "study.toml") -> AnyStudy:
+    """The study of a run. Raises RunError for one of newer code or of a format without a migration."""
+    try:
+        raw = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise DamagedError(f"the study cannot be read: {error}", where=where, todo="make verify") from error
+    for migrate in MIGRATIONS:
+        raw = migrate(raw)
+    given = raw.get("kind", DEFAULT)
+    if not isinstance(given, str) or given not in KINDS:
+        raise too_new(f"its study has kind = {given!r}, which this code does not know", where)
+    kind = KINDS[given].study
+    filled = _filled(raw, kind, "", where)
+    try:
+        with unruled():
+            return msgspec.convert(filled, kind)
+    except msgspec.ValidationError as error:
+        raise too_new(f"its study has a value that this code does not know: {error}", where) from error
+
+
+def too_new(what: str, where: object) -> RunError:
+    """The error for a run that only newer code can read."""
+    return _unreadable("new", "newer", what, where)
+
+
+def too_old(what: str, where: object) -> RunError:
+    """The error for a run that only older code can read."""
+    return _unreadable("old", "older", what, where)
+
+
+def _unreadable(age: str, made_by: str, what: str, where: object) -> RunError:
+    run = where.parent if isinstance(where, Path) else Path("RUN")
+    code = max((run / "code").glob("[!.]*"), key=lambda path: path.stat().st_mtime, default=run / "code" / "HASH")
+    return RunError(
+        f"the run is too {age} for this code: {what}",
+        where=where,
+        cause=f"it was made by {made_by} code; nothing of it was touched",
+        todo=f"use the version that made it, or the code in it: PYTHONPATH={code} python -m ntkhpc status --run={run}",
+    )
+
+
+def _filled(raw: dict[str, Any], section: type[Section], path: str, where: object) -> dict[str, Any]:
+    """The table with the introduced value of every field that it lacks."""
+    fields = {field.name: field for field in structs.fields(section)}
+    for key in raw.keys() - fields.keys() - {section.__struct_config__.tag_field}:
+        raise too_new(f"its study has the field {path}{key}, which this code does not know", where)
+    usual, filled = content.introduced(section), dict(raw)
+    for name, field in fields.items():
+        if name in raw:
+            if isinstance(raw[name], dict) and (table := _table(field.type, raw[name], path + name, where)):
+                filled[name] = _filled(raw[name], table, f"{path}{name}.", where)
+        elif field.required:
+            raise too_old(f"its study lacks {path}{name}", where)
+        elif isinstance(usual[name], Section):
+            filled[name] = _filled({}, type(usual[name]), f"{path}{name}.", where)
+        else:
+            filled[name] = msgspec.to_builtins(usual[name])
+    return filled
+
+
+def _table(kind: Any, given: dict[str, Any], name: str, where: object) -> type[Section] | None:
+    """The class of a table; where there are several, the one that the table's tag names. None if no table is meant."""
+    choices = get_args(kind) if isinstance(kind, UnionType) else (kind,)
+    tables = [one for one in choices if isinstance(one, type) and issubclass(one, Section)]
+    if not tables or not (tag := tables[0].__struct_config__.tag_field):
+        return tables[0] if tables else None
+    known = {one.__struct_config__.tag: one for one in tables}
+    if given.get(tag) not in known:
+        raise too_new(f"its study has {name}.{tag} = {given.get(tag)!r}, which this code does not know", where)
+    return known[given[tag]]

@@ -1,0 +1,219 @@
+"""A study's id: the hash of what differs from the introduced values; and studies frozen by other versions."""
+
+import json
+from pathlib import Path
+from typing import Any, ClassVar
+
+import msgspec
+import pytest
+import tomli_w
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec import structs
+from support.fields import SOURCES, introduced, others, places, put, raw, rooms
+
+from ntkhpc import studies
+from ntkhpc.data.sources import Calorimeter
+from ntkhpc.errors import DamagedError, RunError, StudyError
+from ntkhpc.phase.section import Section
+from ntkhpc.studies import content, frozen
+from ntkhpc.studies.base import AnyStudy
+from ntkhpc.studies.ensemble.study import Network, Study
+from ntkhpc.studies.load import KINDS
+
+PINNED = Path(__file__).with_name("introduced.json")
+
+CASES = [("ensemble", source) for source in SOURCES] + [("bayes", "calorimeter")]
+
+FACTS = {"bytes", "rows", "features", "outputs"}
+"""Of data files: they follow from what is in them."""
+
+
+def frozen_study(table: dict[str, Any]) -> AnyStudy:
+    return frozen.loads(tomli_w.dumps(table))
+
+
+def test_what_every_field_was_when_it_was_introduced_is_pinned() -> None:
+    pinned, found = json.loads(PINNED.read_text()), introduced()
+    said = [
+        f"{name} is new. Add it to {PINNED.name} with the value that means what was computed before it was there: "
+        f"{json.dumps(found[name])}, unless its default means something else; then its class declares `introduced`."
+        for name in found.keys() - pinned.keys()
+    ]
+    said += [
+        f"{name} is gone. Every frozen study has it: write a migration in ntkhpc/studies/frozen.py that moves it, or "
+        f"drops it where it had no effect; then take it out of {PINNED.name}."
+        for name in pinned.keys() - found.keys()
+    ]
+    said += [
+        f"{name} was introduced with {json.dumps(pinned[name])}, and its default is now {json.dumps(found[name])}. Ids "
+        f"need the first for ever: declare `introduced = {{'{name.split('.')[-1]}': {pinned[name]!r}}}` in its class."
+        for name in found.keys() & pinned.keys()
+        if found[name] != pinned[name]
+    ]
+    assert not said, "\n".join(said)
+
+
+def test_introduced_values_are_values_of_their_fields_and_tables_have_none_of_their_own() -> None:
+    for section in rooms().values():
+        fields = {field.name: field for field in structs.fields(section)}
+        for name, value in content.introduced(section).items():
+            assert msgspec.convert(value, fields[name].type) == value, name
+            if isinstance(value, Section):  # a table that a file lacks is filled field by field
+                assert content.default(fields[name]) == type(value)(), name
+        assert vars(section).get("introduced", {}).keys() <= content.introduced(section).keys(), section
+
+
+@pytest.mark.parametrize(("kind", "source"), CASES)
+def test_another_value_of_any_field_is_another_id(kind: str, source: str) -> None:
+    plain = frozen_study(raw(kind, source)).id
+    for path, wanted in places(kind, source):
+        ids, values = set(), others(wanted)
+        assert len(values) > 1 or path == ("network", "parametrisation"), path
+        for value in values:
+            table = raw(kind, source)
+            put(table, path, value)
+            ids.add(frozen_study(table).id)
+        if path[-1] in FACTS:
+            assert ids == {plain}, path
+        else:
+            assert len(ids) == len(values), path
+
+
+@given(st.data())
+def test_equal_ids_mean_equal_studies(data: st.DataObject) -> None:
+    kind, source = data.draw(st.sampled_from(CASES))
+    fields = {path: wanted for path, wanted in places(kind, source) if path[-1] not in FACTS}
+    two = []
+    for _ in range(2):
+        table = raw(kind, source)
+        for path in data.draw(st.lists(st.sampled_from(sorted(fields)), unique=True, max_size=4)):
+            put(table, path, data.draw(st.sampled_from(others(fields[path]))))
+        two.append(frozen_study(table))
+    one, other = two
+    assert (one.id == other.id) == (one.content == other.content)
+    if "path" in one.content["data"] or "path" not in SOURCES[source]:
+        assert (one.id == other.id) == (one == other)
+
+
+def test_of_files_the_id_knows_what_is_in_them_and_not_where_they_are() -> None:
+    def id_of(**fields: Any) -> str:
+        table = raw("ensemble", "file")
+        table["data"] |= fields
+        return frozen_study(table).id
+
+    assert id_of(path="/here/a.csv", sha256="ab", rows=3) == id_of(path="/there/b.csv", sha256="ab")
+    assert id_of(sha256="ab") != id_of(sha256="cd")
+    assert id_of(path="/here/a.csv") != id_of(path="/there/a.csv")
+
+
+def test_what_is_written_out_in_full_has_the_same_id() -> None:
+    for kind, source in CASES:
+        plain = frozen_study(raw(kind, source))
+        assert studies.loads(studies.dumps(plain).decode()) == plain
+        assert frozen.loads(studies.dumps(plain).decode()).id == plain.id
+
+
+class Dropout(Section, frozen=True, kw_only=True):
+    rate: float = 0.0
+
+
+class WiderNetwork(Network, frozen=True, kw_only=True):
+    gate: str = "none"
+
+
+class NewerStudy(Study, frozen=True, kw_only=True):
+    """A study with a new field in a table, and a new table."""
+
+    network: WiderNetwork
+    dropout: Dropout = Dropout()
+
+
+class DeeperNetwork(Network, frozen=True, kw_only=True):
+    """Networks of two hidden layers where a study does not say."""
+
+    introduced: ClassVar[dict[str, object]] = {"depth": 1}
+
+    depth: int = 2
+
+
+class DeeperStudy(Study, frozen=True, kw_only=True):
+    network: DeeperNetwork
+
+
+def as_kind(kind: type[AnyStudy], **network: Any) -> AnyStudy:
+    table = raw("ensemble")
+    table["network"] |= network
+    return msgspec.convert(table, kind)
+
+
+def test_a_new_optional_field_changes_no_id() -> None:
+    assert as_kind(NewerStudy).id == as_kind(Study).id
+    assert as_kind(NewerStudy, gate="relu").id != as_kind(Study).id
+
+
+def test_a_default_that_changed_later_enters_the_id() -> None:
+    """One text is another study for newer code; what is the same study has the same id."""
+    assert as_kind(DeeperStudy).id != as_kind(Study).id
+    assert as_kind(DeeperStudy).id == as_kind(Study, depth=2).id
+    assert as_kind(DeeperStudy, depth=1).id == as_kind(Study).id
+
+
+def test_a_frozen_study_has_the_introduced_value_of_what_it_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
+    old = studies.dumps(as_kind(Study)).decode().replace("depth = 1\n", "")
+    monkeypatch.setitem(KINDS, "ensemble", DeeperStudy)
+    assert frozen.loads(old).network.depth == 1  # type: ignore[attr-defined]
+    assert studies.loads(old).network.depth == 2  # type: ignore[attr-defined]
+    monkeypatch.setitem(KINDS, "ensemble", NewerStudy)
+    found = frozen.loads(studies.dumps(as_kind(Study)).decode())
+    assert found == as_kind(NewerStudy)
+    assert found.id == as_kind(Study).id
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("[network]", "[network]\ngate = 3", "network.gate"),
+        ("[network]", "[leaps]\ncount = 5\n[network]", "leaps"),
+        ('kind = "ensemble"', 'kind = "flow"', "kind = 'flow'"),
+        ('source = "calorimeter"', 'source = "jets"', "data.source = 'jets'"),
+        ('activation = "relu"', 'activation = "tanh"', "network.activation"),
+        ("factor = 4.0", "factor = 4.0\nwarm = 1", "training.steps.warm"),
+    ],
+)
+def test_what_this_code_does_not_know_is_too_new_and_not_a_mistake(old: str, new: str, said: str) -> None:
+    text = studies.dumps(as_kind(Study)).decode()
+    assert old in text
+    with pytest.raises(RunError, match="too new") as caught:
+        frozen.loads(text.replace(old, new, 1))
+    assert said in str(caught.value)
+
+
+def test_what_lacks_a_required_field_is_too_old_and_what_is_no_toml_is_damaged() -> None:
+    text = studies.dumps(as_kind(Study)).decode()
+    with pytest.raises(RunError, match=r"too old.*ensemble.members"):
+        frozen.loads(text.replace("members = 20\n", "", 1))
+    with pytest.raises(DamagedError):
+        frozen.loads(text + "[")
+
+
+def test_a_rule_that_came_later_leaves_frozen_studies_readable() -> None:
+    """Files of users are checked by today's rules, studies of runs are not."""
+    text = studies.dumps(as_kind(Study)).decode().replace("pool = 40", "pool = 10")
+    assert frozen.loads(text).data.pool == 10
+    with pytest.raises(StudyError, match="12 samples"):
+        studies.loads(text)
+    with pytest.raises(ValueError, match="energy_min"):  # and rules hold again afterwards
+        Calorimeter(energy_min=600.0)
+
+
+def test_older_formats_are_migrated_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    def renamed(table: dict[str, Any]) -> dict[str, Any]:
+        network = {"activation" if key == "nonlinearity" else key: value for key, value in table["network"].items()}
+        return {**table, "network": network}
+
+    text = studies.dumps(as_kind(Study)).decode().replace("activation", "nonlinearity")
+    with pytest.raises(RunError, match="too new"):
+        frozen.loads(text)
+    monkeypatch.setattr(frozen, "MIGRATIONS", (renamed,))
+    assert frozen.loads(text) == as_kind(Study)
