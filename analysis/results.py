@@ -13,7 +13,6 @@ from analysis.resolution import Resolution
 from analysis.scaling import FitResult
 from analysis.spread import Spread
 from analysis.width import WidthFit
-from ntkhpc.data.sources import Showers
 from ntkhpc.engine.run import Run
 from ntkhpc.studies import schema
 from ntkhpc.studies.base import AnyStudy
@@ -125,7 +124,7 @@ def _decisive(study: AnyStudy) -> list[Array]:
 
 
 def _in_its_units(store: xarray.Dataset, wanted: Study) -> Resolution | Spread | None:
-    if isinstance(wanted.data, Showers):
+    if wanted.data.energy_target:
         return resolution.resolution(store)
     return spread.spread(store, wanted.data)
 

@@ -1,26 +1,35 @@
 """Random keys: chains of fixed integers, so that a member is the same network in every shard, size and draw."""
 
-import jax
+from typing import TYPE_CHECKING
+
 import numpy as np
-from jax import Array
+
+if TYPE_CHECKING:  # what plans a study draws no key, and JAX is slow to import
+    from jax import Array
 
 # Fixed for ever: changing one changes every stored value.
 ENSEMBLE, PERMUTATION, SHOWERS, ENERGIES, ROWS, PARTICLES, CHAIN, POPULATION = 1, 2, 3, 4, 5, 6, 7, 8
 
 
-def member_key(seed: Array | int, width: Array | int, member: Array | int) -> Array:
+def member_key(seed: "Array | int", width: "Array | int", member: "Array | int") -> "Array":
     """Key of one member's initial weights; the same at every n_train and draw."""
+    import jax
+
     key = jax.random.fold_in(jax.random.key(seed), ENSEMBLE)
     return jax.random.fold_in(jax.random.fold_in(key, width), member)
 
 
-def chain_key(seed: Array | int, chain: Array | int) -> Array:
+def chain_key(seed: "Array | int", chain: "Array | int") -> "Array":
     """Key of one Markov chain; the same whatever chains it is run beside."""
+    import jax
+
     return jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), CHAIN), chain)
 
 
-def population_key(seed: Array | int, population: Array | int) -> Array:
+def population_key(seed: "Array | int", population: "Array | int") -> "Array":
     """Key of one population of neurons; the same whatever others there are."""
+    import jax
+
     return jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), POPULATION), population)
 
 

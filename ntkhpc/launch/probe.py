@@ -41,12 +41,12 @@ def _factorisation(n: int = 800) -> float:
 def _training(wanted: Study) -> float:
     """One tile of the largest width and n_train."""
     width, n = wanted.network.widths[-1], wanted.ensemble.n_train[-1]
-    tile, data = wanted.ensemble.tile, wanted.data
-    per_step = (3 * cost.forward_flops(wanted, width, n) - 2.0 * n * data.features * width) / cost.FLOPS_PER_SECOND
+    tile, features = wanted.ensemble.tile, wanted.features
+    per_step = (3 * cost.forward_flops(wanted, width, n) - 2.0 * n * features * width) / cost.FLOPS_PER_SECOND
     per_step += cost.SECONDS_PER_STEP
     steps = max(1, int(SECONDS / (per_step * tile)))
     rng = np.random.default_rng(0)
-    x, y = rng.normal(size=(n, data.features)), rng.normal(size=(n, data.outputs))
+    x, y = rng.normal(size=(n, features)), rng.normal(size=(n, wanted.outputs))
     program = training.Program(
         mlp=mlp(wanted),
         width=width,

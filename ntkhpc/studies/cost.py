@@ -6,7 +6,6 @@ meant to be right within a factor of two elsewhere. Profiles with timed probes r
 
 import math
 
-from ntkhpc.data.sources import Calorimeter, Cifar10, Mnist, Table
 from ntkhpc.studies import schema
 from ntkhpc.studies.base import AnyStudy
 from ntkhpc.studies.ensemble.study import Study
@@ -15,11 +14,6 @@ FLOPS_PER_SECOND = 45e9
 FLOPS_FLOAT64 = 30e9
 SECONDS_PER_STEP = 5e-6
 SECONDS_PER_SHARD = 1.8
-SECONDS_PER_SHOWER = 60e-6
-SECONDS_PER_TOWER = 4e-6
-"""Of the cells behind one another in all layers."""
-
-SECONDS_PER_NUMBER = 50e-9
 WORKER_BYTES = 420 * 2**20
 """Resident size of a worker that compiled its training steps, before it holds any data.
 
@@ -40,14 +34,14 @@ ANALYSIS_BYTES = 520 * 2**20
 
 
 def forward_flops(study: Study, width: int, samples: int) -> float:
-    depth, features, outputs = study.network.depth, study.data.features, study.data.outputs
+    depth, features, outputs = study.network.depth, study.features, study.outputs
     return 2.0 * samples * (features * width + (depth - 1) * width**2 + width * outputs)
 
 
 def training_flops(study: Study, width: int, n_train: int) -> float:
     """One member: forward and both backward products, less the input gradient of the first layer; then evaluations."""
     forward = forward_flops(study, width, n_train)
-    step = 3 * forward - 2.0 * n_train * study.data.features * width
+    step = 3 * forward - 2.0 * n_train * study.features * width
     traced = forward_flops(study, width, study.data.test) * study.ensemble.trace_points
     return study.training.steps(n_train) * step + traced
 
@@ -63,16 +57,8 @@ def data_seconds(study: AnyStudy) -> float:
     pairs = 0.0
     if isinstance(study, Study):  # kernels, for the learning rates
         sizes = sum(size**2 for size in study.ensemble.n_train)
-        pairs = study.ensemble.draws * sizes * (study.data.features + 60 * study.network.depth)
-    return 4.0 + _making_seconds(study) + pairs / 1e9
-
-
-def _making_seconds(study: AnyStudy) -> float:
-    """To make, or to read, the data."""
-    section, rows = study.data, study.data.pool + study.data.test
-    if isinstance(section, Calorimeter):
-        return rows * (SECONDS_PER_SHOWER if section.inputs == "layers" else section.cells**2 * SECONDS_PER_TOWER)
-    return 5.0 + max(rows, getattr(section, "rows", 0)) * section.features * SECONDS_PER_NUMBER
+        pairs = study.ensemble.draws * sizes * (study.features + 60 * study.network.depth)
+    return 4.0 + study.data.making_seconds(study.known) + pairs / 1e9
 
 
 def finalise_seconds(study: Study) -> float:
@@ -80,7 +66,7 @@ def finalise_seconds(study: Study) -> float:
 
 
 def kernel_seconds(study: Study, pairs: float) -> float:
-    return pairs * (study.data.features * 2 / FLOPS_FLOAT64 + study.network.depth * 16e-9)
+    return pairs * (study.features * 2 / FLOPS_FLOAT64 + study.network.depth * 16e-9)
 
 
 def law_seconds(study: Study, n_train: int) -> float:
@@ -132,26 +118,12 @@ def memory_bytes(study: Study, phase: str) -> int:
 
 def rows_bytes(study: AnyStudy) -> int:
     """Of the inputs and targets of the pool and the test points."""
-    return (study.data.pool + study.data.test) * (study.data.features + study.data.outputs) * 8
+    return (study.data.pool + study.data.test) * (study.features + study.outputs) * 8
 
 
 def data_memory_bytes(study: AnyStudy) -> int:
     largest = study.ensemble.n_train[-1] if isinstance(study, Study) else 0  # kernels, for the learning rates
-    return LIGHT_BYTES + _source_bytes(study) + 6 * rows_bytes(study) + 4 * 8 * largest**2
-
-
-def _source_bytes(study: AnyStudy) -> int:
-    """What the data phase holds besides the rows that are used: whole files, or the cells of a batch of showers."""
-    section = study.data
-    if isinstance(section, Mnist):
-        return 120 * 2**20
-    if isinstance(section, Cifar10):
-        return 600 * 2**20
-    if isinstance(section, Calorimeter):
-        return 0 if section.inputs == "layers" else 300 * 2**20
-    if isinstance(section, Table):
-        return 3 * 8 * section.rows * (section.features + section.outputs) + 2 * section.bytes + 64 * 2**20
-    return 40 * section.rows + 256 * 2**20
+    return LIGHT_BYTES + study.data.making_bytes(study.known) + 6 * rows_bytes(study) + 4 * 8 * largest**2
 
 
 def _moments(study: Study) -> list[schema.Array]:

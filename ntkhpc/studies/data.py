@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ntkhpc import data, kernels, seeds
+from ntkhpc import kernels, seeds
 from ntkhpc.engine.partial import Partial
 from ntkhpc.engine.plan import Shard
 from ntkhpc.engine.run import Run
@@ -14,11 +14,11 @@ from ntkhpc.studies.ensemble.study import Study
 
 def compute(run: Run, shard: Shard, partial: Partial) -> tuple[dict[str, np.ndarray], int]:
     study = run.study
-    split = data.load(study)
-    if (columns := (split.x_train.shape[1], split.y_train.shape[1])) != (study.data.features, study.data.outputs):
+    split = study.data.load(study.known)
+    if (columns := (split.x_train.shape[1], split.y_train.shape[1])) != (study.features, study.outputs):
         raise DataError(
             f"the data have {columns[0]} features and {columns[1]} outputs, "
-            f"the plan was made for {study.data.features} and {study.data.outputs}"
+            f"the plan was made for {study.features} and {study.outputs}"
         )
     values = {**vars(split), "permutation": permutations(study)}
     if isinstance(study, Study):
@@ -51,5 +51,5 @@ def learning_rates(study: Study, x_train: np.ndarray, permutation: np.ndarray) -
         # Sizes are nested, so every smaller kernel is a leading block of the largest.
         kernel = kernels.nngp_ntk(mlp(study), x_train[order[: sizes[-1]]])[1]
         lambda_max[draw] = [kernels.lambda_max(kernel[:n, :n]) for n in sizes]
-    bound = 2 * (1 + training.momentum) * np.array(sizes) * study.data.outputs / lambda_max
+    bound = 2 * (1 + training.momentum) * np.array(sizes) * study.outputs / lambda_max
     return lambda_max, training.learning_rate_fraction * bound

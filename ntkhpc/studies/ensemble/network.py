@@ -6,4 +6,4 @@ from ntkhpc.studies.ensemble.study import Study
 
 def mlp(study: Study) -> MLP:
     network = study.network
-    return MLP(network.depth, network.activation, network.weight_variance, network.bias_variance, study.data.outputs)
+    return MLP(network.depth, network.activation, network.weight_variance, network.bias_variance, study.outputs)

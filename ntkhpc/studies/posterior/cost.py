@@ -24,7 +24,7 @@ def theory_seconds(study: BayesStudy, n_train: int) -> float:
     scanned = len(study.scan.temperatures) + len(study.scan.readout_factors)
     flops = 60 * n_train**3 + (1 + widths) * (34 * test**3 + 2 * n_train * test**2)
     flops += (1 + scanned) * widths * 4 * n_train * test
-    kernels = pairs * (study.data.features * 2 / cost.FLOPS_FLOAT64 + 64e-9)
+    kernels = pairs * (study.features * 2 / cost.FLOPS_FLOAT64 + 64e-9)
     return cost.SECONDS_PER_SHARD + kernels + flops / cost.FLOPS_FLOAT64
 
 
@@ -48,19 +48,19 @@ def _seconds_per_draw(study: BayesStudy, width: int, n_train: int) -> tuple[floa
     Gradients of the potential: hidden units at the training points, one factorisation, and the way back.
     """
     sampling = study.sampling
-    rank, small = min(n_train, study.data.features), min(n_train, width)
+    rank, small = min(n_train, study.features), min(n_train, width)
     flops = 6.0 * n_train * rank * width + 6.0 * n_train * width * small + 2.0 * small**3
     gradients = sampling.thin * gradients_per_transition(study, rank * width)
     moves = gradients * (flops / FLOPS_PER_SECOND + SECONDS_PER_GRADIENT)
     # A kept sample predicts every test point, across the span of the training inputs too.
-    kept = 2.0 * study.data.test * width * (rank + min(study.data.test, study.data.features) + small)
+    kept = 2.0 * study.data.test * width * (rank + min(study.data.test, study.features) + small)
     return moves, moves + kept / FLOPS_PER_SECOND
 
 
 def adaptive_seconds(study: BayesStudy, n_train: int, populations: int) -> float:
     """Four steps of every neuron and an inverse an update; a look at the test points every fifth in the second half."""
     neurons, updates, test = study.adaptive.neurons, study.adaptive.updates, study.data.test
-    rank = min(n_train, study.data.features)
+    rank = min(n_train, study.features)
     steps = 4 * (2 * n_train * (rank + n_train) * neurons / FLOPS_PER_SECOND + neurons * (rank + n_train) * 30e-9)
     update = steps + (6 * n_train**2 * neurons + 8 * n_train**3) / FLOPS_PER_SECOND
     look = 2 * test * (rank + 3 * n_train) * neurons / FLOPS_PER_SECOND + test * neurons * 60e-9
@@ -89,7 +89,7 @@ def memory_bytes(study: BayesStudy, phase: str) -> int:
     rows = cost.rows_bytes(study)
     if phase == "theory":
         return THEORY_BYTES + rows + 8 * (7 * n**2 + 6 * n * test + 7 * test**2)
-    n, features = study.sampled_sizes[-1], study.data.features
+    n, features = study.sampled_sizes[-1], study.features
     across = across_bytes(test, features)
     if phase == "adaptive":
         neurons = study.adaptive.neurons

@@ -20,8 +20,8 @@ def sizes(study: AnyStudy) -> dict[str, int]:
     common = {
         "pool": study.data.pool,
         "test_point": study.data.test,
-        "feature": study.data.features,
-        "output": study.data.outputs,
+        "feature": study.features,
+        "output": study.outputs,
         "order": study.orders,
         "test_size": len(study.test_sizes),
         "quantile": len(PROBABILITIES),
