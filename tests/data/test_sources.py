@@ -86,6 +86,14 @@ def test_facts_are_found_and_not_given(more: str) -> None:
         studies.loads(STUDY.format(path="t.csv", more=more))
 
 
+def test_a_file_with_more_outputs_than_the_kind_of_study_knows_is_refused(tmp_path: Path) -> None:
+    table(tmp_path / "t.csv")
+    text = STUDY[: STUDY.index("[ensemble]")].replace('"energy"]', '"energy", "c"]').replace(', "c"]\ny', "]\ny")
+    text = 'kind = "bayes"' + text + "[posterior]\nn_train = [8]\n"
+    with pytest.raises(StudyError, match="the data have 2 outputs; studies of kind bayes have one"):
+        facts.resolve(studies.loads(text.format(path="t.csv", more="")), tmp_path)
+
+
 def test_a_study_whose_files_nobody_looked_at_has_no_plan() -> None:
     with pytest.raises(DataError, match="have not been looked at"):
         plan.make(studies.loads(STUDY.format(path="t.csv", more="")))
