@@ -5,6 +5,7 @@ from pathlib import Path
 from msgspec import structs
 
 from ntkhpc.errors import StudyError
+from ntkhpc.phase.section import unruled
 from ntkhpc.studies.base import Kind
 
 
@@ -22,5 +23,9 @@ def resolve(study: Kind, folder: Path) -> Kind:
 
 
 def unresolved(study: Kind, folder: Path) -> Kind:
-    """The study as its user wrote it, but for paths, which are absolute; no file is opened."""
-    return structs.replace(study, data=study.data.located(folder), facts=None)
+    """The study as its user wrote it, but for paths, which are absolute; no file is opened.
+
+    Today's rules for study files are not asked: it may be the study of a run that older code made.
+    """
+    with unruled():
+        return structs.replace(study, data=study.data.located(folder), facts=None)

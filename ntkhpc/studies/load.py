@@ -58,7 +58,7 @@ def load(path: Path) -> AnyStudy:
 
 
 def dumps(study: AnyStudy) -> bytes:
-    """The frozen spelling of a study: every field, defaults included, in the order of the classes."""
+    """The frozen spelling of a study: every field, defaults included, in the order of the classes; and the facts."""
     content = {name: value for name, value in msgspec.to_builtins(study).items() if value is not None}
     return tomli_w.dumps(content).encode()
 

@@ -26,6 +26,7 @@ PINNED = Path(__file__).with_name("introduced.json")
 
 CASES = [("ensemble", source) for source in SOURCES] + [("bayes", "calorimeter")]
 
+
 def frozen_study(table: dict[str, Any]) -> AnyStudy:
     return frozen.loads(tomli_w.dumps(table))
 
