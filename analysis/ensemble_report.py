@@ -107,7 +107,7 @@ def _what(results: Results) -> str:
 
 
 def _definitions(results: Results) -> str:
-    outputs, constant = results.study.data.outputs, float((results.store.y_test.values**2).mean() / 2)
+    outputs, constant = results.study.outputs, float((results.store.y_test.values**2).mean() / 2)
     entries = {
         "L": f"test loss of one network: the mean over N_T = {results.study.data.test:,} test points"
              f"{' and outputs' if outputs > 1 else ''} of (f - y)^2 / 2, with targets y as stored; predicting the "

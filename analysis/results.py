@@ -13,7 +13,6 @@ from analysis.resolution import Resolution
 from analysis.scaling import FitResult
 from analysis.spread import Spread
 from analysis.width import WidthFit
-from ntkhpc.data.sources import Showers
 from ntkhpc.engine.run import Run
 from ntkhpc.phase.array import Array
 from ntkhpc.studies.ensemble.study import Study
@@ -124,7 +123,7 @@ def _decisive(run: Run) -> list[Array]:
 
 
 def _in_its_units(store: xarray.Dataset, wanted: Study) -> Resolution | Spread | None:
-    if isinstance(wanted.data, Showers):
+    if wanted.data.energy_target:
         return resolution.resolution(store)
     return spread.spread(store, wanted.data)
 

@@ -7,7 +7,7 @@ import numpy as np
 import xarray
 
 from analysis import aggregate
-from ntkhpc.data.sources import AnySource, Images
+from ntkhpc.data.source import Source
 
 
 @dataclass(frozen=True)
@@ -63,11 +63,11 @@ class Spread:
         return text + (f" {self.unit}" if self.unit else "")
 
 
-def spread(store: xarray.Dataset, section: AnySource) -> Spread | None:
+def spread(store: xarray.Dataset, section: Source) -> Spread | None:
     """For the largest width and n_train and the first draw; None if they were not computed."""
     cell = {"width": -1, "n_train": -1, "draw": 0}
     # Outputs of different units have no common size but in units of their own spread.
-    own = isinstance(section, Images) or store.sizes["output"] == 1
+    own = section.classification or store.sizes["output"] == 1
     scale = store.target_scale.values if own else np.ones(store.sizes["output"])
     points = aggregate.prediction_variance(store, scale=scale).isel(cell)
     variance, bias2 = float(points.variance), float(points.bias2)  # halves of squares, as in the loss
@@ -76,7 +76,7 @@ def spread(store: xarray.Dataset, section: AnySource) -> Spread | None:
     unit = "%" if section.log_target and own else section.unit if own else "standard deviations of the targets"
     initialisation = np.sqrt(2 * variance)
     exact = np.mean(scale**2) * store.law_variance.isel(draw=0, n_train=-1).values.mean()  # the same for every output
-    accuracy = _accuracy(store, section, cell) if isinstance(section, Images) else float("nan")
+    accuracy = _accuracy(store, section, cell) if section.classification else float("nan")
     count = store.sizes["test_point"]
     shrunk = (accuracy * count + 1) / (count + 2)  # so that all or none right has an error too
     return Spread(
@@ -90,15 +90,15 @@ def spread(store: xarray.Dataset, section: AnySource) -> Spread | None:
         infinite_width=float(np.sqrt(exact)),
         accuracy=accuracy,
         accuracy_stderr=float(np.sqrt(shrunk * (1 - shrunk) / count)),
-        apart=float(np.diff(sorted(section.targets or (0, 1))).min()) if isinstance(section, Images) else float("nan"),
+        apart=float(np.diff(sorted(section.class_targets or (0, 1))).min()) if section.classification else float("nan"),
     )
 
 
-def _accuracy(store: xarray.Dataset, section: Images, cell: dict[str, int]) -> float:
+def _accuracy(store: xarray.Dataset, section: Source, cell: dict[str, int]) -> float:
     """The largest output is the class, or the target that the one output is nearest to."""
     predicted, y = aggregate.mean_prediction(store, cell), store.y_test.values
-    if section.targets:
-        targets = np.array(section.targets)
+    if section.class_targets:
+        targets = np.array(section.class_targets)
         named, right = (np.abs(one[:, :1] - targets).argmin(axis=1) for one in (predicted, y))
     else:
         named, right = predicted.argmax(axis=1), y.argmax(axis=1)

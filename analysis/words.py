@@ -9,7 +9,6 @@ from analysis.fits import EnsembleFit
 from analysis.numbers import chance, exponent, pm
 from analysis.results import Results
 from analysis.scaling import FitResult
-from ntkhpc.data.sources import Table
 
 SIGNIFICANT = 0.01
 """Probability below which a difference, or the failure of a power law, is called one."""
@@ -117,15 +116,15 @@ def warnings(results: Results) -> list[str]:
 
 
 def _about_inputs(results: Results) -> list[str]:
-    section, network = results.study.data, results.study.network
+    study, network = results.study, results.study.network
     deviation = results.store.x_train.values.std(axis=0)
     found = []
-    if section.features < FEW_FEATURES and network.bias_variance == 0 and network.activation == "relu":
+    if study.features < FEW_FEATURES and network.bias_variance == 0 and network.activation == "relu":
         found.append(
-            f"networks of {section.features} inputs without biases are linear along every ray from the mean input, "
+            f"networks of {study.features} inputs without biases are linear along every ray from the mean input, "
             "which bounds what they can learn: network.bias_variance = 0.1 gives them biases"
         )
-    if isinstance(section, Table) and (faint := deviation < FAINT * deviation.max()).any():
+    if study.data.mixed_units and (faint := deviation < FAINT * deviation.max()).any():
         found.append(
             f"{faint.sum()} of {len(faint)} inputs vary by less than {FAINT:g} of the one that varies most, and are "
             'hardly seen: data.scaling = "feature" gives each the same weight'

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.markup import escape
 
-from ntkhpc import data, studies
+from ntkhpc import studies
 from ntkhpc.engine import claims, plan, run, status
 from ntkhpc.engine.run import Run
 from ntkhpc.errors import DamagedError, DataError, NtkhpcError, RunError, SchedulerError
 from ntkhpc.launch import submissions
+from ntkhpc.studies import facts
 from ntkhpc.studies.base import AnyStudy
 
 if TYPE_CHECKING:
@@ -153,7 +154,7 @@ def _resume(options: argparse.Namespace) -> int:
 
     target = _existing(options)
     if target.missing("data"):
-        data.prepare(target.study)
+        target.study.data.prepare(target.study.known)
     return _run_missing(target, options, choose.choose(options.profile, _console))
 
 
@@ -333,7 +334,7 @@ def _existing(options: argparse.Namespace, *, damaged: bool = False) -> Run:
     except DataError:
         # The store has all that is needed; a run of this very study is found by what its user wrote.
         path = studies.find(options.task)
-        found = run.find(options.runs, data.unresolved(studies.load(path), path.absolute().parent), damaged=damaged)
+        found = run.find(options.runs, facts.unresolved(studies.load(path), path.absolute().parent), damaged=damaged)
         if found is None:
             raise
         return found
@@ -343,4 +344,4 @@ def _existing(options: argparse.Namespace, *, damaged: bool = False) -> Run:
 def _study(task: str) -> AnyStudy:
     """The study of TASK, with what its data files tell."""
     path = studies.find(task)
-    return data.resolve(studies.load(path), path.absolute().parent)
+    return facts.resolve(studies.load(path), path.absolute().parent)

@@ -1,42 +1,106 @@
 """The calorimeter task: a particle's energy from its shower, made by the package's own parametrisation."""
 
-from typing import get_args
+from typing import Annotated, Literal, get_args
 
 import numpy as np
+from msgspec import Meta, structs
 
 from ntkhpc import seeds
 from ntkhpc.data import shower, shower_inputs
-from ntkhpc.data.sources import Calorimeter, Particle
-from ntkhpc.data.split import Split, regression
+from ntkhpc.data.shower_inputs import Showers
+from ntkhpc.data.source import MEBIBYTE, Facts
+from ntkhpc.data.split import Split
+from ntkhpc.phase.section import NonNegativeFloat, Positive, PositiveFloat
 
-BATCH_BYTES = 64 * 2**20
-"""Of the cells of showers made at once."""
+Particle = Literal["electron", "photon", "pion"]
+
+LCD_LAYERS = 25
+BATCH_BYTES = 64 * MEBIBYTE
+"""The memory of the cells of showers that are made at once."""
+
+SECONDS_PER_SHOWER = 60e-6
+SECONDS_PER_TOWER = 4e-6
+"""For the cells that stand behind one another in all layers, of one shower."""
 
 
-def prepare(section: Calorimeter) -> None:
-    """Nothing is needed but this package."""
+class Calorimeter(Showers, frozen=True, kw_only=True, tag="calorimeter"):
+    """Energy regression of showers from the package's own generator (a parametrisation)."""
 
+    pool: Positive = 8192
+    test: Positive = 2000
+    particles: Annotated[tuple[Particle, ...], Meta(min_length=1)] = ("electron",)
+    energy_min: PositiveFloat = 10.0
+    energy_max: PositiveFloat = 500.0
+    spectrum: Literal["log-uniform", "uniform"] = "log-uniform"
+    geometry: Literal["lcd", "nai"] = "lcd"
+    absorber_mm: tuple[PositiveFloat, ...] = ()
+    nai_layers: Positive = 12
+    layer_mm: PositiveFloat = 50.0
+    cells: Positive = 11
+    cell_mm: PositiveFloat = 5.1
+    stochastic_term: NonNegativeFloat = 0.17
+    constant_term: NonNegativeFloat = 0.01
+    noise: NonNegativeFloat = 0.0
 
-def load(section: Calorimeter) -> Split:
-    """Training pool and test points; the test showers follow the pool's in the generator's numbering."""
-    rows = section.pool + section.test
-    energy, particles = _energies(section, rows), _particles(section, rows)
-    raw = np.empty((rows, section.features))
-    size = max(1, BATCH_BYTES // (8 * section.layers * section.cells**2))
-    for number, particle in enumerate(get_args(Particle)):
-        chosen = np.flatnonzero(particles == particle)
-        for begin in range(0, len(chosen), size):
-            batch = chosen[begin : begin + size]
-            # Each kind has numbers of its own, so that a pion is no function of a photon's random numbers.
-            raw[batch] = _inputs(section, particle, energy[batch], (number << 40) + begin)
-    return regression(
-        raw,
-        energy[:, None],
-        section.pool,
-        log_target=section.log_target,
-        scaling=section.scaling,
-        keep_constant=True,  # cells that nothing ever reached
-    )
+    def __post_init__(self) -> None:
+        self._require_range(self.energy_min, self.energy_max)
+        if self.energy_min < 1:
+            raise ValueError(
+                f"energy_min = {self.energy_min} GeV is outside the shower parametrisation; at least 1 GeV"
+            )
+        if len(set(self.particles)) < len(self.particles):
+            raise ValueError(f"particles = {list(self.particles)} names one of them twice")
+        self._require_used()
+        if self.geometry == "lcd" and not self.stochastic_term:
+            raise ValueError("stochastic_term = 0 is impossible for geometry = 'lcd', a sampling calorimeter")
+
+    @property
+    def layers(self) -> int:
+        return self.nai_layers if self.geometry == "nai" else len(self.absorber_mm) or LCD_LAYERS
+
+    def facts(self) -> Facts:
+        per_layer = {"layers": 1, "rings": (self.cells + 1) // 2, "cells": self.cells**2}
+        return Facts(features=self.layers * per_layer[self.inputs], outputs=1)
+
+    def making_seconds(self, facts: Facts) -> float:
+        per_shower = SECONDS_PER_SHOWER if self.inputs == "layers" else self.cells**2 * SECONDS_PER_TOWER
+        return self.used_rows * per_shower
+
+    def making_bytes(self, facts: Facts) -> int:
+        return 0 if self.inputs == "layers" else 300 * MEBIBYTE
+
+    def load(self, facts: Facts) -> Split:
+        """The test showers follow the pool's in the generator's numbering."""
+        energy, particles = _energies(self), _particles(self)
+        raw = np.empty((self.used_rows, facts.features))
+        size = max(1, BATCH_BYTES // (8 * self.layers * self.cells**2))
+        for number, particle in enumerate(get_args(Particle)):
+            chosen = np.flatnonzero(particles == particle)
+            for begin in range(0, len(chosen), size):
+                batch = chosen[begin : begin + size]
+                # Each kind has numbers of its own, so that a pion is no function of a photon's random numbers.
+                raw[batch] = _inputs(self, particle, energy[batch], (number << 40) + begin)
+        return self._split(raw, energy)
+
+    def _require_used(self) -> None:
+        """Fields that another field makes meaningless stay at their defaults, so that equal data have equal ids."""
+        default = {field.name: field.default for field in structs.fields(self)}
+        elsewhere = {
+            "geometry = 'lcd'": ("absorber_mm",) if self.geometry == "nai" else (),
+            "geometry = 'nai'": ("nai_layers", "layer_mm") if self.geometry == "lcd" else (),
+            "inputs = 'rings' or 'cells'": ("cells", "cell_mm") if self.inputs == "layers" else (),
+        }
+        for where, names in elsewhere.items():
+            for name in names:
+                if getattr(self, name) != default[name]:
+                    raise ValueError(f"{name} = {getattr(self, name)} has a meaning with {where} only")
+        if self.geometry == "nai":
+            needed = ("stochastic_term", "constant_term", *(("cell_mm",) if self.inputs != "layers" else ()))
+            if left := [name for name in needed if getattr(self, name) == default[name]]:
+                raise ValueError(
+                    f"geometry = 'nai' needs its own {' and '.join(left)}, not those of silicon and tungsten: "
+                    "a crystal may have stochastic_term = 0.0, constant_term = 0.0, cell_mm = 20.0"
+                )
 
 
 def geometry(section: Calorimeter) -> shower.Geometry:
@@ -58,16 +122,16 @@ def _inputs(section: Calorimeter, particle: Particle, energy: np.ndarray, first:
     return shower_inputs.compressed(deposits.reshape(len(energy), -1), section.threshold)
 
 
-def _energies(section: Calorimeter, rows: int) -> np.ndarray:
+def _energies(section: Calorimeter) -> np.ndarray:
     """Incident energies in GeV; the first n are the same whatever number is asked for."""
-    u = seeds.generator(section.seed, seeds.ENERGIES).random(rows)
+    u = seeds.generator(section.seed, seeds.ENERGIES).random(section.used_rows)
     low, high = section.energy_min, section.energy_max
     if section.spectrum == "uniform":
         return low + (high - low) * u
     return low * (high / low) ** u
 
 
-def _particles(section: Calorimeter, rows: int) -> np.ndarray:
+def _particles(section: Calorimeter) -> np.ndarray:
     """The kind of each shower, any of those asked for with equal probability."""
-    u = seeds.generator(section.seed, seeds.PARTICLES).random(rows)
+    u = seeds.generator(section.seed, seeds.PARTICLES).random(section.used_rows)
     return np.array(section.particles)[(u * len(section.particles)).astype(int)]

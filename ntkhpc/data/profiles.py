@@ -8,7 +8,6 @@ is that of the shower itself, and the factor that of the average one. With t/<t>
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import gammainc
 
 from ntkhpc.data.geometry import Geometry
 
@@ -42,6 +41,8 @@ class Longitudinal:
 
     def contained(self, depth: np.ndarray) -> np.ndarray:
         """Share of the energy before each depth (n or 1, steps) in X0 from the start of the shower."""
+        from scipy.special import gammainc  # slow to import
+
         b = (self.shape - 1) / self.peak
         return gammainc(self.shape[:, None], b[:, None] * depth)
 

@@ -1,6 +1,51 @@
 """Energies in layers, rings or cells as inputs of a network."""
 
+from typing import Literal
+
 import numpy as np
+
+from ntkhpc.data.source import Source
+from ntkhpc.data.split import Split, regression
+from ntkhpc.phase.section import PositiveFloat
+
+
+class Showers(Source, frozen=True, kw_only=True):
+    """What generated and stored showers share: how their energies become inputs. The target is log E."""
+
+    inputs: Literal["layers", "rings", "cells"] = "layers"
+    threshold: PositiveFloat = 0.050
+    scaling: Literal["global", "feature"] = "global"
+
+    @property
+    def noun(self) -> str:
+        return "showers"
+
+    @property
+    def unit(self) -> str:
+        return "GeV"
+
+    @property
+    def log_target(self) -> bool:
+        return True
+
+    @property
+    def energy_target(self) -> bool:
+        return True
+
+    def _require_range(self, energy_min: float, energy_max: float) -> None:
+        if energy_min >= energy_max:
+            raise ValueError(f"energy_min = {energy_min} must be below energy_max = {energy_max} (GeV)")
+
+    def _split(self, raw: np.ndarray, energy: np.ndarray) -> Split:
+        """From inputs (n, features) and incident energies (n,) in GeV; the first `pool` showers are for training."""
+        return regression(
+            raw,
+            energy[:, None],
+            self.pool,
+            log_target=self.log_target,
+            scaling=self.scaling,
+            keep_constant=True,  # cells that nothing ever reached
+        )
 
 
 def compressed(energy: np.ndarray, threshold: float) -> np.ndarray:

@@ -24,12 +24,12 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from ntkhpc import data, files, studies
+from ntkhpc import files, studies
 from ntkhpc.engine import failpoints, plan
 from ntkhpc.engine.plan import Plan, Shard
 from ntkhpc.errors import DamagedError, NtkhpcError, RunError
 from ntkhpc.phase.layout import Layout
-from ntkhpc.studies import frozen
+from ntkhpc.studies import facts, frozen
 from ntkhpc.studies.base import AnyStudy
 
 FORMATS = {
@@ -197,7 +197,7 @@ def _is_of(one: Run, wanted: AnyStudy) -> bool:
     """Whether a run is of a study. A study whose data files were not looked at is compared as its user wrote it."""
     theirs, ours = one.study.content, wanted.content
     if "path" in ours["data"]:
-        theirs = data.unresolved(one.study, one.path).content
+        theirs = facts.unresolved(one.study, one.path).content
     elif "sha256" not in ours["data"]:
         theirs["data"].pop("sha256", None)
     return theirs == ours

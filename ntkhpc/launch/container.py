@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from ntkhpc import data, files
+from ntkhpc import files
 from ntkhpc.engine.fingerprint import PINNED
 from ntkhpc.engine.run import Run
 from ntkhpc.errors import RunError, SurroundingsError
@@ -34,7 +34,7 @@ class Place:
 
 
 def place(target: Run) -> Place:
-    return Place(target.path, target.code, data.reads(target.study))
+    return Place(target.path, target.code, target.study.data.folders())
 
 
 def worker_environment(target: Place | Run) -> dict[str, str]:

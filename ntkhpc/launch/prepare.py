@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from ntkhpc import data, files, studies
+from ntkhpc import files, studies
 from ntkhpc.engine import plan, run
 from ntkhpc.engine.run import Run
 from ntkhpc.errors import RunError, SurroundingsError
@@ -28,7 +28,7 @@ def open_run(runs: Path, study: AnyStudy, profile: Profile | None = None) -> Run
         if existing is None:
             planned = plan.make(study)
             if profile is not None:
-                container.require_plain_path(container.Place(there, there, data.reads(study)))
+                container.require_plain_path(container.Place(there, there, study.data.folders()))
                 shards = {phase: planned.of_phase(phase) for phase in planned.memory_bytes}
                 experience = tasks.Experience(speed=speed.speeds(profile, study.id))
                 tasks.arrays(
@@ -40,10 +40,10 @@ def open_run(runs: Path, study: AnyStudy, profile: Profile | None = None) -> Run
                     todo=f"lower {studies.layout(study).phases[_heaviest(planned)].lower} in the study",
                 )
             _require_room(runs, study, planned)
-            data.prepare(study)
+            study.data.prepare(study.known)
             return run.create(runs, study)
         if existing.missing("data"):
-            data.prepare(existing.study)  # the same data may lie elsewhere by now
+            existing.study.data.prepare(existing.study.known)  # the same data may lie elsewhere by now
         return existing
 
 

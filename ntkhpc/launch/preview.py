@@ -5,7 +5,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 
-from ntkhpc import data, studies
+from ntkhpc import studies
 from ntkhpc.engine import run, status
 from ntkhpc.engine.plan import Plan
 from ntkhpc.errors import NtkhpcError
@@ -22,7 +22,7 @@ def show(wanted: AnyStudy, planned: Plan, profile: Profile, target: Path, consol
     experience = tasks.Experience(speed=speed.speeds(profile, wanted.id))
     shards = {phase: planned.of_phase(phase) for phase in planned.memory_bytes}
     intent = cluster.intend(studies.layout(wanted), planned, profile, shards, experience, image(profile), None)
-    for array, text in scripts(target.resolve(), intent, profile, data.reads(wanted)):
+    for array, text in scripts(target.resolve(), intent, profile, wanted.data.folders()):
         console.rule(f"{array.phase}: {len(array.tasks):,} tasks")
         print(text, end="")
     console.rule()

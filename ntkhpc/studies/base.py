@@ -3,13 +3,12 @@
 import re
 from typing import Any, TypeVar
 
+from ntkhpc.data.source import Facts
 from ntkhpc.data.sources import AnySource
+from ntkhpc.errors import DataError
 from ntkhpc.files import canonical_json, sha256
 from ntkhpc.phase.section import Section, Seed
 from ntkhpc.studies import content
-
-_FOLLOWING = ("bytes", "features", "outputs", "rows")
-"""Fields of `[data]` that follow from the content of data files, which sha256 stands for."""
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
@@ -22,6 +21,8 @@ class AnyStudy(Section, frozen=True, kw_only=True):
     name: str
     data: AnySource
     seed: Seed = 0
+    facts: Facts | None = None
+    """What was found in the files of the data when the study was resolved; no user writes it."""
 
     def __post_init__(self) -> None:
         if not NAME.fullmatch(self.name):
@@ -37,9 +38,9 @@ class AnyStudy(Section, frozen=True, kw_only=True):
         Of data files it has what is in them (sha256), once that is known, and not where they are.
         """
         found = content.of(self)
-        for field in _FOLLOWING:
-            found["data"].pop(field, None)
-        if "sha256" in found["data"]:
+        found.pop("facts", None)  # all else follows from the content of the files, for which sha256 stands
+        if self.facts and self.facts.sha256:
+            found["data"]["sha256"] = list(self.facts.sha256)
             found["data"].pop("path", None)
         return found
 
@@ -51,6 +52,27 @@ class AnyStudy(Section, frozen=True, kw_only=True):
     @property
     def run_name(self) -> str:
         return f"{self.name}-{self.id}"
+
+    @property
+    def known(self) -> Facts:
+        """What is known of the data, with or without their files. Raises DataError if they had to be looked at."""
+        if found := self.facts or self.data.facts():
+            return found
+        raise DataError(
+            "the files of the data have not been looked at, so nobody knows how many inputs there are",
+            where=f"study {self.name}",
+            todo="ntkhpc.studies.facts.resolve(study, folder) looks at them",
+        )
+
+    @property
+    def features(self) -> int:
+        """The number of inputs of a network."""
+        return self.known.features
+
+    @property
+    def outputs(self) -> int:
+        """The number of outputs of a network."""
+        return self.known.outputs
 
     @property
     def test_sizes(self) -> tuple[int, ...]:

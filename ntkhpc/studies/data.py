@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ntkhpc import data, seeds
+from ntkhpc import seeds
 from ntkhpc.errors import DataError
 from ntkhpc.phase.block import Block
 from ntkhpc.phase.phase import Phase
@@ -14,11 +14,11 @@ from ntkhpc.studies.dims import SPLIT
 
 def compute(work: Work[AnyStudy]) -> Values:
     study = work.study
-    split = data.load(study)
-    if (columns := (split.x_train.shape[1], split.y_train.shape[1])) != (study.data.features, study.data.outputs):
+    split = study.data.load(study.known)
+    if (columns := (split.x_train.shape[1], split.y_train.shape[1])) != (study.features, study.outputs):
         raise DataError(
             f"the data have {columns[0]} features and {columns[1]} outputs, "
-            f"the plan was made for {study.data.features} and {study.data.outputs}"
+            f"the plan was made for {study.features} and {study.outputs}"
         )
     return {**vars(split), "permutation": permutations(study)}
 
@@ -36,11 +36,11 @@ def permutations(study: AnyStudy) -> np.ndarray:
 
 
 def seconds(study: AnyStudy, block: Block) -> float:
-    return 4.0 + cost.making_seconds(study)
+    return 4.0 + study.data.making_seconds(study.known)
 
 
 def memory_bytes(study: AnyStudy) -> int:
-    return cost.LIGHT_BYTES + cost.making_bytes(study) + 6 * cost.rows_bytes(study)
+    return cost.LIGHT_BYTES + study.data.making_bytes(study.known) + 6 * cost.rows_bytes(study)
 
 
 PHASE = Phase(

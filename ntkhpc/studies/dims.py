@@ -9,8 +9,8 @@ PROBABILITIES = tuple(i / 200 for i in range(1, 200))
 COMMON = (
     Dim("pool", size=lambda study: study.data.pool),
     Dim("test_point", size=lambda study: study.data.test),
-    Dim("feature", size=lambda study: study.data.features),
-    Dim("output", size=lambda study: study.data.outputs),
+    Dim("feature", size=lambda study: study.features),
+    Dim("output", size=lambda study: study.outputs),
     Dim("order", size=lambda study: study.orders),
     Dim("test_size", lambda study: study.test_sizes, "test points in a block; the last is the whole test set"),
 )

@@ -22,7 +22,29 @@ from ntkhpc.studies.kinds import DEFAULT, KINDS
 Migration = Callable[[dict[str, Any]], dict[str, Any]]
 """Turns what `study.toml` held in one format into what it holds in the next; leaves later ones as they are."""
 
-MIGRATIONS: tuple[Migration, ...] = ()
+
+_COUNTS = ("rows", "bytes", "features", "outputs")
+
+
+def facts_from_data(raw: dict[str, Any]) -> dict[str, Any]:
+    """Format 1 held what was found in files of data in [data], and of showers and CIFAR-10 not all of it."""
+    given = raw.get("data", {})
+    if given.get("source") not in ("showers", "file", "cifar10"):
+        return raw
+    data = {name: value for name, value in given.items() if name not in ("sha256", *_COUNTS)}
+    if not (sha256 := given.get("sha256")):  # the defaults of a study without files, or a later format
+        return {**raw, "data": data}
+    facts = {name: given[name] for name in _COUNTS if name in given}
+    facts["sha256"] = [sha256] if isinstance(sha256, str) else sha256
+    if given["source"] == "showers":
+        facts["outputs"] = 1
+    if given["source"] == "cifar10":
+        facts["features"] = (1 if given["grey"] else 3) * given["size"] ** 2
+        facts["outputs"] = 1 if given["targets"] else len(given["classes"])
+    return {**raw, "data": data, "facts": facts}
+
+
+MIGRATIONS: tuple[Migration, ...] = (facts_from_data,)
 """In the order of the formats (`FORMATS` in engine/run.py). A field that was moved, renamed or removed needs one."""
 
 

@@ -9,7 +9,7 @@ import math
 import re
 import tomllib
 from pathlib import Path
-from types import UnionType
+from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 import msgspec
@@ -22,13 +22,16 @@ from ntkhpc.studies.kinds import DEFAULT, KINDS
 
 
 def loads(text: str, where: object = "study") -> AnyStudy:
-    """Parse and validate a study. Raises StudyError naming field, value, what is allowed and the nearest spelling."""
+    """Parse and validate a study. Raises StudyError naming field, value, what is allowed and the nearest spelling.
+
+    Facts of the data are none of its fields: the program finds them. `studies.frozen` reads what it wrote.
+    """
     try:
         raw = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise StudyError(f"not valid TOML: {error}", where=where, todo="compare with jobs/template.toml") from error
     kind = _kind(raw, where)
-    _check_tables(raw, kind, "", where)
+    _check_tables(raw, kind, "", where, hidden=("facts",))
     try:
         return msgspec.convert(raw, kind)
     except msgspec.ValidationError as error:
@@ -36,6 +39,7 @@ def loads(text: str, where: object = "study") -> AnyStudy:
 
 
 def load(path: Path) -> AnyStudy:
+    """The study of a file. Raises StudyError if it cannot be read, and as `loads` does."""
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
@@ -50,8 +54,9 @@ def load(path: Path) -> AnyStudy:
 
 
 def dumps(study: AnyStudy) -> bytes:
-    """The frozen spelling of a study: every field, defaults included, in the order of the classes."""
-    return tomli_w.dumps(msgspec.to_builtins(study)).encode()
+    """The frozen spelling of a study: every field, defaults included, in the order of the classes; and the facts."""
+    content = {name: value for name, value in msgspec.to_builtins(study).items() if value is not None}
+    return tomli_w.dumps(content).encode()
 
 
 def find(task: str, jobs: Path = Path("jobs")) -> Path:
@@ -80,8 +85,10 @@ def _kind(raw: dict[str, Any], where: object) -> type[AnyStudy]:
     )
 
 
-def _check_tables(raw: dict[str, Any], section: type[Struct], path: str, where: object) -> None:
-    fields = {field.name: field.type for field in msgspec.structs.fields(section)}
+def _check_tables(
+    raw: dict[str, Any], section: type[Struct], path: str, where: object, hidden: tuple[str, ...] = ()
+) -> None:
+    fields = {field.name: field.type for field in msgspec.structs.fields(section) if field.name not in hidden}
     if tag := section.__struct_config__.tag_field:
         fields = {tag: str, **fields}
     for key, value in raw.items():
@@ -102,10 +109,11 @@ def _check_tables(raw: dict[str, Any], section: type[Struct], path: str, where: 
 
 def _table(kind: Any, value: dict[str, Any], field: str, where: object) -> type[Struct] | None:
     """The class of a table; where there are several, the one whose tag the table names. None if no table is meant."""
-    if not isinstance(kind, UnionType):
-        return kind if isinstance(kind, type) and issubclass(kind, Struct) else None
-    known = {str(one.__struct_config__.tag): one for one in get_args(kind)}
-    tag = get_args(kind)[0].__struct_config__.tag_field
+    kinds = [one for one in get_args(kind) if one is not NoneType] if isinstance(kind, UnionType) else [kind]
+    if len(kinds) == 1:
+        return kinds[0] if isinstance(kinds[0], type) and issubclass(kinds[0], Struct) else None
+    known = {str(one.__struct_config__.tag): one for one in kinds}
+    tag = kinds[0].__struct_config__.tag_field
     if isinstance(value.get(tag), str) and value[tag] in known:
         return known[value[tag]]
     given = f"{field}.{tag} = {value[tag]!r} is not allowed" if tag in value else f"{field}.{tag} is missing"

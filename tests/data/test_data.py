@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from support.runs import make_run
 
-from ntkhpc import data, seeds, studies
-from ntkhpc.data import calorimeter, shower
-from ntkhpc.data.sources import Calorimeter
+from ntkhpc import seeds, studies
+from ntkhpc.data import shower
+from ntkhpc.data.calorimeter import Calorimeter
+from ntkhpc.data.source import Facts
 from ntkhpc.data.split import Split
 from ntkhpc.engine import store
 from ntkhpc.engine.inputs import StoreInputs
@@ -18,7 +19,6 @@ from ntkhpc.errors import DataError
 from ntkhpc.phase.block import Block
 from ntkhpc.phase.work import Work
 from ntkhpc.studies import data as data_phase
-from ntkhpc.studies.base import AnyStudy
 
 SMALL = Calorimeter(pool=50, test=20)
 
@@ -33,7 +33,7 @@ def test_a_shower_does_not_depend_on_the_batch_it_is_made_in() -> None:
 
 def test_depth_and_energy_scale_are_those_of_the_geometry() -> None:
     geometry = shower.lcd_ecal()
-    assert geometry.layers == Calorimeter().features == 25
+    assert geometry.layers == Calorimeter().facts().features == 25
     assert geometry.depths[-1] == pytest.approx(22.7, abs=0.2)
     assert geometry.critical_energy == pytest.approx(8.1e-3, rel=0.05)
 
@@ -71,7 +71,7 @@ def test_energies_below_the_parametrisation_are_refused() -> None:
 
 
 def test_the_split_is_standardised_on_the_pool() -> None:
-    split = calorimeter.load(SMALL)
+    split = SMALL.load(SMALL.facts())
     assert np.mean(split.x_train**2) == pytest.approx(1)
     np.testing.assert_allclose(split.x_train.mean(axis=0), 0, atol=1e-12)
     assert split.y_train.mean() == pytest.approx(0, abs=1e-12)
@@ -114,7 +114,7 @@ def test_streams_of_different_tags_and_numbers_differ() -> None:
     ],
 )
 def test_a_split_that_cannot_be_used_is_refused(change: dict, said: str) -> None:
-    split = calorimeter.load(SMALL)
+    split = SMALL.load(SMALL.facts())
     name, value = next(iter(change.items()))
     if not isinstance(value, np.ndarray):
         damaged = getattr(split, name).copy()
@@ -129,12 +129,12 @@ def test_a_nan_in_the_data_stops_the_data_phase_before_anything_is_written(
 ) -> None:
     target = make_run(runs)
 
-    good = data.load(target.study)
+    good = target.study.data.load(target.study.known)
 
-    def spoilt(_: AnyStudy) -> Split:
+    def spoilt(_: Calorimeter, facts: Facts) -> Split:
         return replace(good, x_test=good.x_test + np.where(np.arange(15) == 4, np.nan, 0)[:, None])
 
-    monkeypatch.setattr(data, "load", spoilt)
+    monkeypatch.setattr(Calorimeter, "load", spoilt)
     with pytest.raises(DataError, match=r"x_test\[4, 0\] = nan"):
         data_phase.compute(Work(target.study, Block({}, {}), StoreInputs(target.store)))
     assert len(target.missing("data")) == 1
@@ -142,7 +142,7 @@ def test_a_nan_in_the_data_stops_the_data_phase_before_anything_is_written(
 
 
 def test_the_store_holds_the_split_the_generator_gives(finished: Run) -> None:
-    split = data.load(finished.study)
+    split = finished.study.data.load(finished.study.known)
     stored = store.load(finished.store, *vars(split))
     assert all(stored[name].tobytes() == value.tobytes() for name, value in vars(split).items())
     assert studies.phase_names()[0] == "data"

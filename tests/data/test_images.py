@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 
 from ntkhpc.data import cifar10, images, mnist
+from ntkhpc.data.cifar10 import Cifar10
 from ntkhpc.data.images import Labelled
-from ntkhpc.data.sources import Cifar10, Mnist
+from ntkhpc.data.mnist import Mnist
 from ntkhpc.errors import DataError
 
 RNG = np.random.default_rng(0)
@@ -141,10 +142,11 @@ def test_every_form_of_cifar_10_gives_the_same_split(
         for name, content in {**(binary if form.startswith("binary") else python), **extra}.items():
             (folder / name).parent.mkdir(exist_ok=True)
             (folder / name).write_bytes(content)
-    section = cifar10.resolve(Cifar10(pool=150, test=30, order="file", pixels="fixed"), tmp_path)
-    assert bool(section.sha256) == (not form.endswith("archive"))
-    cifar10.prepare(section)
-    split = cifar10.load(section)
+    section = Cifar10(pool=150, test=30, order="file", pixels="fixed")
+    facts = section.examine()
+    assert (facts.features, facts.outputs, len(facts.sha256)) == (3072, 10, 0 if form.endswith("archive") else 1)
+    section.prepare(facts)
+    split = section.load(facts)
     pixels = np.concatenate([one[0] for name, one in made.items() if name != "test_batch"])
     assert (split.x_train == pixels / 255).all()
     assert (split.target_test.argmax(axis=1) == made["test_batch"][1]).all()
@@ -161,7 +163,7 @@ def test_a_pickle_that_wants_more_than_arrays_is_not_run(tmp_path: Path, monkeyp
     for name in batches():
         (folder / name).write_bytes(pickle.dumps(Evil(), protocol=2))
     with pytest.raises(DataError, match="which no batch of images needs"):
-        cifar10.prepare(cifar10.resolve(Cifar10(pool=10, test=5), tmp_path))
+        Cifar10(pool=10, test=5).prepare(Cifar10().examine())
     assert not (tmp_path / "owned").exists()
 
 
@@ -173,14 +175,15 @@ def test_loose_files_that_change_or_are_not_whole_are_no_data(tmp_path: Path, mo
     (tmp_path / "test").mkdir()
     for name, one in batches().items():
         (folder / f"{name}.bin").write_bytes(records(*one))
-    section = cifar10.resolve(Cifar10(pool=100, test=30), tmp_path)
-    cifar10.load(section)
+    section = Cifar10(pool=100, test=30)
+    facts = section.examine()
+    section.load(facts)
     (folder / "data_batch_3.bin").write_bytes(records(*batches()["data_batch_3"]))
     with pytest.raises(DataError, match="not those the study was submitted with"):
-        cifar10.load(section)
+        section.load(facts)
     (folder / "data_batch_4.bin").unlink()
     with pytest.raises(DataError, match=r"cifar-10-python.tar.gz is not there"):
-        cifar10.load(Cifar10(pool=100, test=30))
+        section.load(section.facts())
 
 
 def test_a_pool_without_one_of_the_classes_is_refused() -> None:
@@ -202,8 +205,8 @@ def test_grey_is_luma_and_a_resized_image_keeps_flat_and_straight_parts() -> Non
 
 def test_real_mnist_is_what_it_is_known_to_be(shared_data: Path) -> None:
     section = Mnist(pool=1000, test=1000, classes=(0, 1), targets=(0.0, 1.0), order="file")
-    mnist.prepare(section)
-    split = mnist.load(section)
+    section.prepare(section.facts())
+    split = section.load(section.facts())
     assert mnist.read_idx(shared_data / "mnist" / "train-labels-idx1-ubyte.gz")[:10].tolist() == [
         5, 0, 4, 1, 9, 2, 1, 3, 1, 4,
     ]  # fmt: skip
@@ -214,24 +217,24 @@ def test_real_mnist_is_what_it_is_known_to_be(shared_data: Path) -> None:
 
 
 def test_a_real_part_of_cifar_10_is_read_and_its_classes_are_even(shared_data: Path) -> None:
-    section = cifar10.resolve(Cifar10(pool=7000, test=900), shared_data)
-    cifar10.prepare(section)
-    split = cifar10.load(section)
+    section = Cifar10(pool=7000, test=900)
+    facts = section.examine()
+    section.prepare(facts)
+    split = section.load(facts)
     shares = split.target_train.mean(axis=0)
     # 7,000 images of 7,728, of ten classes of about equal size: 0.0036 is one standard deviation; 5 allowed.
     np.testing.assert_allclose(shares, 0.1, atol=5 * 0.0036)
     assert np.mean(split.x_train**2) == pytest.approx(1)
     with pytest.raises(DataError, match="there are 7,728"):
-        cifar10.prepare(cifar10.resolve(Cifar10(pool=8000, test=900), shared_data))
+        Cifar10(pool=8000, test=900).prepare(facts)
 
 
-@pytest.mark.parametrize("load", [mnist.load, cifar10.load])
+@pytest.mark.parametrize("section", [Mnist(), Cifar10()], ids=lambda section: section.source)
 def test_without_files_it_is_said_what_to_put_where(
-    load: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    section: Mnist | Cifar10, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("NTKHPC_DATA", str(tmp_path))
-    section = Mnist() if load is mnist.load else Cifar10()
     with pytest.raises(DataError) as error:
-        load(section)
+        section.load(section.facts())
     assert str(tmp_path) in str(error.value)
     assert ".gz" in str(error.value)

@@ -9,13 +9,15 @@ import xarray
 from support.runs import ntkhpc
 
 from analysis import spread
-from ntkhpc import data, studies
+from ntkhpc import studies
 from ntkhpc.data import shower_files, staging
-from ntkhpc.data.sources import Mnist
+from ntkhpc.data.mnist import Mnist
+from ntkhpc.data.split import Split
 from ntkhpc.engine import plan, run
 from ntkhpc.engine.run import Run
-from ntkhpc.errors import DataError
+from ntkhpc.errors import DataError, StudyError
 from ntkhpc.launch import container
+from ntkhpc.studies import facts, frozen
 from ntkhpc.studies.base import AnyStudy
 
 STUDY = """
@@ -53,18 +55,22 @@ def write(path: Path, columns: dict[str, np.ndarray]) -> None:
 
 
 def resolved(folder: Path, *, path: str = "t.csv", more: str = "") -> AnyStudy:
-    return data.resolve(studies.loads(STUDY.format(path=path, more=more)), folder)
+    return facts.resolve(studies.loads(STUDY.format(path=path, more=more)), folder)
+
+
+def loaded(study: AnyStudy) -> Split:
+    return study.data.load(study.known)
 
 
 def test_a_resolved_study_knows_its_file_and_survives_freezing(tmp_path: Path) -> None:
     table(tmp_path / "t.csv")
     found = resolved(tmp_path)
-    assert (found.data.path, found.data.rows) == (str(tmp_path / "t.csv"), 100)
-    assert (found.data.features, found.data.outputs) == (3, 1)
-    again = studies.loads(studies.dumps(found).decode())
+    assert found.data.path == str(tmp_path / "t.csv")
+    assert (found.known.rows, found.features, found.outputs) == (100, 3, 1)
+    again = frozen.loads(studies.dumps(found).decode())
     assert again == found
-    assert data.resolve(again, Path("/nowhere")) == found
-    assert data.reads(found) == (tmp_path,)
+    assert facts.resolve(again, Path("/nowhere")) == found
+    assert found.data.folders() == (tmp_path,)
 
 
 def test_other_data_are_another_study(tmp_path: Path) -> None:
@@ -72,8 +78,25 @@ def test_other_data_are_another_study(tmp_path: Path) -> None:
     one = resolved(tmp_path)
     table(tmp_path / "t.csv", seed=1)
     assert resolved(tmp_path).id != one.id
-    with pytest.raises(DataError, match="the data are not those of the study"):
-        data.resolve(one, tmp_path)
+
+
+@pytest.mark.parametrize("more", ['sha256 = "0"', "rows = 100", "features = 3", "[facts]\nfeatures = 3\noutputs = 1"])
+def test_facts_are_found_and_not_given(more: str) -> None:
+    with pytest.raises(StudyError, match=f"unknown field {'facts' if 'facts' in more else 'data.' + more[:4]}"):
+        studies.loads(STUDY.format(path="t.csv", more=more))
+
+
+def test_a_file_with_more_outputs_than_the_kind_of_study_knows_is_refused(tmp_path: Path) -> None:
+    table(tmp_path / "t.csv")
+    text = STUDY[: STUDY.index("[ensemble]")].replace('"energy"]', '"energy", "c"]').replace(', "c"]\ny', "]\ny")
+    text = 'kind = "bayes"' + text + "[posterior]\nn_train = [8]\n"
+    with pytest.raises(StudyError, match="the data have 2 outputs; studies of kind bayes have one"):
+        facts.resolve(studies.loads(text.format(path="t.csv", more="")), tmp_path)
+
+
+def test_a_study_whose_files_nobody_looked_at_has_no_plan() -> None:
+    with pytest.raises(DataError, match="have not been looked at"):
+        plan.make(studies.loads(STUDY.format(path="t.csv", more="")))
 
 
 @pytest.mark.parametrize("order", ["file", "permuted"])
@@ -81,7 +104,7 @@ def test_other_data_are_another_study(tmp_path: Path) -> None:
 def test_the_split_is_made_of_the_rows_of_the_table(order: str, target: str, tmp_path: Path) -> None:
     columns = table(tmp_path / "t.csv")
     wanted = resolved(tmp_path, more=f'order = "{order}"\ntarget = "{target}"\nscaling = "feature"')
-    split = data.load(wanted)
+    split = loaded(wanted)
     x = np.concatenate([split.x_train, split.x_test]) * split.feature_scale + split.feature_mean
     rows = [int(np.abs(columns["a"] - value).argmin()) for value in x[:, 0]]
     assert len(set(rows)) == 80
@@ -122,7 +145,7 @@ def test_dropped_duplicates_leave_the_first_of_each(tmp_path: Path) -> None:
     for name in "abc":
         columns[name][90:] = columns[name][:10]
     write(tmp_path / "t.csv", columns)
-    split = data.load(resolved(tmp_path, more='duplicates = "drop"\norder = "file"'))
+    split = loaded(resolved(tmp_path, more='duplicates = "drop"\norder = "file"'))
     assert len(np.unique(np.concatenate([split.x_train, split.x_test]), axis=0)) == 80
 
 
@@ -131,10 +154,10 @@ def test_a_file_that_changed_after_submission_stops_the_data_phase(tmp_path: Pat
     target = run.create(tmp_path / "runs", resolved(tmp_path))
     (tmp_path / "t.csv").write_text((tmp_path / "t.csv").read_text().replace("1", "2"))
     with pytest.raises(DataError, match="not the one the study was submitted with"):
-        data.load(target.study)
+        loaded(target.study)
     (tmp_path / "t.csv").unlink()
     with pytest.raises(DataError, match="not there"):
-        data.load(target.study)
+        loaded(target.study)
 
 
 def test_a_study_of_a_table_runs_to_its_report(tmp_path: Path) -> None:
@@ -191,16 +214,16 @@ def test_stored_showers_of_two_files_make_a_study(tmp_path: Path) -> None:
     text = STUDY.format(path="", more="").replace('source = "file"', 'source = "showers"\nlayout = "lcd"')
     text = text.replace('path = ""', 'path = ["1.h5", "2.h5"]\norder = "file"').replace('x = ["a", "b", "c"]\n', "")
     text = text.replace('y = ["energy"]\n', "").replace("pool = 60\ntest = 20", "pool = 18\ntest = 6")
-    wanted = data.resolve(studies.loads(text), tmp_path)
-    assert (wanted.data.rows, wanted.data.features) == (24, 25)
-    data.prepare(wanted)
-    split = data.load(wanted)
+    wanted = facts.resolve(studies.loads(text), tmp_path)
+    assert (wanted.known.rows, wanted.features) == (24, 25)
+    wanted.data.prepare(wanted.known)
+    split = loaded(wanted)
     assert (split.target_train[:12, 0] == energies[0]).all()
     assert plan.make(wanted).shards
     with pytest.raises(DataError, match="30 showers are asked for, 24 pass"):
-        data.resolve(studies.loads(text.replace("pool = 18", "pool = 24")), tmp_path)
+        facts.resolve(studies.loads(text.replace("pool = 18", "pool = 24")), tmp_path)
     with pytest.raises(DataError, match="two of the files are the same"):
-        data.resolve(studies.loads(text.replace("2.h5", "1.h5")), tmp_path)
+        facts.resolve(studies.loads(text.replace("2.h5", "1.h5")), tmp_path)
 
 
 def test_permuted_showers_are_those_of_the_files_and_no_other_is_read(tmp_path: Path) -> None:

@@ -19,6 +19,8 @@ from ntkhpc.engine import plan, run, status
 from ntkhpc.errors import StudyError
 from ntkhpc.studies.posterior.cell import across_bytes
 
+HEAVY = {"jax", "zarr", "xarray", "submitit", "pandas", "pyarrow", "h5py", "pooch", "requests", "scipy"}
+
 
 @settings(max_examples=60, deadline=None)
 @given(members=st.integers(2, 40), tile=st.integers(1, 7), tiles_per_shard=st.integers(1, 5), draws=st.integers(1, 3))
@@ -94,10 +96,7 @@ def test_plan_and_status_of_ten_thousand_shards_open_no_receipt(runs: Path, monk
 @pytest.mark.parametrize("verb", ["plan", "status"])
 def test_planning_and_looking_import_no_heavy_library(verb: str, finished: run.Run) -> None:
     task = f"--task={ROOT / 'jobs' / 'calorimeter.toml'}" if verb == "plan" else f"--run={finished.path}"
-    script = (
-        "import sys; from ntkhpc.cli import main; main(sys.argv[1:]);"
-        "print({'jax', 'zarr', 'scipy', 'pandas', 'h5py', 'xarray', 'submitit'} & set(sys.modules))"
-    )
+    script = f"import sys; from ntkhpc.cli import main; main(sys.argv[1:]);print({HEAVY} & set(sys.modules))"
     ran = subprocess.run(
         [sys.executable, "-c", script, verb, task],
         env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=60, check=True,

@@ -14,8 +14,7 @@ from ntkhpc.bayesian import adaptive, adaptive_kernel, mixture, one_hidden_layer
 from ntkhpc.bayesian.inputs import Data
 from ntkhpc.bayesian.prior import output_layer
 from ntkhpc.bayesian.target import Problem
-from ntkhpc.data import mnist
-from ntkhpc.data.sources import Mnist
+from ntkhpc.data.mnist import Mnist
 
 SMALL = {"temperature": 0.05, "neurons": 1000, "updates": 200}
 
@@ -62,7 +61,7 @@ def test_digits_at_four_times_as_many_samples_as_units(shared_data: Path) -> Non
         pool=100, test=500, classes=(0, 1), targets=(0.0, 1.0), order="file",
         pixels="fixed", pixel_mean=0.1307, pixel_std=0.3081,
     )  # fmt: skip
-    split = mnist.load(section)
+    split = section.load(section.facts())
     digits = split.x_train, split.y_train, split.x_test, split.y_test
     found = adaptive_kernel(*digits, 25, temperature=0.01, activation="erf", neurons=1000, updates=200)
     assert found.standard_error < 0.03 * 0.01854

@@ -17,20 +17,19 @@ from support.bayesian_problem import (
 )
 
 from ntkhpc.bayesian import OneLayerProblem, deep, mixture, multi_output, one_hidden_layer
-from ntkhpc.data import cifar10, mnist
-from ntkhpc.data.sources import Cifar10, Mnist
+from ntkhpc.data.cifar10 import Cifar10
+from ntkhpc.data.mnist import Mnist
 from ntkhpc.errors import DataError
 
 
-def problem_of(module, section) -> OneLayerProblem:
-    split = module.load(section)
+def problem_of(section: Mnist | Cifar10) -> OneLayerProblem:
+    split = section.load(section.facts())
     return OneLayerProblem.make(split.x_train, split.y_train, split.x_test, split.y_test, activation="erf")
 
 
 def test_mnist_as_published(shared_data: Path) -> None:
     """Fig. 1a of arXiv:2209.04882: digits 0 and 1, infinite-width losses, and a loss that rises with the width."""
     problem = problem_of(
-        mnist,
         Mnist(
             pool=1000, test=1000, classes=(0, 1), targets=(0.0, 1.0), order="file",
             pixels="fixed", pixel_mean=0.1307, pixel_std=0.3081,
@@ -48,7 +47,6 @@ def test_mnist_as_published(shared_data: Path) -> None:
 def test_cifar_10_the_other_way_round(shared_data: Path) -> None:
     """Airplanes and automobiles, 28 x 28 grey: s > 1, and the loss falls with the width."""
     problem = problem_of(
-        cifar10,
         Cifar10(
             pool=300, test=175, classes=("airplane", "automobile"), targets=(0.0, 1.0), order="file", grey=True,
             size=28, pixels="fixed", pixel_mean=0.48, pixel_std=0.24,

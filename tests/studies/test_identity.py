@@ -13,7 +13,8 @@ from msgspec import structs
 from support.fields import SOURCES, introduced, others, places, put, raw, rooms
 
 from ntkhpc import studies
-from ntkhpc.data.sources import Calorimeter
+from ntkhpc.data.calorimeter import Calorimeter
+from ntkhpc.data.source import Facts
 from ntkhpc.errors import DamagedError, RunError, StudyError
 from ntkhpc.phase.section import Section
 from ntkhpc.studies import content, frozen
@@ -24,9 +25,6 @@ from ntkhpc.studies.load import KINDS
 PINNED = Path(__file__).with_name("introduced.json")
 
 CASES = [("ensemble", source) for source in SOURCES] + [("bayes", "calorimeter")]
-
-FACTS = {"bytes", "rows", "features", "outputs"}
-"""Of data files: they follow from what is in them."""
 
 
 def frozen_study(table: dict[str, Any]) -> AnyStudy:
@@ -66,7 +64,6 @@ def test_introduced_values_are_values_of_their_fields_and_tables_have_none_of_th
 
 @pytest.mark.parametrize(("kind", "source"), CASES)
 def test_another_value_of_any_field_is_another_id(kind: str, source: str) -> None:
-    plain = frozen_study(raw(kind, source)).id
     for path, wanted in places(kind, source):
         ids, values = set(), others(wanted)
         assert len(values) > 1 or path == ("network", "parametrisation"), path
@@ -74,16 +71,13 @@ def test_another_value_of_any_field_is_another_id(kind: str, source: str) -> Non
             table = raw(kind, source)
             put(table, path, value)
             ids.add(frozen_study(table).id)
-        if path[-1] in FACTS:
-            assert ids == {plain}, path
-        else:
-            assert len(ids) == len(values), path
+        assert len(ids) == len(values), path
 
 
 @given(st.data())
 def test_equal_ids_mean_equal_studies(data: st.DataObject) -> None:
     kind, source = data.draw(st.sampled_from(CASES))
-    fields = {path: wanted for path, wanted in places(kind, source) if path[-1] not in FACTS}
+    fields = dict(places(kind, source))
     two = []
     for _ in range(2):
         table = raw(kind, source)
@@ -92,19 +86,19 @@ def test_equal_ids_mean_equal_studies(data: st.DataObject) -> None:
         two.append(frozen_study(table))
     one, other = two
     assert (one.id == other.id) == (one.content == other.content)
-    if "path" in one.content["data"] or "path" not in SOURCES[source]:
-        assert (one.id == other.id) == (one == other)
+    assert (one.id == other.id) == (one == other)
 
 
 def test_of_files_the_id_knows_what_is_in_them_and_not_where_they_are() -> None:
-    def id_of(**fields: Any) -> str:
+    def id_of(path: str, **facts: Any) -> str:
         table = raw("ensemble", "file")
-        table["data"] |= fields
-        return frozen_study(table).id
+        table["data"]["path"] = path
+        return frozen_study({**table, "facts": {"features": 1, "outputs": 1, **facts}} if facts else table).id
 
-    assert id_of(path="/here/a.csv", sha256="ab", rows=3) == id_of(path="/there/b.csv", sha256="ab")
-    assert id_of(sha256="ab") != id_of(sha256="cd")
-    assert id_of(path="/here/a.csv") != id_of(path="/there/a.csv")
+    here, there = "/here/a.csv", "/there/b.csv"
+    assert id_of(here, sha256=["ab"], rows=3) == id_of(there, sha256=["ab"])
+    assert id_of(here, sha256=["ab"]) != id_of(here, sha256=["cd"])
+    assert id_of(here) != id_of(there)
 
 
 def test_what_is_written_out_in_full_has_the_same_id() -> None:
@@ -187,6 +181,31 @@ def test_what_this_code_does_not_know_is_too_new_and_not_a_mistake(old: str, new
     with pytest.raises(RunError, match="too new") as caught:
         frozen.loads(text.replace(old, new, 1))
     assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("source", "found", "facts"),
+    [
+        ("file", {"sha256": "ab", "bytes": 9, "rows": 70, "features": 3, "outputs": 2}, {}),
+        ("showers", {"sha256": ["ab", "cd"], "rows": 70, "features": 25}, {"outputs": 1}),
+        ("cifar10", {"sha256": "ab"}, {"features": 784, "outputs": 2}),
+        ("cifar10", {"sha256": ""}, None),
+        ("mnist", {}, None),
+    ],
+)
+def test_facts_of_runs_of_format_1_were_in_the_data(source: str, found: dict, facts: dict | None) -> None:
+    table = raw("ensemble", source)
+    if source == "cifar10":
+        table["data"] |= {"grey": True, "size": 28, "classes": ["cat", "dog"], "targets": []}
+    now = frozen_study(table)
+    old = frozen_study({**table, "data": {**table["data"], **found}})
+    assert old.data == now.data
+    if facts is None:
+        assert old == now
+    else:
+        sha256 = tuple([found["sha256"]] if isinstance(found["sha256"], str) else found["sha256"])
+        assert old.facts == Facts(**{**found, **facts, "sha256": sha256})
+        assert frozen.loads(studies.dumps(old).decode()) == old
 
 
 def test_what_lacks_a_required_field_is_too_old_and_what_is_no_toml_is_damaged() -> None:

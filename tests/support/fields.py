@@ -65,14 +65,14 @@ def raw(kind: str, source: str = "calorimeter") -> dict[str, Any]:
 
 
 def places(kind: str, source: str = "calorimeter") -> Iterator[tuple[tuple[str, ...], Any]]:
-    """(path, type) of every field of a kind of study with such data, tables aside, `kind` and tag aside."""
+    """(path, type) of every field of a kind of study with such data that decides values; no tables, `kind` or tag."""
     for room, section in rooms().items():
         first, *rest = room.split(".")
         path = ("data",) if room == f"data.{source}" else tuple(rest)
         if room == f"data.{source}" or first == kind:
             for field in structs.fields(section):
                 is_table = isinstance(field.type, type) and issubclass(field.type, Section)
-                if not is_table and field.name not in ("kind", "data"):
+                if not is_table and field.name not in ("kind", "data", "facts"):
                     yield (*path, field.name), field.type
 
 

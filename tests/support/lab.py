@@ -10,10 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
-from ntkhpc import data, studies
+from ntkhpc import studies
 from ntkhpc.engine import receipts, run
 from ntkhpc.engine.run import Run
 from ntkhpc.launch import submissions
+from ntkhpc.studies import facts
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 IMAGE = os.environ.get("NTKHPC_TEST_IMAGE", "")
@@ -142,7 +143,7 @@ class Lab:
         """Write a study; where its run will be."""
         path = self.home / "study.toml"
         path.write_text(text)
-        return Run(self.home / "runs" / data.resolve(studies.load(path), self.home).run_name)
+        return Run(self.home / "runs" / facts.resolve(studies.load(path), self.home).run_name)
 
     def start(self, verb: str, *arguments: str, profile: str = "test", **environment: str) -> subprocess.Popen[str]:
         which = () if any(one.startswith("RUN=") for one in arguments) else (f"TASK={self.home / 'study.toml'}",)

@@ -122,7 +122,7 @@ def seconds(study: "Study", block: Block) -> float:
         law = 2 * n * test**2 + 4 * n**2 * test
         flops += len(study.infinite_width.times) * (law + 4 * test**2)
         flops += (30 * n**3 + 2 * n**2 * test + len(finite) * 2 * n**2 * test) if finite else 0
-    kernels = cost.kernel_seconds(pairs, study.data.features, study.network.depth)
+    kernels = cost.kernel_seconds(pairs, study.features, study.network.depth)
     return cost.SECONDS_PER_SHARD + kernels + flops / cost.FLOPS_FLOAT64
 
 

@@ -40,14 +40,14 @@ def learning_rates(study: "Study", x_train: np.ndarray, permutation: np.ndarray)
         # Sizes are nested, so every smaller kernel is a leading block of the largest.
         kernel = kernels.nngp_ntk(mlp(study), x_train[order[: sizes[-1]]])[1]
         lambda_max[draw] = [kernels.lambda_max(kernel[:n, :n]) for n in sizes]
-    bound = 2 * (1 + training.momentum) * np.array(sizes) * study.data.outputs / lambda_max
+    bound = 2 * (1 + training.momentum) * np.array(sizes) * study.outputs / lambda_max
     return lambda_max, training.learning_rate_fraction * bound
 
 
 def seconds(study: "Study", block: Block) -> float:
     """Kernels, for the learning rates, come on top."""
     sizes = sum(size**2 for size in study.ensemble.n_train)
-    pairs = study.ensemble.draws * sizes * (study.data.features + 60 * study.network.depth)
+    pairs = study.ensemble.draws * sizes * (study.features + 60 * study.network.depth)
     return data.seconds(study, block) + pairs / 1e9
 
 

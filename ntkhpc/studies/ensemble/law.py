@@ -59,7 +59,7 @@ def seconds(study: "Study", block: Block) -> float:
     n_train, test = block.value("n_train"), study.data.test
     pairs = n_train**2 / 2 + n_train * test + test**2 / 2
     flops = 30 * n_train**3 + 6 * n_train**2 * test + 2 * n_train * test**2 + 34 * test**3
-    kernels = cost.kernel_seconds(pairs, study.data.features, study.network.depth)
+    kernels = cost.kernel_seconds(pairs, study.features, study.network.depth)
     return cost.SECONDS_PER_SHARD + kernels + flops / cost.FLOPS_FLOAT64
 
 

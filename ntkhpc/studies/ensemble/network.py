@@ -28,10 +28,10 @@ def mlp(study: "Study") -> "MLP":
     from ntkhpc.networks import MLP
 
     network = study.network
-    return MLP(network.depth, network.activation, network.weight_variance, network.bias_variance, study.data.outputs)
+    return MLP(network.depth, network.activation, network.weight_variance, network.bias_variance, study.outputs)
 
 
 def forward_flops(study: "Study", width: int, samples: int) -> float:
     """Operations to evaluate one network on so many samples."""
-    depth, features, outputs = study.network.depth, study.data.features, study.data.outputs
+    depth, features, outputs = study.network.depth, study.features, study.outputs
     return 2.0 * samples * (features * width + (depth - 1) * width**2 + width * outputs)

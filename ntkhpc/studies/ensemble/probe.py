@@ -20,13 +20,13 @@ def speed(study: "Study") -> float:
     """Projected over measured time of one tile of the largest width and n_train."""
     from ntkhpc import training
 
-    width, n, data = study.network.widths[-1], study.ensemble.n_train[-1], study.data
-    per_step = (3 * forward_flops(study, width, n) - 2.0 * n * data.features * width) / cost.FLOPS_PER_SECOND
+    width, n, features = study.network.widths[-1], study.ensemble.n_train[-1], study.features
+    per_step = (3 * forward_flops(study, width, n) - 2.0 * n * features * width) / cost.FLOPS_PER_SECOND
     per_step += train.SECONDS_PER_STEP
     tile = study.ensemble.tile
     steps = max(1, int(SECONDS / (per_step * tile)))
     rng = np.random.default_rng(0)
-    x, y = rng.normal(size=(n, data.features)), rng.normal(size=(n, data.outputs))
+    x, y = rng.normal(size=(n, features)), rng.normal(size=(n, study.outputs))
     program = train.program(study, width, (0, steps))
     taken = []
     for _ in range(3):  # the first one compiles

@@ -184,7 +184,7 @@ It lies between 265 MiB, all read from the compilation cache, and 410 MiB, where
 def training_flops(study: "Study", width: int, n_train: int) -> float:
     """One member: forward and both backward products, less the input gradient of the first layer; then evaluations."""
     forward = forward_flops(study, width, n_train)
-    step = 3 * forward - 2.0 * n_train * study.data.features * width
+    step = 3 * forward - 2.0 * n_train * study.features * width
     traced = forward_flops(study, width, study.data.test) * study.ensemble.trace_points
     return study.training.steps(n_train) * step + traced
 
@@ -228,7 +228,7 @@ def chunk_bytes(study: "Study", *names: str) -> int:
         "tile": math.ceil(members / ensemble.tile),
         "trace_point": ensemble.trace_points,
         "test_point": study.data.test,
-        "output": study.data.outputs,
+        "output": study.outputs,
     }
     chosen = [array for array in ARRAYS if array.when(study) and (array.name in names or not names)]
     return sum(math.prod(along[dim] for dim in array.dims) * array.itemsize + 4 for array in chosen)

@@ -85,7 +85,7 @@ PROGRAM_SECONDS = 4.0
 def populations_seconds(study: "BayesStudy", n_train: int, populations: int) -> float:
     """Four steps of every neuron and an inverse an update; a look at the test points every fifth in the second half."""
     neurons, updates, test = study.adaptive.neurons, study.adaptive.updates, study.data.test
-    rank = min(n_train, study.data.features)
+    rank = min(n_train, study.features)
     steps = 4 * (2 * n_train * (rank + n_train) * neurons / FLOPS_PER_SECOND + neurons * (rank + n_train) * 30e-9)
     update = steps + (6 * n_train**2 * neurons + 8 * n_train**3) / FLOPS_PER_SECOND
     look = 2 * test * (rank + 3 * n_train) * neurons / FLOPS_PER_SECOND + test * neurons * 60e-9
@@ -102,7 +102,7 @@ def tile_seconds(study: "BayesStudy", block: Block) -> float:
 
 
 def memory_bytes(study: "BayesStudy") -> int:
-    n, test, features, neurons = study.sampled_sizes[-1], study.data.test, study.data.features, study.adaptive.neurons
+    n, test, features, neurons = study.sampled_sizes[-1], study.data.test, study.features, study.adaptive.neurons
     moving = neurons * (4 * min(n, features) + 6 * n + 4 * test)
     matrices = 8 * (moving + 12 * n**2 + 8 * n * test)
     return SAMPLER_BYTES + cost.rows_bytes(study) + matrices + across_bytes(test, features)

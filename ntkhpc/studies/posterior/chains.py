@@ -184,12 +184,12 @@ def _seconds_per_draw(study: "BayesStudy", block: Block) -> tuple[float, float]:
     Gradients of the potential: hidden units at the training points, one factorisation, and the way back.
     """
     sampling, width, n_train = study.sampling, block.value("sampled_width"), block.value("sampled_n_train")
-    rank, small = min(n_train, study.data.features), min(n_train, width)
+    rank, small = min(n_train, study.features), min(n_train, width)
     flops = 6.0 * n_train * rank * width + 6.0 * n_train * width * small + 2.0 * small**3
     gradients = sampling.thin * gradients_per_transition(study, rank * width)
     moves = gradients * (flops / FLOPS_PER_SECOND + SECONDS_PER_GRADIENT)
     # A kept sample predicts every test point, across the span of the training inputs too.
-    kept = 2.0 * study.data.test * width * (rank + min(study.data.test, study.data.features) + small)
+    kept = 2.0 * study.data.test * width * (rank + min(study.data.test, study.features) + small)
     return moves, moves + kept / FLOPS_PER_SECOND
 
 
@@ -201,7 +201,7 @@ def gradients_per_transition(study: "BayesStudy", weights: int) -> float:
 
 
 def memory_bytes(study: "BayesStudy") -> int:
-    n, test, features = study.sampled_sizes[-1], study.data.test, study.data.features
+    n, test, features = study.sampled_sizes[-1], study.data.test, study.features
     width, chains = study.sampled_widths[-1], study.sampling.shard_chains
     hidden = n * width + test * width + min(n, features) * width
     side_by_side = chains * 8 * (8 * hidden + 4 * min(n, width) ** 2)

@@ -50,9 +50,10 @@ class BayesStudy(AnyStudy, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.require_pool("posterior.n_train", self.posterior.n_train[-1])
-        if self.data.outputs > 1:
+        facts = self.facts or self.data.facts()
+        if facts and facts.outputs > 1:
             raise ValueError(
-                f"the data have {self.data.outputs} outputs; studies of kind bayes have one: give images one number "
+                f"the data have {facts.outputs} outputs; studies of kind bayes have one: give images one number "
                 "for each class (data.targets), or a table one target. ntkhpc.bayesian.multi_output knows several"
             )
         for field, chosen, known in (

@@ -193,7 +193,7 @@ def seconds(study: "BayesStudy", block: Block) -> float:
     scanned = len(study.scan.temperatures) + len(study.scan.readout_factors)
     flops = 60 * n_train**3 + (1 + widths) * (34 * test**3 + 2 * n_train * test**2)
     flops += (1 + scanned) * widths * 4 * n_train * test
-    kernels = pairs * (study.data.features * 2 / cost.FLOPS_FLOAT64 + 64e-9)
+    kernels = pairs * (study.features * 2 / cost.FLOPS_FLOAT64 + 64e-9)
     return cost.SECONDS_PER_SHARD + kernels + flops / cost.FLOPS_FLOAT64
 
 

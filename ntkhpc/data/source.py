@@ -1,0 +1,120 @@
+"""What every source of data has: the fields of `[data]`, the words for its rows, its facts, its cost and its loader.
+
+A source is one class in one file, and one line of `ntkhpc.data.sources`. Most of its methods have a default here.
+"""
+
+from pathlib import Path
+from typing import Self
+
+from ntkhpc.data.split import Split
+from ntkhpc.phase.section import Natural, Positive, Section, Seed
+
+SECONDS_TO_OPEN = 5.0
+SECONDS_PER_NUMBER = 50e-9
+"""To read a number from a file, and to convert it."""
+
+MEBIBYTE = 2**20
+
+
+class Facts(Section, frozen=True, kw_only=True):
+    """What is known of data before they are loaded: columns, and of a user's files rows, bytes and checksums.
+
+    The program finds them out, no user writes them. `sha256` has one checksum a file; it is what makes a study of
+    changed files another study.
+    """
+
+    features: Positive
+    outputs: Positive
+    rows: Natural = 0
+    bytes: Natural = 0
+    sha256: tuple[str, ...] = ()
+
+
+class Source(Section, frozen=True, kw_only=True, tag_field="source"):
+    """A table `[data]`: `pool` training samples to draw from, `test` test points N_T, and a seed for the draws."""
+
+    pool: Positive
+    test: Positive
+    seed: Seed = 1
+
+    @property
+    def source(self) -> str:
+        return str(self.__struct_config__.tag)
+
+    @property
+    def noun(self) -> str:
+        """What a row is, in the plural."""
+        return "samples"
+
+    @property
+    def unit(self) -> str:
+        """The unit of the target as measured."""
+        return "1"
+
+    @property
+    def log_target(self) -> bool:
+        """Whether the network learns the logarithm of the target."""
+        return False
+
+    @property
+    def energy_target(self) -> bool:
+        """Whether the target is a particle's energy, so that a report speaks of energy resolution."""
+        return False
+
+    @property
+    def classification(self) -> bool:
+        """Whether the targets stand for classes, so that a report speaks of accuracy."""
+        return False
+
+    @property
+    def class_targets(self) -> tuple[float, ...]:
+        """The number that stands for each class; empty where targets are one-hot, and where there are no classes."""
+        return ()
+
+    @property
+    def mixed_units(self) -> bool:
+        """Whether inputs may have different units, so that one scale for all may hide some of them."""
+        return False
+
+    @property
+    def keeps_file_order(self) -> bool:
+        """Whether the first draw of the training set is the first rows as they come, not a permutation."""
+        return False
+
+    @property
+    def used_rows(self) -> int:
+        """The number of rows of the pool and the test points."""
+        return self.pool + self.test
+
+    def facts(self) -> Facts | None:
+        """What the section says by itself; None if only its files can tell."""
+        return None
+
+    def located(self, folder: Path) -> Self:
+        """The section with absolute paths: those that its user wrote are relative to `folder`."""
+        return self
+
+    def examine(self) -> Facts:
+        """The facts, from files where they tell. Raises DataError for files that cannot be those of the section."""
+        if (known := self.facts()) is None:
+            raise NotImplementedError(f"{type(self).__name__} has neither facts() nor examine()")
+        return known
+
+    def folders(self) -> tuple[Path, ...]:
+        """The folders that `load` reads from, which a container must see."""
+        return ()
+
+    def making_seconds(self, facts: Facts) -> float:
+        """Projected seconds on one reference core to make or read the data."""
+        return SECONDS_TO_OPEN + max(self.used_rows, facts.rows) * facts.features * SECONDS_PER_NUMBER
+
+    def making_bytes(self, facts: Facts) -> int:
+        """Projected memory of `load` besides the rows that are used."""
+        return 64 * MEBIBYTE
+
+    def prepare(self, facts: Facts) -> None:
+        """Fetch and check whatever `load` will need. Raises DataError or SurroundingsError if it would fail."""
+
+    def load(self, facts: Facts) -> Split:
+        """The training pool and the test points. Raises DataError if the data cannot be used or are others by now."""
+        raise NotImplementedError
