@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from analysis import report
-from analysis.publication import SUMMARY
+from analysis.report.publication import SUMMARY
 from ntkhpc.engine import run
 from ntkhpc.errors import NtkhpcError
 

@@ -10,8 +10,9 @@ from dask.base import compute
 
 from analysis import estimators
 from ntkhpc.studies import frozen
+from ntkhpc.studies.dims import CELL
 from ntkhpc.studies.ensemble.study import Study
-from ntkhpc.studies.ensemble.train import CELL, OK
+from ntkhpc.studies.ensemble.train import OK
 
 
 def open_store(run: Any) -> xarray.Dataset:

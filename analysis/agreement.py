@@ -8,7 +8,8 @@ from scipy import stats
 
 from analysis import estimators
 from analysis.estimators import Leverage
-from ntkhpc.studies.ensemble.train import CELL, OK
+from ntkhpc.studies.dims import CELL
+from ntkhpc.studies.ensemble.train import OK
 
 QUANTITIES = ("mu_L", "eps_L", "eps_pop")
 

@@ -9,6 +9,9 @@ import xarray
 from analysis import scaling
 from analysis.scaling import Comparison
 
+NOISE = 2.0
+"""Standard errors that a value must be above zero to be fitted."""
+
 
 @dataclass(frozen=True)
 class EnsembleFit:

@@ -6,6 +6,17 @@ import xarray
 from analysis.estimators import signed_root
 from ntkhpc.studies.ensemble.curve import TIMES
 
+LAW = (
+    "law_mean", "law_variance", "law_cumulant", "law_population_variance", "law_size_variance", "law_quantile",
+)  # fmt: skip
+"""The arrays that `law` reads."""
+
+CURVE = (
+    "curve_mu", "curve_sigma2", "curve_population_variance", "curve_bias2", "curve_variance", "curve_size_variance",
+    "curve_largest_share",
+)  # fmt: skip
+"""The arrays that `curve` reads."""
+
 
 def law(store: xarray.Dataset) -> xarray.Dataset:
     """The exact law of the ensemble's own cells and steps, over (draw, n_train).

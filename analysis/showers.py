@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
-from analysis.plotting import save, style
+from analysis.report.plotting import save, style
 from ntkhpc.data.shower import Geometry, layer_energies, lcd_ecal, simulate
 
 SEED = 1

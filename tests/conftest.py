@@ -14,7 +14,7 @@ from ntkhpc.engine.run import Run
 if TYPE_CHECKING:
     from support.mirrors import Server
 
-    from analysis.bayes.results import Results
+    from analysis.posterior.results import PosteriorResults
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -50,8 +50,8 @@ def posterior(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 @pytest.fixture(scope="session")
-def posterior_results(posterior: Run) -> "Results":
-    from analysis.bayes import results
+def posterior_results(posterior: Run) -> "PosteriorResults":
+    from analysis.posterior import results
 
     return results.collect(posterior)
 

@@ -3,6 +3,9 @@
 from ntkhpc.phase.array import TARGET_UNIT, Array
 from ntkhpc.phase.dimension import Dim
 
+CELL = ("width", "n_train", "draw")
+"""What networks are compared within: those of one cell differ by their initialisation alone."""
+
 PROBABILITIES = tuple(i / 200 for i in range(1, 200))
 """At which the distribution of the loss is tabulated."""
 

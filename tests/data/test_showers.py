@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from scipy import integrate, stats
 
-from analysis import plotting, showers
+from analysis import showers
+from analysis.report import plotting
 from ntkhpc import seeds
 from ntkhpc.data import particles, profiles, window
 from ntkhpc.data.materials import Material

@@ -11,9 +11,14 @@ import pytest
 import xarray
 from scipy import stats
 
-from analysis.bayes import comparison, coverage, exponents, tables, words
-from analysis.bayes.results import Results
-from analysis.numbers import pm
+from analysis.posterior import comparison, coverage, exponents, losses
+from analysis.posterior.chi_square import chi_squares
+from analysis.posterior.claim import claim
+from analysis.posterior.distribution import intervals
+from analysis.posterior.order_parameter import sign_rule
+from analysis.posterior.results import PosteriorResults
+from analysis.posterior.text import per_cent
+from analysis.report.numbers import pm
 from ntkhpc import convergence
 from ntkhpc.engine.run import Run
 
@@ -33,21 +38,21 @@ def test_none_inside_is_no_certainty() -> None:
     assert 0.002 < stderr < 0.05
 
 
-def test_coverage_is_a_count_of_the_store(posterior_results: Results, posterior: Run) -> None:
+def test_coverage_is_a_count_of_the_store(posterior_results: PosteriorResults, posterior: Run) -> None:
     """Samples of half of theory's standard deviation, 3 % above its mean: far more inside than promised."""
     found = xarray.open_zarr(posterior.store, chunks=None)
     law = found.theory_quantile.sel(n_train=30, theory_width=40, draw=1)
     low, high = (float(law.sel(quantile=p, method="nearest")) for p in (0.25, 0.75))
-    losses = found.sample_loss.sel(sampled_width=40, sampled_n_train=30, draw=1).values
+    each = found.sample_loss.sel(sampled_width=40, sampled_n_train=30, draw=1).values
     assert posterior_results.coverage is not None
     one = posterior_results.coverage.sel(law="finite width", level=0.5, width=40, n_train=30, draw=1)
-    assert float(one.share) == ((losses >= low) & (losses <= high)).mean()
-    assert words.intervals(posterior_results)[0].startswith("finite width: ")
+    assert float(one.share) == ((each >= low) & (each <= high)).mean()
+    assert intervals(posterior_results)[0].startswith("finite width: ")
 
 
-def test_losses_are_those_of_the_store(posterior_results: Results, posterior: Run) -> None:
+def test_losses_are_those_of_the_store(posterior_results: PosteriorResults, posterior: Run) -> None:
     found = xarray.open_zarr(posterior.store, chunks=None)
-    frame = tables.frames(posterior_results)["losses"].set_index(["n_train", "width"])
+    frame = losses.entries(posterior_results).set_index(["n_train", "width"])
     assert frame.index.tolist() == [(n, w) for n in (15, 30, 60) for w in (10, 40)]
     row = frame.loc[(30, 10)]
     theory = (found.theory_bias + found.theory_variance).sel(n_train=30)
@@ -64,23 +69,25 @@ def test_losses_are_those_of_the_store(posterior_results: Results, posterior: Ru
     assert row.pull == pytest.approx((row.sampled - row.theory) / row.sampled_stderr)
 
 
-def test_moments_of_single_networks_are_those_of_the_samples(posterior_results: Results, posterior: Run) -> None:
-    losses = xarray.open_zarr(posterior.store, chunks=None).sample_loss.values[1, 2, 0]
+def test_moments_of_single_networks_are_those_of_the_samples(
+    posterior_results: PosteriorResults, posterior: Run
+) -> None:
+    each = xarray.open_zarr(posterior.store, chunks=None).sample_loss.values[1, 2, 0]
     assert posterior_results.chains is not None
     one = posterior_results.chains.sel(width=40, n_train=60, draw=0)
-    assert float(one.sigma_L) == pytest.approx(losses.std(ddof=1), rel=1e-12)
-    assert float(one.eps_L) == pytest.approx(losses.std(ddof=1) / losses.mean(), rel=1e-12)
-    assert float(one.mu_L_stderr) == convergence.mcse(losses)
+    assert float(one.sigma_L) == pytest.approx(each.std(ddof=1), rel=1e-12)
+    assert float(one.eps_L) == pytest.approx(each.std(ddof=1) / each.mean(), rel=1e-12)
+    assert float(one.mu_L_stderr) == convergence.mcse(each)
     assert float(one.gradients_per_ess) == pytest.approx(4 * 600 / float(one.ess), rel=1e-12)
 
 
-def test_the_claim_has_the_numbers_of_its_cell(posterior_results: Results) -> None:
+def test_the_claim_has_the_numbers_of_its_cell(posterior_results: PosteriorResults) -> None:
     found = re.match(
         r"At P = (\d+) and N1 = (\d+) the sampled posterior has test loss (\S+) ± (\S+); the finite-width theory says "
         r"(\S+), infinite width (\S+)\. ",
-        words.claim(posterior_results),
+        claim(posterior_results),
     )
-    assert found, words.claim(posterior_results)
+    assert found, claim(posterior_results)
     n, width, sampled, stderr, theory, infinite = map(float, found.groups())
     apart = {(cell.n_train, cell.width): abs(math.log(cell.theory / cell.infinite)) for cell in posterior_results.cells}
     assert (n, width) == max(apart, key=lambda key: apart[key])
@@ -91,7 +98,7 @@ def test_the_claim_has_the_numbers_of_its_cell(posterior_results: Results) -> No
     assert infinite == pytest.approx(cell.infinite, rel=1e-3)
 
 
-def cell(**changes: float) -> comparison.Cell:
+def cell(**changes: float) -> comparison.ComparedCell:
     values: dict[str, Any] = {
         "n_train": 10,
         "width": 5,
@@ -111,7 +118,7 @@ def cell(**changes: float) -> comparison.Cell:
         "ess": 1000.0,
         "draws": 1,
     }
-    return comparison.Cell(**(values | changes))
+    return comparison.ComparedCell(**(values | changes))
 
 
 @pytest.mark.parametrize(
@@ -122,6 +129,13 @@ def test_the_closer_theory_is_named_only_where_errors_allow(sampled: float, stde
     assert cell(sampled=sampled, stderr=stderr).closer == closer
     mirrored = cell(sampled=3 - sampled, stderr=stderr, theory=2.0, infinite=1.0)
     assert mirrored.closer == closer
+
+
+def with_cells(found: PosteriorResults, *cells: comparison.ComparedCell) -> PosteriorResults:
+    """Results in which these cells are all that there is."""
+    changed = dataclasses.replace(found)
+    vars(changed)["cells"] = cells
+    return changed
 
 
 def test_chi_square_is_the_sum_of_squared_pulls() -> None:
@@ -144,11 +158,11 @@ def test_the_adaptive_kernel_is_held_to_both_errors() -> None:
     assert found.p_adaptive == pytest.approx(math.exp(-found.adaptive / 2))
 
 
-def test_the_adaptive_kernel_is_that_of_the_store(posterior_results: Results, posterior: Run) -> None:
+def test_the_adaptive_kernel_is_that_of_the_store(posterior_results: PosteriorResults, posterior: Run) -> None:
     found = xarray.open_zarr(posterior.store, chunks=None)
-    losses = found.adaptive_loss.sel(sampled_width=10, sampled_n_train=30).values
-    mean, stderr = losses.mean(), math.sqrt((losses.var(axis=1, ddof=1) / 3).sum()) / 2
-    row = tables.frames(posterior_results)["losses"].set_index(["n_train", "width"]).loc[(30, 10)]
+    each = found.adaptive_loss.sel(sampled_width=10, sampled_n_train=30).values
+    mean, stderr = each.mean(), math.sqrt((each.var(axis=1, ddof=1) / 3).sum()) / 2
+    row = losses.entries(posterior_results).set_index(["n_train", "width"]).loc[(30, 10)]
     assert row.adaptive == pytest.approx(mean, rel=1e-12)
     assert row.adaptive_stderr == pytest.approx(stderr, rel=1e-12)
     assert row.adaptive_deviation == pytest.approx(row.sampled / mean - 1)
@@ -158,12 +172,12 @@ def test_the_adaptive_kernel_is_that_of_the_store(posterior_results: Results, po
     assert (one["loss"], one["stderr"]) == (pytest.approx(mean), pytest.approx(stderr))
     assert fits["chi_square"]["adaptive_kernel_cells"] == 6
     assert fits["chi_square"]["adaptive_kernel"] < fits["chi_square"]["finite_width"]
-    heading, *rows = tables.losses(posterior_results)
+    heading, *rows = losses.rows(posterior_results)
     [text] = [text for text in rows if text[:2] == ("30", "10")]
     told = dict(zip(heading, text, strict=True))
     assert told["adaptive kernel"] == pm(mean, stderr)
-    assert told["deviation from it"] == f"{words.per_cent(row.adaptive_deviation)} ({row.adaptive_pull:+.1f} s.e.)"
-    table = tables.terminal(posterior_results).split("\ntest loss")[0].splitlines()
+    assert told["deviation from it"] == f"{per_cent(row.adaptive_deviation)} ({row.adaptive_pull:+.1f} s.e.)"
+    table = "\n".join(losses.summary(posterior_results)).split("\ntest loss")[0].splitlines()
     assert pm(mean, stderr) in "\n".join(table)
     assert max(map(len, table)) <= 110
 
@@ -180,24 +194,26 @@ def test_the_adaptive_kernel_is_that_of_the_store(posterior_results: Results, po
     ],
 )  # fmt: skip
 def test_how_the_adaptive_kernel_fares_is_said(
-    posterior_results: Results, adaptive: tuple[float, float], said: str
+    posterior_results: PosteriorResults, adaptive: tuple[float, float], said: str
 ) -> None:
     """Sampled: 1.1, where the saddle point says 1."""
     cells = tuple(cell(n_train=n, adaptive=a, adaptive_stderr=0.0) for n, a in zip((10, 20), adaptive, strict=True))
-    found = dataclasses.replace(posterior_results, cells=cells, chi_square=comparison.chi_square(cells))
-    assert words.claim(found).endswith(f" The adaptive kernel is {said}")
-    assert words.claim(found).count("adaptive") == 1
-    assert ["adaptive" in text for text in words.chi_squares(found)] == [False, False, True]
+    found = with_cells(posterior_results, *cells)
+    assert claim(found).endswith(f" The adaptive kernel is {said}")
+    assert claim(found).count("adaptive") == 1
+    assert ["adaptive" in text for text in chi_squares(found)] == [False, False, True]
 
 
-def test_without_samples_the_adaptive_kernel_is_compared_with_the_saddle_point(posterior_results: Results) -> None:
+def test_without_samples_the_adaptive_kernel_is_compared_with_the_saddle_point(
+    posterior_results: PosteriorResults,
+) -> None:
     alone = cell(sampled=math.nan, stderr=math.nan, adaptive=0.8, adaptive_stderr=0.01)
-    found = dataclasses.replace(posterior_results, cells=(alone,), chi_square=None)
-    assert words.claim(found).endswith("at P = 10 and N1 = 5: 0.800 ± 0.010, 20 % below.")
+    found = with_cells(posterior_results, alone)
+    assert claim(found).endswith("at P = 10 and N1 = 5: 0.800 ± 0.010, 20 % below.")
 
 
-def test_the_sign_rule_is_told_for_every_size(posterior_results: Results) -> None:
-    said = words.sign_rule(posterior_results)
+def test_the_sign_rule_is_told_for_every_size(posterior_results: PosteriorResults) -> None:
+    said = sign_rule(posterior_results)
     assert [text.split(":")[0] for text in said] == ["P = 15", "P = 30", "P = 60"]
     for text, n in zip(said, (15, 30, 60), strict=True):
         s = float(posterior_results.theory.s.sel(n_train=n).mean())

@@ -14,16 +14,17 @@ import pytest
 from support.bayes_run import composed, make, sample
 from support.runs import reseal
 
-from analysis import report
-from analysis.bayes import results, tables, words
-from analysis.bayes.cautions import cautions
-from analysis.bayes.results import Results
+from analysis import posterior, report
+from analysis.posterior import losses, results
+from analysis.posterior.claim import claim
+from analysis.posterior.results import PosteriorResults
+from analysis.report.compose import cautions
 from ntkhpc.engine import plan, run, store
 from ntkhpc.engine.run import Run
 from ntkhpc.errors import RunError
 
 
-def test_a_report_has_all_its_files(posterior: Run, posterior_results: Results) -> None:
+def test_a_report_has_all_its_files(posterior: Run, posterior_results: PosteriorResults) -> None:
     folder = posterior.path / "analysis"
     figures = ("loss", "order_parameter", "scans", "distribution", "scaling", "chains")
     for name in figures:
@@ -36,7 +37,7 @@ def test_a_report_has_all_its_files(posterior: Run, posterior_results: Results) 
     assert "no factor 1/2" in text
     assert " nan" not in re.sub("<[^>]*>", " ", text).lower()
     fits = json.loads((folder / "fits.json").read_text())
-    assert fits["claim"] == words.claim(posterior_results)
+    assert fits["claim"] == claim(posterior_results)
     assert fits["posterior_less_trained"]["eps_L"]["draws"] == 2
     assert len(pd.read_csv(folder / "chains.csv")) == 12
     assert len(pd.read_csv(folder / "coverage.csv")) == 12 * 8
@@ -44,7 +45,7 @@ def test_a_report_has_all_its_files(posterior: Run, posterior_results: Results) 
     assert set(pd.read_csv(folder / "moments.csv").network) == {
         "posterior, theory", "posterior, sampled", "trained to the end"
     }  # fmt: skip
-    assert words.claim(posterior_results) in (folder / "summary.txt").read_text()
+    assert claim(posterior_results) in (folder / "summary.txt").read_text()
 
 
 def test_every_finding_of_chains_is_warned_of(posterior_copy: Run) -> None:
@@ -52,7 +53,7 @@ def test_every_finding_of_chains_is_warned_of(posterior_copy: Run) -> None:
     expected[0, 0, 0, 0] = np.asarray(expected[0, 0, 0, 0]) * 1.5
     store.open_array(posterior_copy.store, "chain_divergences", writable=True)[1, 1, 1, 0] = 7
     store.open_array(posterior_copy.store, "sample_loss", writable=True)[1, 0, 0, 2] = np.nan
-    said = "\n".join(cautions(results.collect(posterior_copy)))
+    said = "\n".join(cautions(posterior.SECTIONS, results.collect(posterior_copy)))
     assert re.search(r"R-hat is not below 1.01: .*\(P = 15, N1 = 10, draw 0\)", said)
     assert re.search(r"diverged: .* in \(P = 30, N1 = 40, draw 1\)", said)
     assert "1 of 48 chains are missing" in said
@@ -69,7 +70,7 @@ def test_every_finding_of_chains_is_warned_of(posterior_copy: Run) -> None:
     ],
 )
 def test_langevin_chains_of_few_relaxation_times_are_warned_of(
-    posterior_results: Results,
+    posterior_results: PosteriorResults,
     tmp_path: Path,
     sampler: str,
     learning_rate: float,
@@ -82,7 +83,7 @@ def test_langevin_chains_of_few_relaxation_times_are_warned_of(
     precise = msgspec.structs.replace(old.posterior, precisions=precisions)
     wanted = msgspec.structs.replace(old, sampling=sampling, posterior=precise)
     changed = dataclasses.replace(posterior_results, run=run.create(tmp_path, wanted))
-    found = [text for text in cautions(changed) if "relaxation" in text]
+    found = [text for text in cautions(posterior.SECTIONS, changed) if "relaxation" in text]
     assert len(found) == bool(said)
     assert said in "".join(found)
 
@@ -118,7 +119,7 @@ def test_missing_populations_are_masked(posterior_copy: Run) -> None:
 
 
 def test_a_run_older_than_the_adaptive_kernel_is_reported(
-    posterior_copy: Run, posterior_results: Results, tmp_path: Path
+    posterior_copy: Run, posterior_results: PosteriorResults, tmp_path: Path
 ) -> None:
     """Its study has no such section, its plan no such shards and its store no such arrays."""
     shards = tuple(shard for shard in posterior_copy.plan.shards if shard.phase != "adaptive")
@@ -137,8 +138,8 @@ def test_a_run_older_than_the_adaptive_kernel_is_reported(
     publication, page = composed(old, tmp_path)
     found = results.collect(old)
     assert "adaptive kernel" not in publication.summary + page
-    assert tables.losses(found)[0] == tuple(
-        name for name in tables.losses(posterior_results)[0] if name not in tables.ADAPTIVE
+    assert losses.rows(found)[0] == tuple(
+        name for name in losses.rows(posterior_results)[0] if name not in losses.ADAPTIVE
     )
     assert publication.fits["adaptive_kernel"] == []
     assert publication.fits["study"] == posterior_copy.plan.run_name != old.study.run_name
@@ -180,7 +181,7 @@ def test_small_studies_are_reported(tmp_path: Path, settings: dict, fill: bool) 
     _, text = composed(target, tmp_path)
     found = results.collect(target)
     assert (found.chains is not None) == fill
-    assert ("no networks were sampled" in words.claim(found)) == (not fill)
+    assert ("no networks were sampled" in claim(found)) == (not fill)
     assert bool(found.exact_fits) == fill
     assert not found.sampled_fits
     assert ("<h2>Chains</h2>" in text) == fill

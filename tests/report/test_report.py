@@ -14,8 +14,11 @@ import pandas as pd
 import pytest
 from support.runs import all_shards, make_run, ntkhpc, run_shards
 
-from analysis import numbers, page, report, results, words
-from analysis.results import Results
+from analysis import ensemble, report
+from analysis.ensemble import results
+from analysis.ensemble.agreement import agreements
+from analysis.ensemble.results import EnsembleResults
+from analysis.report import numbers, page
 from ntkhpc.engine.run import Run
 from ntkhpc.errors import RunError
 
@@ -23,7 +26,7 @@ FIGURES = ("learning_curves", "residuals", "flattening", "distribution", "width_
 
 
 @pytest.fixture(scope="module")
-def collected(finished: Run) -> Results:
+def collected(finished: Run) -> EnsembleResults:
     return results.collect(finished)
 
 
@@ -76,10 +79,9 @@ def test_an_incomplete_run_is_refused_unless_partial_and_then_says_so(runs: Path
     assert made.returncode == 0, made.stderr
     assert "PARTIAL: 1 of 4 ensemble shards missing, 1 of 1 finalise shards missing" in made.stdout
     assert "PARTIAL REPORT" in (target.path / "analysis" / "report.html").read_text()
-    partial = results.collect(target, partial=True)
-    from analysis import figures
-
-    assert all("PARTIAL" in figure.get_suptitle() for figure in figures.draw_all(partial).values())
+    figures = ensemble.compose(target, partial=True).figures
+    assert figures.keys() == set(FIGURES)
+    assert all("PARTIAL" in figure.get_suptitle() for figure in figures.values())
 
 
 def test_what_there_is_of_a_run_without_laws_or_networks_is_reported(runs: Path) -> None:
@@ -107,15 +109,15 @@ def test_values_whose_receipts_are_gone_are_in_no_partial_report(finished: Run, 
     assert partial.moments.members.values.ravel().tolist() == [5, 11]
 
 
-def test_the_curve_of_the_same_draw_is_the_law_of_the_cells(finished: Run, collected: Results) -> None:
+def test_the_curve_of_the_same_draw_is_the_law_of_the_cells(finished: Run, collected: EnsembleResults) -> None:
     """Two phases, two factorisations: one Lanczos, one dense lambda_max."""
     curve = collected.curve.sel(time="steps", draw=0)
     for name in ("mu_L", "sigma_L", "eps_pop", "bias2", "variance"):
         np.testing.assert_allclose(curve[name], collected.law[name].isel(draw=0), rtol=1e-8)
 
 
-def test_small_widths_are_told_from_infinite_width_only_by_their_data(collected: Results) -> None:
-    said = words.agreements(collected)
+def test_small_widths_are_told_from_infinite_width_only_by_their_data(collected: EnsembleResults) -> None:
+    said = agreements(collected)
     assert len(said) == 1
     assert said[0].startswith("width 4: ")
     ratio = collected.agreement.mu_L_ratio.values[0, -1, 0]

@@ -7,9 +7,9 @@ import xarray
 from support.autoregression import ar1
 from support.runs import run_shards
 
-from analysis.bayes import report as bayes_report
-from analysis.provenance import provenance
-from analysis.publication import Publication
+from analysis import posterior
+from analysis.report.provenance import provenance
+from analysis.report.publication import Publication
 from ntkhpc import studies
 from ntkhpc.engine import run, store
 from ntkhpc.engine.run import Run
@@ -104,7 +104,7 @@ def sample(target: Run) -> None:
 
 def composed(target: Run, folder: Path) -> tuple[Publication, str]:
     """A report and its page, without the seconds that figures take to be written."""
-    publication = bayes_report.compose(target, partial=True)
+    publication = posterior.compose(target, partial=True)
     for name in publication.figures:
         (folder / f"{name}.png").write_bytes(b"")
     return publication, publication.page(provenance(target), folder)

@@ -13,8 +13,9 @@ from ntkhpc.phase.block import Block
 from ntkhpc.phase.phase import Phase
 from ntkhpc.phase.work import Values, Work
 from ntkhpc.studies import cost
+from ntkhpc.studies.dims import CELL
 from ntkhpc.studies.ensemble import train
-from ntkhpc.studies.ensemble.train import CELL, OK
+from ntkhpc.studies.ensemble.train import OK
 
 if TYPE_CHECKING:
     from ntkhpc.studies.ensemble.study import Study

@@ -16,13 +16,12 @@ from ntkhpc.phase.phase import Phase
 from ntkhpc.phase.section import Increasing, NonNegativeFloat, Positive, PositiveFloat, Section, require_increasing
 from ntkhpc.phase.work import Values, Work
 from ntkhpc.studies import cost
+from ntkhpc.studies.dims import CELL
 from ntkhpc.studies.ensemble.network import forward_flops, mlp
 
 if TYPE_CHECKING:
     from ntkhpc.studies.ensemble.study import Study
     from ntkhpc.training import Program, Trained
-
-CELL = ("width", "n_train", "draw")
 
 OK, DIVERGED, MISSING = 0, 1, -1
 """Values of `status`; the last, its fill value, means: not computed."""

@@ -1,1 +1,0 @@
-"""The report of a study of kind `bayes`: theory of the posterior beside samples of it."""

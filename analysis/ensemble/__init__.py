@@ -1,0 +1,88 @@
+"""The report of an ensemble: how much the test loss varies with the initialisation."""
+
+from analysis.ensemble import (
+    agreement,
+    bias_and_variance,
+    distribution,
+    exponents,
+    flattening,
+    learning_curves,
+    overview,
+    residuals,
+    units,
+    width_dependence,
+)
+from analysis.ensemble.results import EnsembleResults, collect
+from analysis.report.compose import Cover
+from analysis.report.compose import compose as compose_sections
+from analysis.report.page import count
+from analysis.report.publication import Publication
+from analysis.report.section import Section
+from ntkhpc.engine.run import Run
+
+SECTIONS: list[Section[EnsembleResults]] = [
+    overview.SECTION,
+    agreement.SECTION,
+    units.SECTION,
+    learning_curves.SECTION,
+    flattening.SECTION,
+    distribution.SECTION,
+    width_dependence.SECTION,
+    bias_and_variance.SECTION,
+    exponents.SECTION,
+    residuals.SECTION,
+]
+"""In the order of the page."""
+
+
+def compose(run: Run, *, partial: bool = False) -> Publication:
+    """Analyse a run. Raises RunError for an incomplete one unless `partial`."""
+    results = collect(run, partial=partial)
+    return compose_sections(SECTIONS, results, cover(results))
+
+
+def cover(results: EnsembleResults) -> Cover:
+    return Cover(
+        name=results.study.name,
+        run_name=results.run.plan.run_name,
+        subject="How much the test loss of a neural network varies with its random initialisation.",
+        about=_about(results),
+        definitions=_definitions(results),
+        fits={
+            "study": results.run.plan.run_name,
+            "missing": results.missing,
+            "diverged": results.diverged,
+            "ensembles": {},
+            "infinite_width_same_cells": {},
+            "infinite_width_curve": {},
+            "width": [],
+            "agreement_p_value": {},
+            "resolution": None,
+        },
+    )
+
+
+def _about(results: EnsembleResults) -> str:
+    study, sizes = results.study, results.sizes
+    widths = ", ".join(f"{int(width):,}" for width in results.mean.width.values)
+    return (
+        f"ensembles of {study.ensemble.members:,} networks of width {widths}, "
+        f"{count(study.network.depth, 'hidden layer')}, {study.network.activation}, at {len(sizes)} training-set "
+        f"sizes from {sizes[0]:,} to {sizes[-1]:,}, {count(study.ensemble.draws, 'draw')}; exact curves at infinite "
+        f"width up to {study.curve_sizes[-1]:,}."
+    )
+
+
+def _definitions(results: EnsembleResults) -> dict[str, str]:
+    outputs, constant = results.store.sizes["output"], float((results.store.y_test.values**2).mean() / 2)
+    return {
+        "L": f"test loss of one network: the mean over N_T = {results.study.data.test:,} test points"
+             f"{' and outputs' if outputs > 1 else ''} of (f - y)^2 / 2, with targets y as stored; predicting the "
+             f"mean gives {constant:.2g}",
+        "mu_L, sigma_L, eps_L": "mean and standard deviation of L over initialisations, and sigma_L/mu_L",
+        "eps_pop": "eps_L as an endless test set would show it: sqrt(mean covariance of the losses of two different "
+                   "test points)/mu_L",
+        "N_D": "number of training samples; sets of different size are nested",
+        "infinite width": "the exact Gaussian law of networks in the NTK parametrisation as their width grows without "
+                          "bound, trained for as many steps (arXiv:1902.06720); no network is trained for it",
+    }  # fmt: skip

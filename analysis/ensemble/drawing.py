@@ -1,0 +1,70 @@
+"""What the figures of an ensemble share: widths, training times, points and exact lines.
+
+Colour means width everywhere; black is infinite width with the ensemble's own steps, grey dashes the end of training.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import xarray
+from matplotlib.axes import Axes
+
+from analysis.ensemble.results import EnsembleResults
+from analysis.report.plotting import END, EXACT
+
+NAMES = {
+    "mu_L": "mean test loss $\\mu_L$",
+    "sigma_L": "standard deviation $\\sigma_L$",
+    "eps_L": "relative spread $\\epsilon_L = \\sigma_L/\\mu_L$",
+    "eps_pop": "$\\epsilon_L$ of an endless test set, $\\epsilon_\\mathrm{pop}$",
+}
+
+
+def chance_label(p: float) -> str:
+    """A probability in the legend of a figure."""
+    return f"p = {p:.2g}" if p >= 1e-3 else "p < 0.001"
+
+
+def widths(results: EnsembleResults) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Each width with its colour and marker; points are moved apart a little so that error bars can be read."""
+    found = [int(width) for width in results.mean.width.values]
+    colours = mpl.colormaps["viridis"](np.linspace(0.8, 0.15, len(found)))
+    shifts = np.geomspace(0.985, 1.015, len(found)) if len(found) > 1 else [1.0]
+    for i, width in enumerate(found):
+        yield width, {"color": mpl.colors.to_hex(colours[i]), "fmt": "osD^vP*X"[i % 8], "shift": float(shifts[i])}
+
+
+def points(axis: Axes, cell: xarray.Dataset, name: str, *, color: str, fmt: str, shift: float, label: str) -> None:
+    n = cell.n_train.values * shift
+    axis.errorbar(n, cell[name], cell[f"{name}_stderr"], fmt=fmt, color=color, label=label, lw=1)
+
+
+def times(results: EnsembleResults) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Training times of the curve, with their names for a reader and their lines; none without a curve."""
+    if not results.has_curve:
+        return
+    steps = results.study.training.steps
+    rule = f"{steps.factor:g} $N_D$ steps" if steps.power == 1 else f"{steps.factor:g} $N_D^{{{steps.power:g}}}$ steps"
+    looks = {
+        "steps": (rule, EXACT),
+        "fixed": (f"{results.study.infinite_width.fixed_steps:,} steps", {"color": "tab:red", "lw": 1.4}),
+        "infinite": ("end of training", END),
+    }
+    for time in results.curve.time.values:
+        yield str(time), *looks[str(time)]
+
+
+def exact_lines(axis: Axes, results: EnsembleResults, name: str) -> None:
+    """The law of the ensemble's own cells, the curve of the same steps beyond them, and the end of training."""
+    law = results.law_mean[name]
+    axis.plot(law.n_train, law, **EXACT, label="infinite width, same steps and data", zorder=1.5)
+    for time, label, line in times(results):
+        if time == "fixed":
+            continue
+        mean, spread = results.curve[name].sel(time=time).mean("draw"), results.curve[name].sel(time=time).std("draw")
+        band = {**line, "lw": 0.9} if time == "steps" else line
+        draws = results.curve.sizes["draw"]
+        axis.plot(mean.n_train, mean, **band, label=f"infinite width, {label}, {draws} draws", zorder=1.4)
+        axis.fill_between(mean.n_train, mean - spread, mean + spread, color=line["color"], alpha=0.12, lw=0)

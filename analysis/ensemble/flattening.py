@@ -1,0 +1,88 @@
+"""Why eps_L flattens: few test points, or few steps. And curve.csv, the exact curves that show it."""
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.figure import Figure
+
+from analysis.ensemble.drawing import times
+from analysis.ensemble.results import EnsembleResults, frame
+from analysis.infinite import CURVE, LAW
+from analysis.report.plotting import EXACT, legend, log_x, log_y
+from analysis.report.section import Section
+
+CAPTION = (
+    "What can make eps_L flatten. Left, for the samples the ensembles were trained on: on N_T test points eps_L "
+    "contains the fluctuation of single points, which more training data do not remove; lines are exact at "
+    "infinite width, points the widest ensemble, black what an endless test set would show. Right, mean over draws "
+    "of the training set: steps that stay the same while N_D grows learn a fixed number of modes, and what they "
+    "leave unlearned keeps its spread; compare the curves of the study's other times."
+)
+
+
+def flattening(results: EnsembleResults) -> Figure:
+    """Infinite width, and the widest ensemble beside it."""
+    figure = Figure(figsize=(10, 4.4))
+    left, right = figure.subplots(1, 2, sharey=True)
+    curve, own = results.curve.mean("draw"), results.law_mean  # on the left the samples of the ensemble itself
+    sizes = own.test_size.values
+    colours = mpl.colormaps["viridis"](np.linspace(0.05, 0.85, len(sizes)))
+    widest = results.mean.isel(width=-1)
+    for size, colour in zip(sizes, colours, strict=True):
+        left.plot(own.n_train, own.size_sigma.sel(test_size=size) / own.mu_L, color=colour, lw=1.4,
+                  label=f"$N_T$ = {size:,}")  # fmt: skip
+        left.plot(widest.n_train, widest.size_sigma.sel(test_size=size) / widest.mu_L, "o", color=colour, ms=3.2,
+                  label=f"the same, width {int(widest.width):,}" if size == sizes[0] else None)  # fmt: skip
+    left.plot(own.n_train, own.eps_pop, **EXACT, label="endless test set")
+    left.errorbar(widest.n_train, widest.eps_pop, widest.eps_pop_stderr, fmt="s", color="black", ms=3.5,
+                  label=f"endless test set, width {int(widest.width):,}")  # fmt: skip
+    left.set_title("test points: lines infinite width, dots the ensemble")
+    left.set_ylabel("$\\epsilon_L$")
+    for time, label, line in times(results):
+        one = curve.sel(time=time)
+        right.plot(one.n_train, one.eps_L, **line, label=f"{label}, $N_T$ = {sizes[-1]:,}")
+        right.plot(one.n_train, one.eps_pop, **{**line, "lw": 0.8}, marker=".", ms=4, label=f"{label}, endless")
+    right.set_title("training time, at infinite width")
+    for axis in (left, right):
+        log_y(axis)
+        log_x(axis)
+        axis.set_xlabel("training samples $N_D$")
+        legend(axis, fontsize=8)
+    return figure
+
+
+def sentences(results: EnsembleResults) -> list[str]:
+    """What keeps eps_L from falling, in numbers, at infinite width and the largest size of the curve."""
+    curve, said = results.curve.mean("draw").isel(n_train=-1), []
+    n, points = int(curve.n_train), int(curve.test_size[-1])
+    for time in results.curve.time.values:
+        one = curve.sel(time=time)
+        eps, population = float(one.eps_L), float(one.eps_pop)
+        fit = results.curve_fits.get(("eps_pop", str(time)))
+        name = {
+            "steps": "with the study's rule of steps",
+            "fixed": f"with {results.study.infinite_width.fixed_steps:,} steps at every size",
+            "infinite": "at the end of training",
+        }[str(time)]
+        share = 100 * (1 - (population / eps) ** 2)
+        said.append(
+            f"{name}, eps_L is {eps:.3g} at N_D = {n:,}; "
+            + (
+                f"{share:.0f} % of its square is due to having only {points:,} test points, and an endless test set "
+                f"would give {population:.3g}"
+                if population > 0
+                else f"{points:,} test points are too few to tell what an endless test set would give"
+            )
+            + (f" (local exponent {fit.last_slope:+.2f} there)" if fit else "")
+        )
+    return said
+
+
+SECTION: Section[EnsembleResults] = Section(
+    title="Why does eps_L flatten?",
+    needs=(*LAW, *CURVE),
+    figure=flattening,
+    caption=CAPTION,
+    sentences=lambda results: ["At infinite width,", sentences(results)],
+    files=lambda results: {"curve": frame(results.curve.drop_vars("size_sigma"), ("time", "draw", "n_train"))},
+    order=("sentences", "figure"),
+)

@@ -1,0 +1,101 @@
+"""Learning curves: mu_L and eps_L against the number of training samples, and what bounds what networks can learn."""
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from analysis.ensemble.drawing import NAMES, exact_lines, points, widths
+from analysis.ensemble.results import EnsembleResults
+from analysis.infinite import LAW
+from analysis.report.plotting import EXACT, legend, log_x, log_y
+from analysis.report.section import Section
+
+LARGE_SHARE = 0.1
+FEW_FEATURES = 10
+FAINT = 0.01
+
+CAPTION = (
+    "Mean test loss and its relative spread over initialisations against the number of training samples. Points: "
+    "ensembles of trained networks, with the standard error of their finite number of members. Thick black: the "
+    "exact law of infinitely wide networks, trained on the same samples for the same steps. Thin black: the same "
+    "steps, mean and spread (band) over draws of the training set, beyond the sizes that were trained. Dashes: the "
+    "end of training, another question, in no fit here. Coloured lines: fitted power laws; they need not run "
+    "through the middle of the points, whose errors are correlated from size to size (the same initialisations, "
+    "nested training sets). Below: ratio of the ensembles to the exact law of their own steps and samples."
+)
+
+
+def learning_curves(results: EnsembleResults) -> Figure:
+    """mu_L and eps_L against n_train for every width, with fits; below, their ratio to the law of the same steps."""
+    figure = Figure(figsize=(10, 6.2))
+    axes = figure.subplots(2, 2, sharex="col", height_ratios=[2.4, 1])
+    for column, name in enumerate(("mu_L", "eps_L")):
+        top, bottom = axes[:, column]
+        exact_lines(top, results, name)
+        for width, look in widths(results):
+            cell = results.mean.sel(width=width)
+            points(top, cell, name, **look, label=f"width {width:,}")
+            fit = results.fits.get((name, width))
+            if fit is not None:
+                n = np.geomspace(results.sizes[0], results.sizes[-1], 100)
+                top.plot(n, fit.any_draw.none(n), color=look["color"], lw=0.9, alpha=0.8)
+            ratio = results.agreement[f"{name}_ratio"].sel(width=width).mean("draw")
+            stderr = cell[f"{name}_stderr"] / results.law_mean[name]
+            bottom.errorbar(results.sizes * look["shift"], ratio, stderr, fmt=look["fmt"], color=look["color"])
+        bottom.axhline(1, **EXACT)
+        top.set_ylabel(NAMES[name])
+        bottom.set_ylabel("ratio to\ninfinite width")
+        bottom.set_xlabel("training samples $N_D$")
+        log_y(top)
+        log_x(bottom)
+        legend(top, fontsize=8)
+    return figure
+
+
+def cautions(results: EnsembleResults) -> list[str]:
+    return [*_about_losses(results), *_about_inputs(results)]
+
+
+def _about_losses(results: EnsembleResults) -> list[str]:
+    found = []
+    constant = float((results.store.y_test.values**2).mean() / 2)
+    above = {"trained networks": results.mean.mu_L.values}
+    if results.has_curve:
+        above["infinitely wide ones"] = results.curve.mu_L.values
+        largest = results.curve.largest_share.max().item()
+        if largest > LARGE_SHARE:
+            found.append(f"one test point carries {100 * largest:.0f} % of mu_L at infinite width: look at that point")
+    for who, values in above.items():
+        if (values > constant).any():
+            where = "every" if (values[np.isfinite(values)] > constant).all() else "some"
+            found.append(
+                f"mu_L of {who} exceeds {constant:.2g}, the loss of predicting the mean, at {where} N_D: what networks "
+                "say before training is large beside the targets (network.weight_variance), or the samples are too few"
+            )
+    return found
+
+
+def _about_inputs(results: EnsembleResults) -> list[str]:
+    data, network = results.study.data, results.study.network
+    deviation = results.store.x_train.values.std(axis=0)
+    found = []
+    if len(deviation) < FEW_FEATURES and network.bias_variance == 0 and network.activation == "relu":
+        found.append(
+            f"networks of {len(deviation)} inputs without biases are linear along every ray from the mean input, "
+            "which bounds what they can learn: network.bias_variance = 0.1 gives them biases"
+        )
+    mixed_units = getattr(data, "mixed_units", data.noun == "samples")
+    if mixed_units and (faint := deviation < FAINT * deviation.max()).any():
+        found.append(
+            f"{faint.sum()} of {len(faint)} inputs vary by less than {FAINT:g} of the one that varies most, and are "
+            'hardly seen: data.scaling = "feature" gives each the same weight'
+        )
+    return found
+
+
+SECTION: Section[EnsembleResults] = Section(
+    title="Learning curves",
+    needs=LAW,
+    figure=learning_curves,
+    caption=CAPTION,
+    cautions=cautions,
+)

@@ -1,0 +1,36 @@
+"""The report of a run, and what the reports of all kinds of studies share."""
+
+from pathlib import Path
+
+from analysis.report.publication import Publication
+from ntkhpc.engine.run import Run
+
+
+def publication(run: Run, *, partial: bool = False) -> Publication:
+    """Analyse a run. Raises RunError for an incomplete one unless `partial`."""
+    return REPORTS[run.layout.kind.name](run, partial)
+
+
+def make(run: Run, *, partial: bool = False) -> Path:
+    """Analyse a run and write everything into its `analysis/`; the path of report.html.
+
+    Raises RunError for an incomplete run unless `partial`.
+    """
+    return publication(run, partial=partial).write(run)
+
+
+# Imports inside: a report imports the sections of its own kind, and those of no other.
+def _ensemble(run: Run, partial: bool) -> Publication:
+    from analysis import ensemble
+
+    return ensemble.compose(run, partial=partial)
+
+
+def _posterior(run: Run, partial: bool) -> Publication:
+    from analysis import posterior
+
+    return posterior.compose(run, partial=partial)
+
+
+REPORTS = {"ensemble": _ensemble, "bayes": _posterior}
+"""What makes the report of a run, by the field `kind` of its study."""

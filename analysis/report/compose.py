@@ -1,0 +1,133 @@
+"""From a list of sections to a report: its page, figures, tables, fits and summary."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from analysis.report import page
+from analysis.report.plotting import mark_partial, style
+from analysis.report.publication import Publication
+from analysis.report.section import R, Section
+
+
+@dataclass(frozen=True)
+class Cover:
+    """What a report says outside its sections.
+
+    `name` is the study's, `run_name` the run's; `subject` says what the report is about, `about` what was computed,
+    `preface` what a reader must know first. `definitions` explain words. `fits` holds every documented key of fits.json
+    with the value that it has where the section that fills it is left out.
+    """
+
+    name: str
+    run_name: str
+    subject: str
+    about: str
+    definitions: Mapping[str, str]
+    fits: Mapping[str, Any]
+    preface: str = ""
+
+
+def compose(sections: Sequence[Section[R]], results: R, cover: Cover) -> Publication:
+    """The report of those sections whose arrays are in the store."""
+    there = [section for section in sections if section.is_possible(results.store)]
+    figures = _drawn(there, results)
+    files = {name: frame for section in there for name, frame in section.files(results).items()}
+    fits = dict(cover.fits)
+    for section in there:
+        fits |= section.fits(results)
+    return Publication(
+        figures=figures,
+        fits=fits,
+        tables=files,
+        summary=_summary(there, results),
+        page=partial(_page, there, results, cover, tuple(figures), tuple(files)),
+    )
+
+
+def cautions(sections: Sequence[Section[R]], results: R) -> list[str]:
+    """What a careful reader should know before using the numbers; nothing where nothing is wrong."""
+    found = [f"PARTIAL: {results.missing}; numbers will change"] if results.missing else []
+    return found + [text for section in sections for text in section.cautions(results)]
+
+
+def _drawn(sections: Sequence[Section[R]], results: R) -> dict[str, Figure]:
+    """Every figure by the name of its files; a banner on each if shards are missing."""
+    drawn = {}
+    with style():
+        for section in sections:
+            if (figure := section.figure(results)) is not None:
+                mark_partial(figure, results.missing)
+                drawn[section.figure_name] = figure
+    return drawn
+
+
+def _summary(sections: Sequence[Section[R]], results: R) -> str:
+    """The end of `make submit`."""
+    lines: list[str] = []
+    for section in sections:
+        lines += section.summary(results)
+        if claim := section.claim(results):
+            lines += ["", claim]
+    if found := cautions(sections, results):
+        lines += ["", *(f"mind: {text}" for text in found)]
+    return "\n".join(lines) + "\n"
+
+
+def _page(
+    sections: Sequence[Section[R]], results: R, cover: Cover, figures: Sequence[str], files: Sequence[str],
+    made_from: dict[str, Any], folder: Path,
+) -> str:  # fmt: skip
+    """The HTML, from the provenance and the folder with the figures."""
+    parts = [
+        f"<h1>{page.text(cover.name)}</h1>",
+        f'<p class="small">{page.text(cover.subject)} Run <code>{page.text(cover.run_name)}</code>: '
+        f"{page.text(cover.about)}</p>",
+    ]
+    if results.missing:
+        parts.append(page.paragraph(f"PARTIAL REPORT: {results.missing}.", "partial"))
+    parts += [page.paragraph(claim, "claim") for section in sections if (claim := section.claim(results))]
+    if cover.preface:
+        parts.append(page.paragraph(cover.preface))
+    first, *others = _chapters(sections, results, figures, folder) or [[]]
+    parts += first
+    if found := cautions(sections, results):
+        parts += [page.paragraph("Mind:"), page.bullets(found)]
+    for chapter in others:
+        parts += chapter
+    parts += [page.heading("What the words mean"), page.definitions(cover.definitions)]
+    parts += [page.heading("Where this comes from"), page.table(page.provenance_rows(made_from)), page.files(files)]
+    return page.document(cover.run_name, parts)
+
+
+def _chapters(sections: Sequence[Section[R]], results: R, figures: Sequence[str], folder: Path) -> list[list[str]]:
+    """The HTML of each heading with what stands below it."""
+    chapters: list[list[str]] = []
+    for section in sections:
+        if not (parts := _parts(section, results, figures, folder)):
+            continue
+        if section.title:
+            chapters.append([page.heading(section.title), *parts])
+        elif chapters:
+            chapters[-1] += parts
+        else:
+            chapters.append(parts)
+    return chapters
+
+
+def _parts(section: Section[R], results: R, figures: Sequence[str], folder: Path) -> list[str]:
+    parts = []
+    for part in section.order:
+        if part == "figure" and section.figure_name in figures:
+            parts.append(page.figure(section.figure_name, section.caption, folder))
+        elif part == "tables":
+            for table in section.tables(results):
+                parts += [page.table(table.rows), *([page.small(table.note)] if table.note else [])]
+        elif part == "sentences":
+            said = [one for one in section.sentences(results) if one]
+            parts += [page.paragraph(one) if isinstance(one, str) else page.bullets(one) for one in said]
+    return parts
