@@ -11,7 +11,7 @@ import platform
 import time
 import uuid
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -29,7 +29,7 @@ from ntkhpc.errors import ProfileError, RunError, SchedulerError
 from ntkhpc.launch import container, retry, sbatch, slurm, speed, submissions, tasks
 from ntkhpc.launch.profile import Profile
 from ntkhpc.launch.slurm import Element
-from ntkhpc.launch.submissions import Intent
+from ntkhpc.launch.submissions import Intent, Submission
 from ntkhpc.phase.layout import Layout
 
 SETTLE_SECONDS = 10.0
@@ -44,6 +44,8 @@ class Queue:
     shards: dict[str, Element]
     arrays: frozenset[str] = frozenset()
     """Job ids of the run's own arrays, in the queue or not."""
+    made: tuple[Submission, ...] = ()
+    """Every submission of the run so far."""
 
     @property
     def queued(self) -> list[str]:
@@ -65,11 +67,15 @@ class Queue:
         return claims.gone_from_here(owner)
 
 
-def queue(run: Run) -> Queue:
-    """What of a run SLURM has. Raises SchedulerError if it does not answer."""
+def queue(run: Run, made: Sequence[Submission] | None = None) -> Queue:
+    """What of a run SLURM has. Raises SchedulerError if it does not answer.
+
+    `made` is what `submissions.read` gave, where it was called already.
+    """
+    made = submissions.read(run) if made is None else made
     arrays, jobs = {}, set()
     finished = _finished(run)
-    for submission in submissions.read(run):
+    for submission in made:
         for array in submission.intent.arrays:
             jobs.add(submission.job(array) or "")
             if any(name not in finished for task in array.tasks for name in task):
@@ -81,7 +87,7 @@ def queue(run: Run) -> Queue:
         if one.name in arrays and one.task < len(arrays[one.name].tasks)
         for name in arrays[one.name].tasks[one.task]
     }
-    return Queue(elements, shards, frozenset(jobs | {one.job for one in elements}) - {""})
+    return Queue(elements, shards, frozenset(jobs | {one.job for one in elements}) - {""}, tuple(made))
 
 
 def _finished(run: Run) -> set[str]:
@@ -98,10 +104,11 @@ def submit(run: Run, profile: Profile, console: Console, *, accept: bool = False
     container.require_plain_path(container.place(run))
     with _lock(run), files.explain_refusals(run.path):
         sif, digest = _image(run, profile, accept=accept)
-        _adopt(run, console)
-        there = queue(run)
+        made = submissions.read(run)
+        _adopt(made, console)
+        there = queue(run, made)
         if _withdraw(run, there, _missing(run, there), console, everything=accept):
-            there = queue(run)
+            there = queue(run, made)
         claims.drop(run, run.layout.phases, there.gone)
         missing = _missing(run, there)
         if queued := len(there.shards):
@@ -109,19 +116,17 @@ def submit(run: Run, profile: Profile, console: Console, *, accept: bool = False
         verdict = retry.verdict(
             run,
             [s for shards in missing.values() for s in shards],
-            _states(run),
+            _states(run, made),
             retry_bugs=retry_bugs,
             speed=speed.speeds(profile, run.study.id),
+            made=made,
         )
-        if verdict.stopped:
-            missing = _without(run.layout, missing, verdict.stopped)
-            console.print(
-                f"[bold]{len(verdict.stopped):,} shards failed by a bug[/bold] and are not tried again: mend it and "
-                "`make resume ACCEPT_CHANGE=1`, or try once more as it is: `make resume RETRY=1`"
-            )
+        for line in retry.said(verdict):
+            console.print(line, markup=False)
+        missing = _without(run.layout, missing, verdict.stopped)
         if not any(missing.values()):
             return not verdict.stopped
-        intent = intend(run.layout, run.plan, profile, missing, verdict.experience, sif, digest, _by_phase(run, there))
+        intent = intend(run.layout, run.plan, profile, missing, verdict.experience, sif, digest, _by_phase(there))
         _send(run, intent, profile, verdict.experience, there, console)
         return not verdict.stopped
 
@@ -186,11 +191,11 @@ def intend(
     )
 
 
-def _by_phase(run: Run, there: Queue) -> dict[str, list[str]]:
+def _by_phase(there: Queue) -> dict[str, list[str]]:
     """Names of the arrays in the queue, by phase."""
     names = {one.name for one in there.elements}
     found: dict[str, list[str]] = {}
-    for submission in submissions.read(run):
+    for submission in there.made:
         for array in submission.intent.arrays:
             if array.name in names:
                 found.setdefault(array.phase, []).append(array.name)
@@ -231,7 +236,7 @@ def _withdraw(run: Run, there: Queue, missing: dict[str, list[Shard]], console: 
     """
     names = {
         name
-        for phase, arrays in _by_phase(run, there).items()
+        for phase, arrays in _by_phase(there).items()
         if everything or any(missing[before] for before in run.layout.closure(phase))
         for name in arrays
     }
@@ -252,11 +257,11 @@ def _missing(run: Run, there: Queue) -> dict[str, list[Shard]]:
     return {phase: [one for one in run.missing(phase) if one.id not in there.shards] for phase in run.layout.phases}
 
 
-def _adopt(run: Run, console: Console) -> None:
+def _adopt(made: Iterable[Submission], console: Console) -> None:
     """Find the jobs of arrays whose submitter did not live to write their ids down."""
     orphans = [
         (submission, array)
-        for submission in submissions.read(run)
+        for submission in made
         for array in submission.intent.arrays
         if submission.job(array) is None and not submission.never_submitted(array)
     ]
@@ -273,11 +278,11 @@ def _adopt(run: Run, console: Console) -> None:
             submission.record_absence(array)
 
 
-def _states(run: Run) -> dict[tuple[str, int], retry.State]:
+def _states(run: Run, made: Iterable[Submission]) -> dict[tuple[str, int], retry.State]:
     finished = _finished(run)
     jobs = [
         job
-        for submission in submissions.read(run)
+        for submission in made
         for array in submission.intent.arrays
         if (job := submission.job(array)) and any(name not in finished for task in array.tasks for name in task)
     ]
@@ -302,9 +307,9 @@ def _lock(run: Run) -> Iterator[None]:
         claim.release(finished=False)
 
 
-def hours_left(run: Run) -> float:
+def hours_left(run: Run, there: Queue) -> float:
     """Hours of one task that the shards without a receipt need, on the reference core, in tasks like the last ones."""
-    workers = {array.phase: array.workers for one in submissions.read(run) for array in one.intent.arrays}
+    workers = {array.phase: array.workers for one in there.made for array in one.intent.arrays}
     return sum(s.seconds / workers.get(phase, 1) for phase in run.layout.phases for s in run.missing(phase)) / 3600
 
 
@@ -318,9 +323,9 @@ def lost(run: Run, waiting: Queue) -> list[str]:
     """How tasks ended whose shards are still missing and not in the queue, one line a cause, by the best witness there
     is: the task's own record, its exit status, accounting. Where nobody knows, it says so.
     """
-    failed, states, finished = failures.shards(run), _states(run), _finished(run)
+    failed, states, finished = failures.shards(run), _states(run, waiting.made), _finished(run)
     latest: dict[str, str] = {}
-    for submission in submissions.read(run):
+    for submission in waiting.made:
         ends = {(end.array, end.task): end for end in sorted(submission.ends(), key=lambda end: end.restart)}
         for array in submission.intent.arrays:
             job = submission.job(array)

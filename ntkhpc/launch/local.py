@@ -12,6 +12,7 @@ import signal
 import sys
 import time
 import uuid
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -36,10 +37,14 @@ A_MONTH_IN_MINUTES = 30 * 24 * 60
 def run(target: Run, console: Console, cores: int | None = None) -> None:
     """Run the phases, those that need nothing of each other side by side, until one stays incomplete.
 
-    What came of it is in the run directory.
+    A worker ends with the first shard that fails. Whatever the error was, the shard is tried again when the user
+    resumes the run, and only then. What came of it is in the run directory.
     """
     cores = cores or len(os.sched_getaffinity(0))
     with _interruptible(), files.explain_refusals(target.path):
+        if before := {record["shard"]: record["kind"] for record in failures.open_records(target)}:
+            kinds = ", ".join(f"{count:,} {kind}" for kind, count in Counter(before.values()).most_common())
+            console.print(f"shards that failed before are tried again ({kinds}); make status says why they failed")
         for stage in target.layout.stages:
             missing = [shard for phase in stage for shard in target.missing(phase)]
             phases = tuple(phase for phase in stage if any(shard.phase == phase for shard in missing))

@@ -13,6 +13,7 @@ import contextlib
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from msgspec import Struct, convert, to_builtins
@@ -68,8 +69,9 @@ class Submission:
 
     path: Path
 
-    @property
+    @cached_property
     def intent(self) -> Intent:
+        """What was asked for; read once, as nothing changes it."""
         return convert(files.read_sealed(self.path / "intent.json"), Intent)
 
     def job(self, array: Array) -> str | None:
@@ -123,7 +125,7 @@ def create(run: Run, intent: Intent) -> Submission:
 
 
 def read(run: Run) -> list[Submission]:
-    """Every submission, oldest first: ids begin with their time.
+    """Every submission with its intent, oldest first: ids begin with their time.
 
     Raises DamagedError for an intent that is not what was written: its jobs could not be told from nothing.
     """
