@@ -1,4 +1,4 @@
-"""Why shards failed: `failures/<shard>-<attempt>.json`, one record an attempt.
+"""Each attempt that failed leaves a record of why: `failures/<shard>-<attempt>.json`.
 
 The class of an error says what a retry does (`errors.Retry`). `kind_of` says it for errors of Python and of libraries.
 """
@@ -34,7 +34,7 @@ _SURROUNDINGS = frozenset(getattr(errno, name) for name in _NAMES.split() if has
 
 
 def kind_of(error: BaseException, run: Path | None = None) -> Retry:
-    """What a retry does after an error: by its class, or, for errors that are not ours, by this function alone.
+    """Say what a retry does after an error. Our classes say it themselves; for all others this function alone does.
 
     `run` is the directory of the run: a name that is missing is no bug where the run itself has vanished.
     """
@@ -57,7 +57,7 @@ def _of_system(error: OSError, run: Path | None) -> Retry:
 
 
 def record(run: Run, shard: Shard, owner: Owner, error: BaseException) -> None:
-    """Write down why an attempt failed; says so on the log where that cannot be written either."""
+    """Write down why an attempt failed. Where that is refused too, the log says so."""
     content = {
         "phase": shard.phase,
         "shard": shard.id,
@@ -77,17 +77,17 @@ def record(run: Run, shard: Shard, owner: Owner, error: BaseException) -> None:
 
 
 def paths(run: Run) -> list[Path]:
-    """Every record, oldest first; none is opened."""
+    """Return the paths of all records, oldest first."""
     return sorted((run.path / "failures").glob("[!.]*.json"), key=lambda path: path.stat().st_mtime)
 
 
 def shards(run: Run) -> set[str]:
-    """Ids of the shards of which an attempt failed."""
+    """Return the ids of the shards of which an attempt failed."""
     return {path.name.rpartition("-")[0] for path in paths(run)}
 
 
 def open_records(run: Run) -> Iterator[dict[str, Any]]:
-    """Records of shards that still have no receipt, oldest first."""
+    """Read the records of shards that still have no receipt, oldest first."""
     finished = set().union(*(run.finished(phase) for phase in run.layout.phases))
     for path in paths(run):
         if path.name.rpartition("-")[0] in finished:

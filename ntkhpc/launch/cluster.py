@@ -1,7 +1,7 @@
-"""Submitting what is missing of a run to SLURM, once.
+"""This submits what is missing of a run to SLURM, once.
 
-Order of a submission: lock, ask the queue, adopt arrays whose submitter died, write the intent, call sbatch, write down
-the job ids. Whoever dies in between leaves an intent by which the next one finds its arrays.
+A submission goes in this order: lock, ask the queue, adopt arrays whose submitter died, write the intent, call sbatch,
+write down the job ids. Whoever dies in between leaves an intent by which the next one finds its arrays.
 """
 
 import contextlib
@@ -33,7 +33,7 @@ from ntkhpc.launch.submissions import Intent, Submission
 from ntkhpc.phase.layout import Layout
 
 SETTLE_SECONDS = 10.0
-"""How old an intent without a job id must be before its absence from the queue means that it was never submitted."""
+"""An intent without a job id that is older, and not in the queue, was never submitted."""
 
 
 @dataclass(frozen=True)
@@ -60,15 +60,15 @@ class Queue:
         return {f"{one.job}_{one.task}" for one in self.elements}
 
     def gone(self, owner: Owner) -> bool:
-        """Whether an owner no longer exists: an element of the run's arrays that is not in the queue, or a process of
-        this host that ended. Others, such as a run by hand inside another job, are taken to live."""
+        """Return whether an owner no longer exists: an element of the run's arrays that is not in the queue, or a
+        process of this host that ended. Others, such as a run by hand inside another job, are taken to live."""
         if owner.job is not None and owner.job.partition("_")[0] in self.arrays:
             return owner.job not in self.jobs
         return claims.gone_from_here(owner)
 
 
 def queue(run: Run, made: Sequence[Submission] | None = None) -> Queue:
-    """What of a run SLURM has. Raises SchedulerError if it does not answer.
+    """Ask SLURM what it has of a run. Raises SchedulerError if it does not answer.
 
     `made` is what `submissions.read` gave, where it was called already.
     """
@@ -91,12 +91,12 @@ def queue(run: Run, made: Sequence[Submission] | None = None) -> Queue:
 
 
 def _finished(run: Run) -> set[str]:
-    """Ids of every shard with a receipt; one listing a phase."""
+    """Return the ids of all shards that have a receipt. Each phase costs one listing of a directory."""
     return set().union(*(run.finished(phase) for phase in run.layout.phases))
 
 
 def submit(run: Run, profile: Profile, console: Console, *, accept: bool = False, retry_bugs: bool = False) -> bool:
-    """Submit what is missing and not in the queue; whether everything that is missing is in the queue now.
+    """Submit what is missing and not in the queue. Returns whether everything that is missing is in the queue now.
 
     Raises RunError if another submission is under way, ProfileError if something does not fit, SchedulerError if SLURM
     refuses or is silent; nothing is lost then, and nothing runs twice afterwards.
@@ -132,7 +132,7 @@ def submit(run: Run, profile: Profile, console: Console, *, accept: bool = False
 
 
 def _image(run: Run, profile: Profile, *, accept: bool) -> tuple[Path | None, str | None]:
-    """The image and its sha256, recorded in the run; before anything is asked of SLURM."""
+    """Return the image and its sha256, and record them in the run, before anything is asked of SLURM."""
     sif = container.image(profile)
     container.require_runtime(profile)
     if profile.analysis.dask == "slurm" and container.BRIDGE in os.environ:
@@ -147,7 +147,7 @@ def _image(run: Run, profile: Profile, *, accept: bool) -> tuple[Path | None, st
 
 
 def _without(layout: Layout, missing: dict[str, list[Shard]], stopped: frozenset[str]) -> dict[str, list[Shard]]:
-    """The missing shards without those that are stopped, and without phases that cannot be complete without these."""
+    """Leave out shards that are stopped, and the phases that need them and so could not be complete."""
     halted = {phase for phase, shards in missing.items() if any(shard.id in stopped for shard in shards)}
     return {
         phase: []
@@ -167,7 +167,7 @@ def intend(
     digest: str | None,
     existing: Mapping[str, Iterable[str]] | None = None,
 ) -> Intent:
-    """What would be submitted for these shards. Raises ProfileError if something does not fit."""
+    """Make the intent to submit these shards. Raises ProfileError if something does not fit."""
     identity = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{uuid.uuid4().hex[:6]}"
     arrays = tasks.arrays(
         layout,
@@ -192,7 +192,7 @@ def intend(
 
 
 def _by_phase(there: Queue) -> dict[str, list[str]]:
-    """Names of the arrays in the queue, by phase."""
+    """Return the names of the arrays in the queue, by phase."""
     names = {one.name for one in there.elements}
     found: dict[str, list[str]] = {}
     for submission in there.made:
@@ -231,8 +231,9 @@ def _send(
 def _withdraw(run: Run, there: Queue, missing: dict[str, list[Shard]], console: Console, *, everything: bool) -> bool:
     """Take later phases that still wait out of the queue, to submit them anew: they must wait for what is added now.
 
-    With `everything` whatever waits, as it was submitted with code that is no longer the run's. What cannot be taken
-    out, as it is somebody else's, stays: it finds its earlier phases incomplete, or its code changed, says so and ends.
+    With `everything` it takes out whatever waits, because that was submitted with code that is no longer the run's. An
+    array of somebody else cannot be taken out. It stays, finds its earlier phases incomplete or its code changed, says
+    so and ends.
     """
     names = {
         name
@@ -291,7 +292,7 @@ def _states(run: Run, made: Iterable[Submission]) -> dict[tuple[str, int], retry
 
 @contextlib.contextmanager
 def _lock(run: Run) -> Iterator[None]:
-    """One submission at a time. Raises RunError with who is at it; one whose process on this host is gone is broken."""
+    """Let one submission at a time pass. Raises RunError that names the other one, unless its process is gone."""
     path = run.path / "submissions" / ".lock"
     path.parent.mkdir(exist_ok=True)
     claim = claims.acquire(path, claims.this_process(uuid.uuid4().hex[:12]), claims.gone_from_here)
@@ -308,20 +309,22 @@ def _lock(run: Run) -> Iterator[None]:
 
 
 def hours_left(run: Run, there: Queue) -> float:
-    """Hours of one task that the shards without a receipt need, on the reference core, in tasks like the last ones."""
+    """Return the hours that the shards without a receipt take on reference cores, in tasks like the last ones."""
     workers = {array.phase: array.workers for one in there.made for array in one.intent.arrays}
     return sum(s.seconds / workers.get(phase, 1) for phase in run.layout.phases for s in run.missing(phase)) / 3600
 
 
 def reasons(waiting: Queue) -> list[str]:
-    """Why SLURM lets tasks wait, one line a reason."""
+    """Say why SLURM lets tasks wait, one line a reason."""
     counts = Counter(one.reason for one in waiting.elements if not one.running)
     return [f"{count:,} tasks wait: {reason}" for reason, count in counts.most_common()]
 
 
 def lost(run: Run, waiting: Queue) -> list[str]:
-    """How tasks ended whose shards are still missing and not in the queue, one line a cause, by the best witness there
-    is: the task's own record, its exit status, accounting. Where nobody knows, it says so.
+    """Say how the tasks ended whose shards are missing and not in the queue, one line a cause.
+
+    The best witness there is decides: the task's own record, its exit status, or accounting. Where nobody knows, the
+    line says so.
     """
     failed, states, finished = failures.shards(run), _states(run, waiting.made), _finished(run)
     latest: dict[str, str] = {}
@@ -353,4 +356,4 @@ ENDS = {
     exits.INCOMPLETE: "an earlier phase was incomplete",
     retry.KILLED: "killed, most likely for want of memory; make resume asks for more",
 }
-"""Exit statuses of tasks that say why."""
+"""What exit statuses of tasks say."""

@@ -1,6 +1,6 @@
-"""Run the missing shards on this machine: submitit's LocalExecutor, one single-threaded process per core.
+"""This runs the missing shards on this machine, by submitit's LocalExecutor, in one process with one thread a core.
 
-Every worker gets the whole list, longest shard first; claims make it a queue.
+Every worker gets the whole list, longest shard first. Claims make the list a queue.
 """
 
 import contextlib
@@ -92,9 +92,9 @@ def _tidy(target: Run, phase: str) -> None:
 
 
 def _stop(jobs: list[submitit.Job[Any]]) -> int:
-    """Tell workers to stop and wait for it; how many have not yet.
+    """Tell workers to stop, and wait. Returns how many have not stopped.
 
-    By TERM, not by submitit's INT, which a shell's background jobs ignore.
+    It sends TERM: submitit would send INT, which background jobs of a shell ignore.
     """
     for job in jobs:
         with contextlib.suppress(ProcessLookupError):
@@ -106,7 +106,7 @@ def _stop(jobs: list[submitit.Job[Any]]) -> int:
 
 
 def _show_end(job: submitit.Job[Any], console: Console) -> None:
-    """The last words of a worker that ended without recording why."""
+    """Print the last words of a worker that ended without recording why."""
     path = Path(job.paths.stdout)
     lines = path.read_text(errors="replace").splitlines() if path.exists() else ["(no output)"]
     console.print(f"a worker ended early; {path} ends with:", markup=False)
@@ -119,7 +119,7 @@ def _python(target: Run) -> str:
 
 
 def _private_folder(target: Run) -> Path:
-    """submitit keeps pickles: a folder per submission and user that nobody else can write to."""
+    """Make a folder of this submission and user that nobody else can write to: submitit keeps pickles there."""
     name = f"{datetime.now():%Y%m%d-%H%M%S}-{getpass.getuser()}-{uuid.uuid4().hex[:6]}"
     folder = target.path / "logs" / name
     folder.mkdir(parents=True, mode=0o700)
@@ -128,7 +128,7 @@ def _private_folder(target: Run) -> Path:
 
 @contextmanager
 def _stderr_to(path: Path) -> Iterator[None]:
-    """What submitit's controllers say when they are interrupted goes to a file, not over the user's terminal."""
+    """Send what submitit's controllers say when they are interrupted to a file, and not to the user's terminal."""
     sys.stderr.flush()
     saved = os.dup(2)
     try:

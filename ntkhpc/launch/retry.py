@@ -16,12 +16,12 @@ from ntkhpc.launch.submissions import Submission
 from ntkhpc.launch.tasks import MORE_MEMORY, MORE_TIME, Experience
 
 BAD_NODE = 2
-"""Failures on one node, of its own or of a device, before it is avoided: a first one may be the image's fault."""
+"""A node is avoided after so many failures of its own or of a device: a first one may be the image's fault."""
 
 KILLED = 137
 
 OF_STATES = {"NODE_FAIL": "node", "OUT_OF_MEMORY": "memory", "TIMEOUT": "time"}
-"""States of accounting that say why a task ended without saying so itself."""
+"""These states of accounting say why a task ended that could not say so itself."""
 
 State = tuple[str, str]
 """State and node of an array element, by accounting."""
@@ -57,7 +57,8 @@ def verdict(
     wanted = {shard.id for shard in shards}
     changes = [change["time"] for change in run.manifest.changes]
     changed = max([*changes, container.accepted(run)])
-    # By execution, as all workers of a task may fail at one shard; nodes by array job, as a submission's fault is one.
+    # Kills count by execution, as all workers of a task may fail at one shard. Failures of a node count by array job,
+    # as a fault of a submission is one fault.
     kills: defaultdict[str, set[Execution]] = defaultdict(set)
     nodes: defaultdict[str, set[str]] = defaultdict(set)
     slow: Counter[str] = Counter()
@@ -111,7 +112,7 @@ AGAIN = {
 
 
 def said(found: Verdict) -> list[str]:
-    """What is done with shards that failed, one line a kind."""
+    """Say what is done with shards that failed, one line a kind."""
     lines = [f"{found.failed[kind]:,} shards {text}" for kind, text in AGAIN.items() if found.failed.get(kind)]
     if found.experience.exclude:
         lines.append(f"nodes that failed twice are avoided: {', '.join(found.experience.exclude)}")
