@@ -259,7 +259,7 @@ def _report_queue(target: Run, waiting: "Queue") -> int:
     strangers = [owner for owner in status.owners(target, waiting.gone) if owner.job not in waiting.jobs]
     for owner in strangers:
         _console.print(f"claimed by {escape(str(owner))}; if that is gone: `make resume TAKE_OVER=1`")
-    _console.print(f"about {cluster.hours_left(target):.2f} task hours of work are left")
+    _console.print(f"about {cluster.hours_left(target, waiting):.2f} task hours of work are left")
     if waiting.elements:
         _console.print("watch with `make status`")
     else:

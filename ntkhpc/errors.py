@@ -1,13 +1,34 @@
 """Everything that can go wrong, in one hierarchy.
 
-Each message has four parts: what happened, where, the likely cause, and what to do next.
+Each message has four parts: what happened, where, the likely cause, and what to do next. Each class says what the next
+`make resume` does with a shard that failed by it. Nothing tries a failed shard again before a user resumes the run.
 """
+
+from enum import StrEnum
+from typing import ClassVar
+
+
+class Retry(StrEnum):
+    """What the next `make resume` does with a failed shard. Records of failures keep these words: they never change."""
+
+    BUG = "bug"
+    """It leaves the shard, which would fail again, until the code is changed or a user asks for one more attempt."""
+
+    MEMORY = "memory"
+    """It runs the shard again and asks for more memory."""
+
+    DEVICE = "device"
+    """It runs the shard again, and not on a node where two array jobs failed in this way."""
+
+    SURROUNDINGS = "surroundings"
+    """It runs the shard again as it is: a user, or an administrator, had to mend something outside the code."""
 
 
 class NtkhpcError(Exception):
     """Base of every error this package raises on purpose."""
 
     exit_code = 1
+    retry: ClassVar[Retry] = Retry.SURROUNDINGS
 
     def __init__(self, what: str, *, where: object = None, cause: str | None = None, todo: str | None = None):
         self.what, self.where, self.cause, self.todo = what, where, cause, todo
@@ -47,6 +68,8 @@ class RunError(NtkhpcError):
 class DivergedError(NtkhpcError):
     """A computation left the finite numbers, and would do so again."""
 
+    retry = Retry.BUG
+
 
 class DamagedError(NtkhpcError):
     """Bytes on disk are not the bytes that were written."""
@@ -70,3 +93,5 @@ class MirrorError(SurroundingsError):
 
 class DeviceError(SurroundingsError):
     """The device that was asked for is not there."""
+
+    retry = Retry.DEVICE

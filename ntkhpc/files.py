@@ -134,8 +134,16 @@ _REFUSALS = {
 }
 
 
-def is_refusal(error: OSError) -> bool:
-    return error.errno in _REFUSALS
+_OF_NAMES = (errno.ENOTDIR, errno.EEXIST)
+"""Refusals of a name: elsewhere than at the place that is written to, they are a bug of whoever made up the name."""
+
+
+def is_refusal(error: OSError, where: Path) -> bool:
+    """Whether the operating system refuses to write; a name that is in the way counts only on the path to `where`."""
+    if error.errno not in _OF_NAMES or error.filename is None or isinstance(error.filename, int):
+        return error.errno in _REFUSALS
+    place, named = (Path(os.path.abspath(os.fsdecode(one))) for one in (where, error.filename))
+    return named.is_relative_to(place) or place.is_relative_to(named)
 
 
 @contextlib.contextmanager
@@ -152,7 +160,7 @@ def explain_refusals(
     try:
         yield
     except OSError as error:
-        if not is_refusal(error):
+        if not is_refusal(error, where):
             raise
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         raise SurroundingsError(

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import scipy.linalg
 
-from ntkhpc import loss_law
+from ntkhpc import linalg, loss_law
 from ntkhpc.errors import DataError
 from ntkhpc.kernels import nngp_ntk
 from ntkhpc.loss_law import loss_moments
@@ -214,7 +214,7 @@ def finite_time_laws(
         raise ValueError("time = inf is for nested_laws")
     n, outputs = y_train.shape
     kernel = blocks.ntk_train + ridge * np.eye(n) if ridge else blocks.ntk_train
-    values, vectors = scipy.linalg.eigh(kernel, driver="evd", check_finite=False)
+    values, vectors = linalg.eigh(kernel)
     projected = vectors.T @ blocks.ntk_cross
     for training in trainings:
         rate = learning_rate(training, float(values[-1]), n * outputs) / (n * outputs)

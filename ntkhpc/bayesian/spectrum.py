@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-import scipy.linalg
 
+from ntkhpc import linalg
 from ntkhpc.bayesian.prior import Prior, require_regular
 
 _AT_ONCE = 256
@@ -32,7 +32,7 @@ class Spectrum:
     @classmethod
     def make(cls, prior: Prior, y_train: np.ndarray) -> tuple["Spectrum", np.ndarray]:
         """Of a kernel and targets (P, D); with the eigenvectors (P, P), one a column."""
-        values, vectors = scipy.linalg.eigh(prior.train, driver="evd", check_finite=False)
+        values, vectors = linalg.eigh(prior.train)
         # Rounding leaves values of either sign at zero; with T > 0 they are as good as zero.
         return cls(np.maximum(values, 0), vectors.T @ y_train, vectors.T @ prior.cross, prior.test), vectors
 

@@ -1,4 +1,4 @@
-"""Who is computing a shard now.
+"""A claim says who is computing a shard now.
 
 A claim is a file `<shard>.<generation>` made by link(). A claim whose owner is gone is not removed but outbid by the
 next generation, which again only one process can create: so two that find the same dead owner cannot both win.
@@ -22,7 +22,7 @@ from ntkhpc.errors import DamagedError
 
 
 class Owner(Struct, frozen=True, kw_only=True):
-    """A process, named so that a recycled process id or a reboot is not mistaken for it."""
+    """A process. Its name cannot be mistaken for that of a later process with the same id."""
 
     attempt: str
     host: str
@@ -43,11 +43,11 @@ class Claim:
     owner: Owner
 
     def holds(self) -> bool:
-        """Whether nobody has taken this claim over."""
+        """Return whether nobody has taken this claim over."""
         return _read(self.path) == self.owner and not _generation(self.path, 1).exists()
 
     def release(self, *, finished: bool) -> None:
-        """Give the claim up. Dead generations go too once a receipt stands in for them."""
+        """Give the claim up. A shard that is finished loses its outbid claims too, as a receipt stands in for them."""
         if self.holds():
             self.path.unlink(missing_ok=True)
         if finished:
@@ -59,12 +59,12 @@ class Claim:
 
 
 def take(run: Run, shard: Shard, owner: Owner, gone: Callable[[Owner], bool]) -> Claim | Owner:
-    """Claim a shard: the claim, or the live owner who has it. `gone` says whether an owner no longer exists."""
+    """Claim a shard. Returns the claim, or the live owner who has it. `gone` says whether an owner no longer exists."""
     return acquire(run.path / "claims" / shard.phase / shard.id, owner, gone)
 
 
 def acquire(name: Path, owner: Owner, gone: Callable[[Owner], bool]) -> Claim | Owner:
-    """Claim whatever `name` stands for, in files beside it."""
+    """Claim whatever `name` stands for, by files beside it."""
     path = name.with_name(f"{name.name}.0")
     while True:
         if files.publish(path, files.seal(to_builtins(owner))):
@@ -78,18 +78,18 @@ def acquire(name: Path, owner: Owner, gone: Callable[[Owner], bool]) -> Claim | 
 
 
 def live(run: Run, phase: str, gone: Callable[[Owner], bool]) -> dict[str, Owner]:
-    """Shard ids of a phase that a living process claims."""
+    """Return the shards of a phase that a living process claims, by id."""
     return {shard: owner for shard, owner in every(run, phase) if not gone(owner)}
 
 
 def every(run: Run, phase: str) -> list[tuple[str, Owner]]:
-    """Shard id and owner of every claim of a phase, also of those that were outbid; a shard's latest claim is last."""
+    """Return shard id and owner of every claim of a phase. Outbid claims of a shard come before its latest one."""
     paths = sorted((run.path / "claims" / phase).glob("[!.]*"), key=lambda path: (len(path.name), path.name))
     return [(path.name.rpartition(".")[0], owner) for path in paths if (owner := _read(path)) is not None]
 
 
 def drop(run: Run, phases: Iterable[str], which: Callable[[Owner], bool]) -> list[Owner]:
-    """Remove the claims of the owners for whom `which` holds; those owners."""
+    """Remove the claims of the owners for whom `which` holds. Returns those owners."""
     dropped = []
     for phase in phases:
         for path in (run.path / "claims" / phase).glob("[!.]*"):
@@ -106,7 +106,7 @@ def _generation(path: Path, step: int) -> Path:
 
 
 def _read(path: Path) -> Owner | None:
-    """The owner, or None for a claim that vanished or is unreadable, which protects nobody."""
+    """Return the owner, or None for a claim that vanished or cannot be read: it protects nobody."""
     with contextlib.suppress(FileNotFoundError, DamagedError):
         return convert(files.read_sealed(path), Owner)
     return None
@@ -126,7 +126,7 @@ def this_process(attempt: str) -> Owner:
 
 
 def _job() -> str | None:
-    """This array element, or job, of SLURM. An element keeps its name when it is requeued."""
+    """Return this array element, or job, of SLURM. An element keeps its name when it is requeued."""
     environment = os.environ
     if "SLURM_ARRAY_JOB_ID" in environment:
         return f"{environment['SLURM_ARRAY_JOB_ID']}_{environment.get('SLURM_ARRAY_TASK_ID', '')}"
@@ -134,9 +134,10 @@ def _job() -> str | None:
 
 
 def gone_from_here(owner: Owner) -> bool:
-    """Whether an owner no longer exists, as far as can be told without asking SLURM.
+    """Return whether an owner no longer exists, as far as can be told without asking SLURM.
 
-    Owners on other hosts are taken to live, but for an earlier life of this very array element: SLURM has requeued it.
+    Owners on other hosts are taken to live. Only an earlier life of this very array element is gone: SLURM has requeued
+    it.
     """
     if owner.job is not None and owner.job == _job():
         restart = int(os.environ.get("SLURM_RESTART_COUNT", "0"))
@@ -148,7 +149,7 @@ def gone_from_here(owner: Owner) -> bool:
 
 
 def is_foreign(owner: Owner) -> bool:
-    """Whether an owner is on another host, where nobody here can know whether it lives."""
+    """Return whether an owner is on another host, where nobody here can know whether it lives."""
     return owner.host != platform.node()
 
 
@@ -160,7 +161,7 @@ def _boot_id() -> str:
 
 
 def _start_time(pid: int) -> str | None:
-    """The kernel's start time of a running process; None if there is none, or only its zombie."""
+    """Return the start time that the kernel has of a process, or None if there is none, or only its zombie."""
     try:
         stat: Any = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except FileNotFoundError:

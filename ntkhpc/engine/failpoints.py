@@ -1,4 +1,4 @@
-"""Named moments at which a test can make a process fail as a cluster would.
+"""A test can make a process fail at named moments, as a cluster would.
 
 NTKHPC_FAILPOINT="stage:count:action": at the count-th arrival at the stage, `kill` sends SIGKILL to the whole process
 group, and the name of an errno (ENOSPC, EDQUOT, EROFS, EIO) raises that OSError. Unset, as always in production, it

@@ -1,15 +1,16 @@
-"""Why shards failed: `failures/<shard>-<attempt>.json`, one record an attempt.
+"""Each attempt that failed leaves a record of why: `failures/<shard>-<attempt>.json`.
 
-The kind decides what a retry does: memory is asked for anew and larger, a device is avoided, surroundings are tried
-again as they are, and a bug is not tried again before somebody looked.
+The class of an error says what a retry does (`errors.Retry`). `kind_of` says it for errors of Python and of libraries.
 """
 
 import contextlib
+import errno
+import socket
 import traceback
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
@@ -17,28 +18,51 @@ from ntkhpc import files
 from ntkhpc.engine.claims import Owner
 from ntkhpc.engine.plan import Shard
 from ntkhpc.engine.run import Run
-from ntkhpc.errors import DamagedError, DeviceError, DivergedError, NtkhpcError
+from ntkhpc.errors import DamagedError, NtkhpcError, Retry
 
-Kind = Literal["bug", "memory", "device", "surroundings"]
+_NAMES = """
+    ENOSPC EDQUOT EFBIG EROFS EACCES EPERM
+    EIO ESTALE EUCLEAN EREMOTEIO ENODEV ENXIO EBUSY ENOLCK ENOTSUP EOPNOTSUPP ENOSYS EXDEV EMLINK
+    ETIMEDOUT EHOSTDOWN EHOSTUNREACH ENETDOWN ENETUNREACH ENETRESET ENOTCONN ESHUTDOWN
+    EMFILE ENFILE EAGAIN EINTR
+"""
+"""What the operating system refuses for reasons outside the code, a line each: disks are full or read-only; file
+systems are damaged, gone, busy or without locks and links; servers do not answer; limits of the machine are reached. A
+name that is wrong (ENOENT, EISDIR, ENOTDIR, EEXIST) is none of these: it is a bug."""
+
+_SURROUNDINGS = frozenset(getattr(errno, name) for name in _NAMES.split() if hasattr(errno, name))  # not all on macOS
 
 
-def kind_of(error: BaseException) -> Kind:
-    if isinstance(error, DeviceError):
-        return "device"
+def kind_of(error: BaseException, run: Path | None = None) -> Retry:
+    """Say what a retry does after an error. Our classes say it themselves; for all others this function alone does.
+
+    `run` is the directory of the run: a name that is missing is no bug where the run itself has vanished.
+    """
+    if isinstance(error, NtkhpcError):
+        return error.retry
     if isinstance(error, MemoryError):
-        return "memory"
-    if isinstance(error, ChildProcessError | DivergedError):  # it would crash, or diverge, again
-        return "bug"
-    return "surroundings" if isinstance(error, NtkhpcError | OSError) else "bug"
+        return Retry.MEMORY
+    if isinstance(error, OSError):
+        return _of_system(error, run)
+    return Retry.BUG
+
+
+def _of_system(error: OSError, run: Path | None) -> Retry:
+    if error.errno == errno.ENOMEM:
+        return Retry.MEMORY
+    # Libraries raise the first two without a number; names of hosts have numbers of their own.
+    outside = isinstance(error, TimeoutError | ConnectionError | socket.gaierror) or error.errno in _SURROUNDINGS
+    vanished = isinstance(error, FileNotFoundError) and run is not None and not (run / "manifest.json").exists()
+    return Retry.SURROUNDINGS if outside or vanished else Retry.BUG
 
 
 def record(run: Run, shard: Shard, owner: Owner, error: BaseException) -> None:
-    """Write down why an attempt failed; says so on the log where that cannot be written either."""
+    """Write down why an attempt failed. Where that is refused too, the log says so."""
     content = {
         "phase": shard.phase,
         "shard": shard.id,
         "error": type(error).__name__,
-        "kind": kind_of(error),
+        "kind": kind_of(error, run.path).value,
         "message": str(error),
         "traceback": "".join(traceback.format_exception(error)),
         "owner": msgspec.to_builtins(owner),
@@ -53,17 +77,17 @@ def record(run: Run, shard: Shard, owner: Owner, error: BaseException) -> None:
 
 
 def paths(run: Run) -> list[Path]:
-    """Every record, oldest first; none is opened."""
+    """Return the paths of all records, oldest first."""
     return sorted((run.path / "failures").glob("[!.]*.json"), key=lambda path: path.stat().st_mtime)
 
 
 def shards(run: Run) -> set[str]:
-    """Ids of the shards of which an attempt failed."""
+    """Return the ids of the shards of which an attempt failed."""
     return {path.name.rpartition("-")[0] for path in paths(run)}
 
 
 def open_records(run: Run) -> Iterator[dict[str, Any]]:
-    """Records of shards that still have no receipt, oldest first."""
+    """Read the records of shards that still have no receipt, oldest first."""
     finished = set().union(*(run.finished(phase) for phase in run.layout.phases))
     for path in paths(run):
         if path.name.rpartition("-")[0] in finished:

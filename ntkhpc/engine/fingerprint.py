@@ -1,4 +1,4 @@
-"""The numerics fingerprint: the same bytes are promised within one, agreement to a tolerance across two."""
+"""Runs with one numerics fingerprint have the same bytes; runs with two agree to a tolerance."""
 
 import os
 from pathlib import Path
@@ -15,7 +15,7 @@ PINNED = {
     "OMP_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
 }
-"""Set by the launcher before Python starts: XLA's and BLAS's thread counts change the last bits of their sums."""
+"""The launcher sets these before Python starts: the thread counts of XLA and BLAS change the last bits of sums."""
 
 
 def require_pinned_threads() -> None:
@@ -30,7 +30,7 @@ def require_pinned_threads() -> None:
 
 
 PLATFORM = "NTKHPC_PLATFORM"
-"""Set to "gpu" or "cpu" by a launcher that asked for that device."""
+"""A launcher that asked for a device sets this to "gpu" or "cpu"."""
 
 
 def require_platform() -> None:
@@ -50,7 +50,7 @@ def require_platform() -> None:
 
 
 def collect(study: AnyStudy, manifest: Manifest) -> dict[str, Any]:
-    """The fingerprint of this process, `id` included."""
+    """Return the fingerprint of this process, with its `id`."""
     import jax
 
     device = jax.devices()[0]
@@ -68,7 +68,7 @@ def collect(study: AnyStudy, manifest: Manifest) -> dict[str, Any]:
 
 
 def _cpu_model() -> str:
-    """Model name and a hash of the instruction sets, which choose the vector kernels."""
+    """Return the model name and a hash of the instruction sets, which choose the vector kernels."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

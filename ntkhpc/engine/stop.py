@@ -1,4 +1,4 @@
-"""Told to stop, a worker ends as by Ctrl-C, at the latest once the tile under way, or a shard without tiles, is saved.
+"""A worker that is told to stop ends as by Ctrl-C, at the latest when its tile, or a shard without tiles, is saved.
 
 The exception alone is not enough: raised in a finaliser or in a callback of the garbage collector, of which JAX has
 one, Python prints and forgets it.

@@ -1,4 +1,4 @@
-"""Where a study runs: the profile that was named, the one of the cluster this is, or this machine."""
+"""A study runs with the profile that was named, with that of the cluster on which this is, or on this machine."""
 
 import os
 
@@ -12,7 +12,7 @@ LOCAL = "local"
 
 
 def choose(name: str, console: Console) -> Profile | None:
-    """The profile, or None for this machine; says what was detected when none was named.
+    """Return the profile, or None for this machine. It prints what was detected when none was named.
 
     Raises ProfileError for an unknown profile, and on a SLURM cluster that no profile says is its own.
     """

@@ -1,7 +1,7 @@
-"""Submitting what is missing of a run to SLURM, once.
+"""This submits what is missing of a run to SLURM, once.
 
-Order of a submission: lock, ask the queue, adopt arrays whose submitter died, write the intent, call sbatch, write down
-the job ids. Whoever dies in between leaves an intent by which the next one finds its arrays.
+A submission goes in this order: lock, ask the queue, adopt arrays whose submitter died, write the intent, call sbatch,
+write down the job ids. Whoever dies in between leaves an intent by which the next one finds its arrays.
 """
 
 import contextlib
@@ -11,7 +11,7 @@ import platform
 import time
 import uuid
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -29,11 +29,11 @@ from ntkhpc.errors import ProfileError, RunError, SchedulerError
 from ntkhpc.launch import container, retry, sbatch, slurm, speed, submissions, tasks
 from ntkhpc.launch.profile import Profile
 from ntkhpc.launch.slurm import Element
-from ntkhpc.launch.submissions import Intent
+from ntkhpc.launch.submissions import Intent, Submission
 from ntkhpc.phase.layout import Layout
 
 SETTLE_SECONDS = 10.0
-"""How old an intent without a job id must be before its absence from the queue means that it was never submitted."""
+"""An intent without a job id that is older, and not in the queue, was never submitted."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,8 @@ class Queue:
     shards: dict[str, Element]
     arrays: frozenset[str] = frozenset()
     """Job ids of the run's own arrays, in the queue or not."""
+    made: tuple[Submission, ...] = ()
+    """Every submission of the run so far."""
 
     @property
     def queued(self) -> list[str]:
@@ -58,18 +60,22 @@ class Queue:
         return {f"{one.job}_{one.task}" for one in self.elements}
 
     def gone(self, owner: Owner) -> bool:
-        """Whether an owner no longer exists: an element of the run's arrays that is not in the queue, or a process of
-        this host that ended. Others, such as a run by hand inside another job, are taken to live."""
+        """Return whether an owner no longer exists: an element of the run's arrays that is not in the queue, or a
+        process of this host that ended. Others, such as a run by hand inside another job, are taken to live."""
         if owner.job is not None and owner.job.partition("_")[0] in self.arrays:
             return owner.job not in self.jobs
         return claims.gone_from_here(owner)
 
 
-def queue(run: Run) -> Queue:
-    """What of a run SLURM has. Raises SchedulerError if it does not answer."""
+def queue(run: Run, made: Sequence[Submission] | None = None) -> Queue:
+    """Ask SLURM what it has of a run. Raises SchedulerError if it does not answer.
+
+    `made` is what `submissions.read` gave, where it was called already.
+    """
+    made = submissions.read(run) if made is None else made
     arrays, jobs = {}, set()
     finished = _finished(run)
-    for submission in submissions.read(run):
+    for submission in made:
         for array in submission.intent.arrays:
             jobs.add(submission.job(array) or "")
             if any(name not in finished for task in array.tasks for name in task):
@@ -81,16 +87,16 @@ def queue(run: Run) -> Queue:
         if one.name in arrays and one.task < len(arrays[one.name].tasks)
         for name in arrays[one.name].tasks[one.task]
     }
-    return Queue(elements, shards, frozenset(jobs | {one.job for one in elements}) - {""})
+    return Queue(elements, shards, frozenset(jobs | {one.job for one in elements}) - {""}, tuple(made))
 
 
 def _finished(run: Run) -> set[str]:
-    """Ids of every shard with a receipt; one listing a phase."""
+    """Return the ids of all shards that have a receipt. Each phase costs one listing of a directory."""
     return set().union(*(run.finished(phase) for phase in run.layout.phases))
 
 
 def submit(run: Run, profile: Profile, console: Console, *, accept: bool = False, retry_bugs: bool = False) -> bool:
-    """Submit what is missing and not in the queue; whether everything that is missing is in the queue now.
+    """Submit what is missing and not in the queue. Returns whether everything that is missing is in the queue now.
 
     Raises RunError if another submission is under way, ProfileError if something does not fit, SchedulerError if SLURM
     refuses or is silent; nothing is lost then, and nothing runs twice afterwards.
@@ -98,10 +104,11 @@ def submit(run: Run, profile: Profile, console: Console, *, accept: bool = False
     container.require_plain_path(container.place(run))
     with _lock(run), files.explain_refusals(run.path):
         sif, digest = _image(run, profile, accept=accept)
-        _adopt(run, console)
-        there = queue(run)
+        made = submissions.read(run)
+        _adopt(made, console)
+        there = queue(run, made)
         if _withdraw(run, there, _missing(run, there), console, everything=accept):
-            there = queue(run)
+            there = queue(run, made)
         claims.drop(run, run.layout.phases, there.gone)
         missing = _missing(run, there)
         if queued := len(there.shards):
@@ -109,25 +116,23 @@ def submit(run: Run, profile: Profile, console: Console, *, accept: bool = False
         verdict = retry.verdict(
             run,
             [s for shards in missing.values() for s in shards],
-            _states(run),
+            _states(run, made),
             retry_bugs=retry_bugs,
             speed=speed.speeds(profile, run.study.id),
+            made=made,
         )
-        if verdict.stopped:
-            missing = _without(run.layout, missing, verdict.stopped)
-            console.print(
-                f"[bold]{len(verdict.stopped):,} shards failed by a bug[/bold] and are not tried again: mend it and "
-                "`make resume ACCEPT_CHANGE=1`, or try once more as it is: `make resume RETRY=1`"
-            )
+        for line in retry.said(verdict):
+            console.print(line, markup=False)
+        missing = _without(run.layout, missing, verdict.stopped)
         if not any(missing.values()):
             return not verdict.stopped
-        intent = intend(run.layout, run.plan, profile, missing, verdict.experience, sif, digest, _by_phase(run, there))
+        intent = intend(run.layout, run.plan, profile, missing, verdict.experience, sif, digest, _by_phase(there))
         _send(run, intent, profile, verdict.experience, there, console)
         return not verdict.stopped
 
 
 def _image(run: Run, profile: Profile, *, accept: bool) -> tuple[Path | None, str | None]:
-    """The image and its sha256, recorded in the run; before anything is asked of SLURM."""
+    """Return the image and its sha256, and record them in the run, before anything is asked of SLURM."""
     sif = container.image(profile)
     container.require_runtime(profile)
     if profile.analysis.dask == "slurm" and container.BRIDGE in os.environ:
@@ -142,7 +147,7 @@ def _image(run: Run, profile: Profile, *, accept: bool) -> tuple[Path | None, st
 
 
 def _without(layout: Layout, missing: dict[str, list[Shard]], stopped: frozenset[str]) -> dict[str, list[Shard]]:
-    """The missing shards without those that are stopped, and without phases that cannot be complete without these."""
+    """Leave out shards that are stopped, and the phases that need them and so could not be complete."""
     halted = {phase for phase, shards in missing.items() if any(shard.id in stopped for shard in shards)}
     return {
         phase: []
@@ -162,7 +167,7 @@ def intend(
     digest: str | None,
     existing: Mapping[str, Iterable[str]] | None = None,
 ) -> Intent:
-    """What would be submitted for these shards. Raises ProfileError if something does not fit."""
+    """Make the intent to submit these shards. Raises ProfileError if something does not fit."""
     identity = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{uuid.uuid4().hex[:6]}"
     arrays = tasks.arrays(
         layout,
@@ -186,11 +191,11 @@ def intend(
     )
 
 
-def _by_phase(run: Run, there: Queue) -> dict[str, list[str]]:
-    """Names of the arrays in the queue, by phase."""
+def _by_phase(there: Queue) -> dict[str, list[str]]:
+    """Return the names of the arrays in the queue, by phase."""
     names = {one.name for one in there.elements}
     found: dict[str, list[str]] = {}
-    for submission in submissions.read(run):
+    for submission in there.made:
         for array in submission.intent.arrays:
             if array.name in names:
                 found.setdefault(array.phase, []).append(array.name)
@@ -226,12 +231,13 @@ def _send(
 def _withdraw(run: Run, there: Queue, missing: dict[str, list[Shard]], console: Console, *, everything: bool) -> bool:
     """Take later phases that still wait out of the queue, to submit them anew: they must wait for what is added now.
 
-    With `everything` whatever waits, as it was submitted with code that is no longer the run's. What cannot be taken
-    out, as it is somebody else's, stays: it finds its earlier phases incomplete, or its code changed, says so and ends.
+    With `everything` it takes out whatever waits, because that was submitted with code that is no longer the run's. An
+    array of somebody else cannot be taken out. It stays, finds its earlier phases incomplete or its code changed, says
+    so and ends.
     """
     names = {
         name
-        for phase, arrays in _by_phase(run, there).items()
+        for phase, arrays in _by_phase(there).items()
         if everything or any(missing[before] for before in run.layout.closure(phase))
         for name in arrays
     }
@@ -252,11 +258,11 @@ def _missing(run: Run, there: Queue) -> dict[str, list[Shard]]:
     return {phase: [one for one in run.missing(phase) if one.id not in there.shards] for phase in run.layout.phases}
 
 
-def _adopt(run: Run, console: Console) -> None:
+def _adopt(made: Iterable[Submission], console: Console) -> None:
     """Find the jobs of arrays whose submitter did not live to write their ids down."""
     orphans = [
         (submission, array)
-        for submission in submissions.read(run)
+        for submission in made
         for array in submission.intent.arrays
         if submission.job(array) is None and not submission.never_submitted(array)
     ]
@@ -273,11 +279,11 @@ def _adopt(run: Run, console: Console) -> None:
             submission.record_absence(array)
 
 
-def _states(run: Run) -> dict[tuple[str, int], retry.State]:
+def _states(run: Run, made: Iterable[Submission]) -> dict[tuple[str, int], retry.State]:
     finished = _finished(run)
     jobs = [
         job
-        for submission in submissions.read(run)
+        for submission in made
         for array in submission.intent.arrays
         if (job := submission.job(array)) and any(name not in finished for task in array.tasks for name in task)
     ]
@@ -286,7 +292,7 @@ def _states(run: Run) -> dict[tuple[str, int], retry.State]:
 
 @contextlib.contextmanager
 def _lock(run: Run) -> Iterator[None]:
-    """One submission at a time. Raises RunError with who is at it; one whose process on this host is gone is broken."""
+    """Let one submission at a time pass. Raises RunError that names the other one, unless its process is gone."""
     path = run.path / "submissions" / ".lock"
     path.parent.mkdir(exist_ok=True)
     claim = claims.acquire(path, claims.this_process(uuid.uuid4().hex[:12]), claims.gone_from_here)
@@ -302,25 +308,27 @@ def _lock(run: Run) -> Iterator[None]:
         claim.release(finished=False)
 
 
-def hours_left(run: Run) -> float:
-    """Hours of one task that the shards without a receipt need, on the reference core, in tasks like the last ones."""
-    workers = {array.phase: array.workers for one in submissions.read(run) for array in one.intent.arrays}
+def hours_left(run: Run, there: Queue) -> float:
+    """Return the hours that the shards without a receipt take on reference cores, in tasks like the last ones."""
+    workers = {array.phase: array.workers for one in there.made for array in one.intent.arrays}
     return sum(s.seconds / workers.get(phase, 1) for phase in run.layout.phases for s in run.missing(phase)) / 3600
 
 
 def reasons(waiting: Queue) -> list[str]:
-    """Why SLURM lets tasks wait, one line a reason."""
+    """Say why SLURM lets tasks wait, one line a reason."""
     counts = Counter(one.reason for one in waiting.elements if not one.running)
     return [f"{count:,} tasks wait: {reason}" for reason, count in counts.most_common()]
 
 
 def lost(run: Run, waiting: Queue) -> list[str]:
-    """How tasks ended whose shards are still missing and not in the queue, one line a cause, by the best witness there
-    is: the task's own record, its exit status, accounting. Where nobody knows, it says so.
+    """Say how the tasks ended whose shards are missing and not in the queue, one line a cause.
+
+    The best witness there is decides: the task's own record, its exit status, or accounting. Where nobody knows, the
+    line says so.
     """
-    failed, states, finished = failures.shards(run), _states(run), _finished(run)
+    failed, states, finished = failures.shards(run), _states(run, waiting.made), _finished(run)
     latest: dict[str, str] = {}
-    for submission in submissions.read(run):
+    for submission in waiting.made:
         ends = {(end.array, end.task): end for end in sorted(submission.ends(), key=lambda end: end.restart)}
         for array in submission.intent.arrays:
             job = submission.job(array)
@@ -348,4 +356,4 @@ ENDS = {
     exits.INCOMPLETE: "an earlier phase was incomplete",
     retry.KILLED: "killed, most likely for want of memory; make resume asks for more",
 }
-"""Exit statuses of tasks that say why."""
+"""What exit statuses of tasks say."""

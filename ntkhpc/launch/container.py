@@ -21,7 +21,7 @@ _UNSAFE = ',:%\n$`"\\'
 LAUNCH = "launch.json"
 
 BRIDGE = "NTKHPC_BRIDGE"
-"""Set where this process itself runs in an image, started by containers/ntkhpc.sh, whose shell calls SLURM."""
+"""This variable is set where containers/ntkhpc.sh started this process in an image and its shell calls SLURM."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ def place(target: Run) -> Place:
 
 
 def worker_environment(target: Place | Run) -> dict[str, str]:
-    """Environment of a worker: the run's own code first on the path, and one thread, set before Python starts."""
+    """Return the environment of a worker: it imports the run's own code and has one thread from the start."""
     return {
         **PINNED,
         "PYTHONPATH": str(target.code),
@@ -49,7 +49,7 @@ def worker_environment(target: Place | Run) -> dict[str, str]:
 
 
 def image(profile: Profile) -> Path | None:
-    """The image of a profile, or the one of this checkout's lock; None where jobs run without.
+    """Return the image of a profile, else that of this checkout's lock, or None where jobs run without one.
 
     Raises SurroundingsError if it is not there.
     """
@@ -77,9 +77,9 @@ def _lock(kind: str) -> Path:
 
 
 def stamp(path: Path) -> str:
-    """Size and time of an image, by which a task sees, without reading it, that it is still the same.
+    """Return size and time of an image: a task sees by them, without reading the image, that it is still the same.
 
-    Of one that is still to be built, for a plan, in words.
+    A plan of an image that is still to be built has words in their place.
     """
     if not path.exists():
         return "SIZE-TIME"
@@ -88,14 +88,14 @@ def stamp(path: Path) -> str:
 
 
 def digest(path: Path) -> str:
-    """sha256 of an image."""
+    """Return the sha256 of an image."""
     return files.sha256_file(path)
 
 
 def require_same(target: Run, found: str | None, *, accept: bool) -> None:
-    """Record the digest of the image a run is computed with, the first time; later raise RunError for another one.
+    """Record the digest of the image with which a run is computed. Raises RunError if it is not the recorded one.
 
-    With `accept` the other one is recorded beside it.
+    With `accept` another image is recorded beside the first.
     """
     path = target.path / LAUNCH
     record = files.read_sealed(path) if path.exists() else {"images": []}
@@ -114,7 +114,7 @@ def require_same(target: Run, found: str | None, *, accept: bool) -> None:
 
 
 def accepted(target: Run) -> str:
-    """When another image was last accepted; empty if never."""
+    """Return the time at which another image was last accepted, or nothing if none was."""
     path = target.path / LAUNCH
     images = files.read_sealed(path)["images"] if path.exists() else []
     return max((image["time"] for image in images[1:]), default="")
@@ -141,9 +141,9 @@ def require_plain_path(target: Place | Run) -> None:
 def command(
     target: Place, container: Container, sif: Path | None, extra: dict[str, str], *, gpu: bool, reads: bool = False
 ) -> list[str]:
-    """The words that start Python for this run: in the image, or, without one, with this very Python.
+    """Return the words that start Python for this run, in the image or, where there is none, this very Python.
 
-    With `reads` it sees what the data phase reads.
+    With `reads` that Python sees what the data phase reads.
     """
     environment = {**worker_environment(target), **extra}
     binds = (str(target.path), *(str(path) for path in target.reads if reads), *container.binds)
@@ -159,7 +159,7 @@ def python_command(
     gpu: bool,
     start: Path,
 ) -> list[str]:
-    """Python with this environment in the image, `start` its working directory; or, without one, this very Python."""
+    """Return the words that start Python in the directory `start`, in the image or, without one, this very Python."""
     settings = [f"{name}={value}" for name, value in environment.items()]
     if sif is None:
         return ["env", *settings, sys.executable]
@@ -174,7 +174,7 @@ def python_command(
 
 
 def load_modules(profile: Profile) -> str:
-    """Shell lines that load the profile's modules, where `module` may not be defined yet; empty without modules."""
+    """Return shell lines that load the profile's modules, also where `module` is not defined yet."""
     if not profile.modules:
         return ""
     return (

@@ -1,5 +1,4 @@
-"""Is everything there? The login node, and with a profile one compute node of each partition, before anything is "
-"lost."""
+"""Checks the login node and, with a profile, one compute node of each partition, before anything is submitted."""
 
 import json
 import math
@@ -30,7 +29,7 @@ _CHECKOUT = Path(__file__).resolve().parent.parent.parent
 
 @dataclass(frozen=True)
 class Finding:
-    """`ok` is None for what is merely worth knowing."""
+    """Something that was looked at. `ok` is None for what is merely worth knowing."""
 
     ok: bool | None
     what: str
@@ -90,7 +89,7 @@ def _scheduler(profile: Profile) -> Iterator[Finding]:
 
 
 def _limits(label: str, partition: Partition) -> Finding:
-    """What sinfo says of a partition against what the profile says."""
+    """Compare what sinfo says of a partition with what the profile says."""
     name = partition.partition
     command = ["sinfo", "--noheader", "--exact", "--format=%m|%c|%l", *([f"--partition={name}"] if name else [])]
     try:
@@ -111,7 +110,7 @@ def _limits(label: str, partition: Partition) -> Finding:
 
 
 def _minutes(limit: str) -> float:
-    """Of a time limit as SLURM writes it, `[days-]hours:minutes:seconds` or infinite."""
+    """Convert a time limit of SLURM, `[days-]hours:minutes:seconds` or infinite, to minutes."""
     days, _, clock = limit.rpartition("-")
     parts = clock.split(":")
     if not all(part.isdigit() for part in [*parts, days or "0"]):

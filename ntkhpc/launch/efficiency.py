@@ -1,4 +1,4 @@
-"""What tasks asked for against what they used, from receipts and the ends that the host side wrote; no accounting."""
+"""This compares what tasks asked for with what they used, by receipts and recorded ends, without accounting."""
 
 from collections import defaultdict
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from ntkhpc.launch.submissions import Array, End
 
 @dataclass(frozen=True)
 class Use:
-    """Of the ended tasks of one phase: sums of seconds, largest shares of memory and time."""
+    """Seconds of the ended tasks of one phase, summed, and their largest shares of memory and time."""
 
     tasks: int
     elapsed: float
@@ -26,7 +26,7 @@ class Use:
 
 
 def uses(run: Run) -> dict[str, Use]:
-    """By phase; phases of which no task has ended are not there. A task that was requeued counts each time."""
+    """Return the use of each phase of which a task has ended. A task that was requeued counts each time."""
     found: defaultdict[str, list[Use]] = defaultdict(list)
     shards = {shard.id: shard for shard in run.plan.shards}
     for submission in submissions.read(run):
@@ -72,7 +72,7 @@ def _together(found: list[Use]) -> Use:
 
 
 def lines(found: dict[str, Use]) -> list[str]:
-    """One line a phase."""
+    """Say it in one line a phase."""
     said = []
     for phase, one in found.items():
         busy = 100 * min(one.used_core_seconds / one.core_seconds if one.core_seconds else 0.0, 1.0)

@@ -1,6 +1,6 @@
-"""Run the missing shards on this machine: submitit's LocalExecutor, one single-threaded process per core.
+"""This runs the missing shards on this machine, by submitit's LocalExecutor, in one process with one thread a core.
 
-Every worker gets the whole list, longest shard first; claims make it a queue.
+Every worker gets the whole list, longest shard first. Claims make the list a queue.
 """
 
 import contextlib
@@ -12,6 +12,7 @@ import signal
 import sys
 import time
 import uuid
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -36,10 +37,14 @@ A_MONTH_IN_MINUTES = 30 * 24 * 60
 def run(target: Run, console: Console, cores: int | None = None) -> None:
     """Run the phases, those that need nothing of each other side by side, until one stays incomplete.
 
-    What came of it is in the run directory.
+    A worker ends with the first shard that fails. Whatever the error was, the shard is tried again when the user
+    resumes the run, and only then. What came of it is in the run directory.
     """
     cores = cores or len(os.sched_getaffinity(0))
     with _interruptible(), files.explain_refusals(target.path):
+        if before := {record["shard"]: record["kind"] for record in failures.open_records(target)}:
+            kinds = ", ".join(f"{count:,} {kind}" for kind, count in Counter(before.values()).most_common())
+            console.print(f"shards that failed before are tried again ({kinds}); make status says why they failed")
         for stage in target.layout.stages:
             missing = [shard for phase in stage for shard in target.missing(phase)]
             phases = tuple(phase for phase in stage if any(shard.phase == phase for shard in missing))
@@ -87,9 +92,9 @@ def _tidy(target: Run, phase: str) -> None:
 
 
 def _stop(jobs: list[submitit.Job[Any]]) -> int:
-    """Tell workers to stop and wait for it; how many have not yet.
+    """Tell workers to stop, and wait. Returns how many have not stopped.
 
-    By TERM, not by submitit's INT, which a shell's background jobs ignore.
+    It sends TERM: submitit would send INT, which background jobs of a shell ignore.
     """
     for job in jobs:
         with contextlib.suppress(ProcessLookupError):
@@ -101,7 +106,7 @@ def _stop(jobs: list[submitit.Job[Any]]) -> int:
 
 
 def _show_end(job: submitit.Job[Any], console: Console) -> None:
-    """The last words of a worker that ended without recording why."""
+    """Print the last words of a worker that ended without recording why."""
     path = Path(job.paths.stdout)
     lines = path.read_text(errors="replace").splitlines() if path.exists() else ["(no output)"]
     console.print(f"a worker ended early; {path} ends with:", markup=False)
@@ -114,7 +119,7 @@ def _python(target: Run) -> str:
 
 
 def _private_folder(target: Run) -> Path:
-    """submitit keeps pickles: a folder per submission and user that nobody else can write to."""
+    """Make a folder of this submission and user that nobody else can write to: submitit keeps pickles there."""
     name = f"{datetime.now():%Y%m%d-%H%M%S}-{getpass.getuser()}-{uuid.uuid4().hex[:6]}"
     folder = target.path / "logs" / name
     folder.mkdir(parents=True, mode=0o700)
@@ -123,7 +128,7 @@ def _private_folder(target: Run) -> Path:
 
 @contextmanager
 def _stderr_to(path: Path) -> Iterator[None]:
-    """What submitit's controllers say when they are interrupted goes to a file, not over the user's terminal."""
+    """Send what submitit's controllers say when they are interrupted to a file, and not to the user's terminal."""
     sys.stderr.flush()
     saved = os.dup(2)
     try:

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 MARK = "ntkhpc-nodecheck:"
-"""Begins the line of the answer; prologues and modules print others."""
+"""The line of the answer begins with it; prologues and modules print other lines."""
 
 
 def file_system(folder: Path) -> dict[str, bool | str]:
-    """Whether the folder has what the store needs: rename() and link() that replace nothing by mistake."""
+    """Say whether the folder has what the store needs: rename() and link() that replace nothing by mistake."""
     one, two = (folder / f".ntkhpc-{uuid.uuid4().hex}" for _ in range(2))
     try:
         one.write_bytes(b"x")

@@ -1,4 +1,4 @@
-"""Everything checked before any job starts: room on disk, memory, and that the code is the run's own."""
+"""This checks room on disk, memory and code before any job starts."""
 
 import os
 import shutil
@@ -72,13 +72,13 @@ def _require_room(runs: Path, study: AnyStudy, wanted: plan.Plan) -> None:
 
 
 def workers_that_fit(wanted: plan.Plan, phases: tuple[str, ...], cores: int) -> int:
-    """How many one-thread workers of these phases this machine's memory holds, at most `cores` and at least one."""
+    """Return how many workers of these phases this machine's memory holds: at least one, at most `cores`."""
     largest = max(wanted.memory_bytes[phase] for phase in phases)
     return max(1, min(cores, int(0.9 * _memory() // largest)))
 
 
 def too_large(wanted: plan.Plan) -> str | None:
-    """What says that a worker of some phase does not fit this machine's memory; None if all fit."""
+    """Say which phase has workers that do not fit this machine's memory. Returns None if all fit."""
     phase = _heaviest(wanted)
     if wanted.memory_bytes[phase] <= _memory():
         return None
@@ -89,7 +89,7 @@ def too_large(wanted: plan.Plan) -> str | None:
 
 
 def _heaviest(wanted: plan.Plan) -> str:
-    """The phase whose workers need most memory."""
+    """Return the phase whose workers need most memory."""
     return max(wanted.memory_bytes, key=wanted.memory_bytes.__getitem__)
 
 
@@ -98,7 +98,7 @@ def _memory() -> int:
 
 
 def accept_change(existing: Run, why: str) -> None:
-    """Let the shards that are missing run with today's code and packages; recorded in the manifest and the report."""
+    """Let the missing shards run with today's code and packages. The manifest records it, and the report says it."""
     manifest = existing.manifest
     code = run.freeze_code(existing.path)
     frozen = existing.path / "code" / code[:12]
@@ -121,7 +121,7 @@ def accept_change(existing: Run, why: str) -> None:
 
 
 def differences(existing: Run) -> list[str]:
-    """How today's code and packages differ from those the run was made with."""
+    """Say how today's code and packages differ from those with which the run was made."""
     manifest = existing.manifest
     found = []
     if run.code_hash() != manifest.code:

@@ -1,4 +1,4 @@
-"""What a submission would look like: scripts, and task hours."""
+"""This shows the scripts and the task hours of a submission before it is made."""
 
 from pathlib import Path
 
@@ -44,7 +44,7 @@ def show(wanted: AnyStudy, planned: Plan, profile: Profile, target: Path, consol
 
 
 def image(profile: Profile) -> Path | None:
-    """The image, also where it is still to be built."""
+    """Return the image, or the place where it is still to be built."""
     try:
         return container.image(profile)
     except NtkhpcError:
@@ -52,7 +52,7 @@ def image(profile: Profile) -> Path | None:
 
 
 def scripts(target: Path, made: Intent, profile: Profile, reads: tuple[Path, ...] = ()) -> list[tuple[Array, str]]:
-    """The exact text for sbatch of each array; job ids, which SLURM gives, are written as names."""
+    """Return the exact text for sbatch of each array. Names stand for the job ids, which SLURM gives."""
     place = container.Place(target, target / "code" / run.code_hash()[:12], reads)
     return [
         (array, sbatch.executor(place, made, array, profile, [f"<{name}>" for name in array.needs]).text)
@@ -61,7 +61,7 @@ def scripts(target: Path, made: Intent, profile: Profile, reads: tuple[Path, ...
 
 
 def task_hours(planned: Plan, made: Intent, profile: Profile, probe: Probe) -> dict[str, float]:
-    """Hours of one task, by partition."""
+    """Return the hours that tasks take in each partition."""
     hours: dict[str, float] = {}
     for phase, seconds in tasks.task_seconds(planned, made.arrays).items():
         label = profile.partition_of(phase)

@@ -1,4 +1,4 @@
-"""How fast this core, or this GPU, does what costs most of a study: `python -m ntkhpc.launch.probe STUDY` prints JSON.
+"""`python -m ntkhpc.launch.probe STUDY` prints, as JSON, how fast this core or GPU does what costs most of a study.
 
 The ratio of projected to measured time scales every projection.
 """

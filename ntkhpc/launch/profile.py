@@ -1,4 +1,4 @@
-"""Cluster profiles: what a cluster is called, what its partitions hold, how containers start there.
+"""A profile says what a cluster is called, what its partitions hold and how containers start there.
 
 `jobs/profiles/*.toml` are looked at first, then `ntkhpc/profiles/` in the user's configuration directory. Every value
 that reaches a job script is checked against what it may contain: a profile cannot put a line of its own there, except
@@ -44,7 +44,8 @@ class Section(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 
 class Partition(Section, frozen=True, kw_only=True):
-    """Where tasks of some phases run. `cores`, `memory_gb` and `minutes` are the most that one task may ask for."""
+    """A partition in which tasks of some phases run. `cores`, `memory_gb` and `minutes` are the most that one task may
+    ask for."""
 
     partition: Word = ""
     cores: Positive = 1
@@ -126,7 +127,7 @@ class Profile(Section, frozen=True, kw_only=True):
                 raise ValueError(f"phases.{phase} = {partition!r} is no [partitions.{partition}]")
 
     def partition_of(self, phase: str) -> str:
-        """The label of the partition in which a phase runs."""
+        """Return the label of the partition in which a phase runs."""
         return self.phases.get(phase, self.phases.get("default", next(iter(self.partitions))))
 
     def __getitem__(self, phase: str) -> Partition:
@@ -142,7 +143,7 @@ def _check_directives(directives: tuple[str, ...]) -> None:
 
 
 def folders() -> list[Path]:
-    """Where profiles are looked for, in order."""
+    """Return the folders in which profiles are looked for, in order."""
     checkout = Path(__file__).resolve().parent.parent.parent
     configuration = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
     return [checkout / "jobs" / "profiles", configuration / "ntkhpc" / "profiles"]
@@ -154,7 +155,7 @@ def available() -> Iterator[Path]:
 
 
 def find(name: str) -> Profile:
-    """The profile of a name, or of a path. Raises ProfileError with the names there are."""
+    """Return the profile of a name, or of a path. Raises ProfileError with the names there are."""
     if name.endswith(".toml"):
         return load(Path(name))
     if not NAME.fullmatch(name):
@@ -183,7 +184,7 @@ def load(path: Path) -> Profile:
 
 
 def of_cluster(cluster: str) -> Profile | None:
-    """The first profile that says it is this cluster's; unreadable profiles of other clusters are not its business."""
+    """Return the first profile that names this cluster. A profile that cannot be read is passed over."""
     for path in available():
         try:
             profile = load(path)

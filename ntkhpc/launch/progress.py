@@ -1,4 +1,4 @@
-"""Progress of phases by projected cost: a bar on a terminal, plain lines elsewhere."""
+"""This shows the progress of phases by projected cost: as a bar on a terminal, in plain lines elsewhere."""
 
 import os
 import time
@@ -17,7 +17,7 @@ ENOUGH = 0.1
 
 
 class Progress:
-    """Reads receipts and partial tiles; never asks a process."""
+    """It reads receipts and partial tiles and asks no process."""
 
     def __init__(self, run: Run, phases: tuple[str, ...], console: Console):
         self.run, self.phases, self.console, self.name = run, phases, console, ", ".join(phases)
@@ -68,7 +68,7 @@ class Progress:
             self.console.print(line)
 
     def _done(self) -> tuple[int, float]:
-        """Finished shards, and the projected cost of what is finished: shards, and tiles of those under way."""
+        """Count finished shards, and sum the projected cost of these and of the finished tiles of others."""
         finished = {phase: self.run.finished(phase) for phase in self.phases}
         count, cost = 0, 0.0
         for shard in self.shards:

@@ -1,7 +1,6 @@
-"""The script of a job array, written and submitted through submitit; what it runs is our own task, not a pickle.
-
-Why no pickle: submitit puts its pickles in place after sbatch has answered, so a login shell that dies in between
-leaves an array without work. Here a task finds its shards in the intent, which was written before.
+"""This writes and submits the script of a job array by submitit. The array runs our own task, not a pickle: submitit
+puts its pickles in place after sbatch has answered, so a login shell that dies in between leaves an array without work.
+Here a task finds its shards in the intent, which was written before.
 """
 
 import contextlib
@@ -23,7 +22,7 @@ from ntkhpc.launch.profile import Profile
 from ntkhpc.launch.submissions import Array, Intent
 
 EXPORTED = "PATH,HOME,USER,LOGNAME,SHELL,LANG,MODULEPATH,MODULESHOME,LMOD_CMD,LMOD_DIR,LMOD_PKG,SLURM_CONF"
-"""What of the login shell's environment reaches a job; with the SLURM_ variables, and nothing else."""
+"""These variables of the login shell reach a job, and those of SLURM, and no others."""
 
 
 class ArrayExecutor(submitit.SlurmExecutor):
@@ -58,7 +57,7 @@ def executor(
     dependencies: list[str],
     exclude: tuple[str, ...] = (),
 ) -> ArrayExecutor:
-    """The executor of one array. `dependencies` are the job ids of the arrays it needs."""
+    """Make the executor of one array. `dependencies` are the job ids of the arrays that it needs."""
     partition = profile.partitions[array.partition]
     sif = Path(intent.image) if intent.image else None
     extra = {"NTKHPC_STOP_SECONDS": str(max(5, profile.limits.stop_seconds - 30))}
@@ -115,7 +114,7 @@ def executor(
 
 
 def submit(made: ArrayExecutor) -> str:
-    """Call sbatch in the run directory; the job id. Raises SchedulerError with what sbatch said."""
+    """Call sbatch in the run directory and return the job id. Raises SchedulerError with what sbatch said."""
     try:
         with contextlib.chdir(made.target.path), _environment():
             return str(made._submit_command(made.command).job_id)
@@ -130,7 +129,7 @@ def submit(made: ArrayExecutor) -> str:
 
 @contextlib.contextmanager
 def _environment() -> Iterator[None]:
-    """SBATCH_ variables override what a script says; submitit passes this process's environment on."""
+    """Hide SBATCH_ variables, which override what a script says: submitit passes this process's environment on."""
     before, clean = dict(os.environ), slurm.environment()
     os.environ.clear()
     os.environ.update(clean)
@@ -142,7 +141,7 @@ def _environment() -> Iterator[None]:
 
 
 def _dask(target: Place, intent: Intent, profile: Profile, array: Array, sif: Path | None) -> dict[str, Any]:
-    """Arguments of dask-jobqueue's SLURMCluster whose workers run in the image, each a job like the analysis's."""
+    """Return arguments of dask-jobqueue's SLURMCluster. Its workers run in the image, each in a job of its own."""
     partition = profile.partitions[array.partition]
     python = container.command(target, profile.container, sif, {}, gpu=False)
     extra = [f"--{name}={value}" for name in ("qos", "constraint") if (value := getattr(partition, name))]
@@ -185,7 +184,7 @@ def _setup(profile: Profile, sif: Path | None) -> list[str]:
 
 
 def _teardown(intent: Intent, array: Array, restarts: int) -> list[str]:
-    """Runs on the host. It must end with the payload's exit status, or SLURM calls a crash COMPLETED."""
+    """Return lines that run on the host. They end with the task's exit status, or SLURM calls a crash COMPLETED."""
     return [
         "code=$?",
         'restart="${SLURM_RESTART_COUNT:-0}"',

@@ -1,4 +1,4 @@
-"""Asking SLURM: squeue, sacct, scontrol. An answer, or SchedulerError; silence is never taken for "nothing there"."""
+"""This asks squeue, sacct and scontrol. There is an answer or a SchedulerError: silence never means "nothing there"."""
 
 import os
 import re
@@ -11,15 +11,15 @@ from msgspec import Struct
 from ntkhpc.errors import SchedulerError
 
 SECONDS = 30
-"""How long a query may take before it counts as unanswered."""
+"""A query that takes longer counts as unanswered."""
 
 MAX_ARRAY_SIZE = 1001
-"""SLURM's default, assumed where it does not say."""
+"""SLURM's default is assumed where SLURM does not say."""
 
 ENDED = frozenset(
     ["BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "REVOKED", "TIMEOUT"]
 )
-"""States after which nothing follows. PREEMPTED is none of them: a requeue may."""
+"""Nothing follows after these states. PREEMPTED is none of them, as a requeue may follow."""
 
 WAITING = frozenset(["PENDING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SPECIAL_EXIT", "RESV_DEL_HOLD"])
 _ELEMENTS = re.compile(r"(\d+)_(?:(\d+)|\[([0-9,:-]+)(?:%\d+)?\])")
@@ -44,8 +44,9 @@ def present() -> bool:
 
 
 def queue(names: Sequence[str], *, ended: bool = False) -> list[Element]:
-    """Elements of the arrays of these names that are in the queue, whoever submitted them; with `ended` also those that
-    SLURM remembers for some minutes.
+    """Return the elements in the queue of the arrays of these names, whoever submitted them.
+
+    With `ended` it returns also elements that ended some minutes ago and that SLURM remembers.
 
     Raises SchedulerError if squeue is missing, fails, is late or answers what cannot be read.
     """
@@ -67,7 +68,7 @@ def _elements(line: str, ended: bool) -> Iterator[Element]:
 
 
 def elements(identity: str) -> list[tuple[str, int]]:
-    """(array job, index) of every element of an array id: `123_4`, `123_[5-9]`, `123_[1,3-7:2%4]`.
+    """Return (array job, index) of every element of an array id: `123_4`, `123_[5-9]`, `123_[1,3-7:2%4]`.
 
     Raises SchedulerError for any other form; a shortened list ("...") is one.
     """
@@ -88,10 +89,10 @@ def elements(identity: str) -> list[tuple[str, int]]:
 
 
 def states(jobs: Sequence[str]) -> dict[tuple[str, int], tuple[str, str]]:
-    """The last state and node of every element of array jobs, by accounting: (job, task) -> ("TIMEOUT", "node7").
+    """Ask accounting for the last state and node of every element: (job, task) -> ("TIMEOUT", "node7").
 
-    Empty where there is no accounting, or it does not know yet: nothing may depend on it. An out-of-memory kill is
-    recorded on a step, so steps are read too.
+    There is nothing where there is no accounting, or where it does not know yet: nothing may depend on it. An
+    out-of-memory kill is recorded on a step, so steps are read too.
     """
     if not jobs:
         return {}
@@ -115,16 +116,16 @@ def states(jobs: Sequence[str]) -> dict[tuple[str, int], tuple[str, str]]:
 
 
 def configuration() -> dict[str, str]:
-    """`scontrol show config` as a table."""
+    """Return what `scontrol show config` prints, as a table."""
     lines = (line.partition("=") for line in ask(["scontrol", "show", "config"]).splitlines())
     return {name.strip(): value.strip() for name, separator, value in lines if separator}
 
 
 def cluster() -> str | None:
-    """The name of this cluster, "" if nobody says; None where no cluster is configured.
+    """Return the name of this cluster, "" if nobody says it, or None where no cluster is configured.
 
-    That is: the commands were installed, and found neither a slurm.conf nor the name of a controller to ask for it. One
-    that was found and does not answer is a cluster.
+    No cluster is configured where the commands find neither a slurm.conf nor the name of a controller. A controller
+    that is known and does not answer is a cluster.
     """
     try:
         return configuration().get("ClusterName", "")
@@ -133,7 +134,7 @@ def cluster() -> str | None:
 
 
 def max_array_size() -> int:
-    """MaxArraySize: one more than the largest index an array may have."""
+    """Return MaxArraySize, one more than the largest index that an array may have."""
     try:
         return int(configuration()["MaxArraySize"])
     except (SchedulerError, KeyError, ValueError):
@@ -141,13 +142,13 @@ def max_array_size() -> int:
 
 
 def cancel_waiting(job: str) -> None:
-    """Take what waits of a job out of the queue; what runs stays."""
+    """Take the waiting elements of a job out of the queue. Those that run stay."""
     ask(["scancel", "--state=PENDING", job])
 
 
 def environment() -> dict[str, str]:
-    """This environment without what would change the meaning of SLURM's commands: SQUEUE_USERS, SBATCH_JOB_NAME, and
-    the SLURM_ variables of a job in which this process may run."""
+    """Return this environment without what would change the meaning of SLURM's commands: SQUEUE_USERS, SBATCH_JOB_NAME,
+    and the SLURM_ variables of a job in which this process may run."""
     kept = {
         name: value
         for name, value in os.environ.items()
@@ -158,7 +159,7 @@ def environment() -> dict[str, str]:
 
 
 def ask(command: list[str]) -> str:
-    """What a command of SLURM prints. Raises SchedulerError if it is missing, late or fails."""
+    """Return what a command of SLURM prints. Raises SchedulerError if it is missing, late or fails."""
     try:
         done = subprocess.run(
             command, capture_output=True, text=True, errors="replace", timeout=SECONDS, env=environment(), check=False

@@ -1,4 +1,4 @@
-"""How fast the partitions of a profile are against the reference core: timed by `make doctor`, or here and now."""
+"""Speeds of a profile's partitions against the reference core: `make doctor` times them, or `probe` here and now."""
 
 import json
 import os
@@ -25,7 +25,7 @@ class Probe:
 
 
 def speeds(profile: Profile, study_id: str) -> dict[str, float]:
-    """Of each partition (by label) that `make doctor` has timed for this study."""
+    """Return the speed of each partition (by label) that `make doctor` has timed for this study."""
     try:
         kept = json.loads(probe_file(profile).read_text())[study_id]
         return {label: float(one["speed"]) for label, one in kept.items()}
@@ -34,9 +34,9 @@ def speeds(profile: Profile, study_id: str) -> dict[str, float]:
 
 
 def probe(wanted: AnyStudy, profile: Profile) -> Probe:
-    """What is known of the speed of this profile's nodes: by `make doctor`, else timed here and now.
+    """Return the speeds that `make doctor` has measured, else the speed of this machine, measured now.
 
-    Scripts go by the former or the reference core, never by the latter: they must not depend on how busy this is.
+    Scripts use the former or the reference core. They never use the speed of this machine, which may be busy.
     """
     if kept := speeds(profile, wanted.id):
         return Probe(kept, ", ".join(f"{label} {one:.2f}" for label, one in kept.items()) + ", timed by make doctor")

@@ -1,18 +1,19 @@
-"""What was handed to SLURM: intents, the job ids they got, and how their tasks ended.
+"""A submission records what was handed to SLURM, which job ids it got, and how its tasks ended.
 
     submissions/<id>/intent.json         written before sbatch is called: arrays, their tasks, what was asked for
     submissions/<id>/<array>.sbatch      the script
     submissions/<id>/<array>.job         the job id, once SLURM has given one
     submissions/<id>/ends/<array>.<task>.<restart>    exit code, seconds, host: written by the host side of the task
 
-An array whose `.job` is missing was never submitted, or its submitter died: it is looked for by its name, which
-nothing else bears.
+An array whose `.job` is missing was never submitted, or its submitter died. The next submission looks for its name,
+which no other array has.
 """
 
 import contextlib
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from msgspec import Struct, convert, to_builtins
@@ -51,7 +52,7 @@ class Intent(Struct, frozen=True, kw_only=True):
 
 
 class End(Struct, frozen=True, kw_only=True):
-    """How one execution of a task ended, by the host side of its job."""
+    """How one execution of a task ended: the host side of its job writes it."""
 
     array: str
     task: int
@@ -68,12 +69,13 @@ class Submission:
 
     path: Path
 
-    @property
+    @cached_property
     def intent(self) -> Intent:
+        """What was asked for. It is read once, as nothing changes it."""
         return convert(files.read_sealed(self.path / "intent.json"), Intent)
 
     def job(self, array: Array) -> str | None:
-        """The job id of an array; None if its submitter did not live to write it down, or sbatch refused."""
+        """Return the job id of an array. It is None if its submitter died before it knew it, or sbatch refused."""
         with contextlib.suppress(FileNotFoundError):
             return (self.path / f"{array.name}.job").read_text().strip() or None
         return None
@@ -82,14 +84,14 @@ class Submission:
         files.write_atomic(self.path / f"{array.name}.job", f"{job}\n".encode())
 
     def never_submitted(self, array: Array) -> bool:
-        """Whether SLURM was asked for an array without a job id, and did not know it."""
+        """Return whether SLURM was asked for an array without a job id and did not know it."""
         return (self.path / f"{array.name}.never").exists()
 
     def record_absence(self, array: Array) -> None:
         files.write_atomic(self.path / f"{array.name}.never", b"")
 
     def ends(self) -> list[End]:
-        """Every recorded end, in no order. A line that is half written counts as none."""
+        """Return every recorded end, in no order. A line that is half written counts as none."""
         found = []
         for entry in _entries(self.path / "ends"):
             with contextlib.suppress(ValueError, FileNotFoundError):
@@ -110,12 +112,12 @@ class Submission:
 
 
 def folder(run: Run) -> Path:
-    """Where the submissions of a run are; there is none of a run that was never on a cluster."""
+    """Return the folder of the submissions of a run. A run that was never on a cluster has none."""
     return run.path / "submissions"
 
 
 def create(run: Run, intent: Intent) -> Submission:
-    """Write an intent. Its folder is its user's own; the ends in it may be written by tasks of that user only."""
+    """Write an intent. Its folder belongs to its user, and only tasks of that user write ends into it."""
     submission = Submission(folder(run) / intent.id)
     (submission.path / "ends").mkdir(parents=True)
     files.write_atomic(submission.path / "intent.json", files.seal(to_builtins(intent)))
@@ -123,7 +125,7 @@ def create(run: Run, intent: Intent) -> Submission:
 
 
 def read(run: Run) -> list[Submission]:
-    """Every submission, oldest first: ids begin with their time.
+    """Read every submission with its intent, oldest first: ids begin with their time.
 
     Raises DamagedError for an intent that is not what was written: its jobs could not be told from nothing.
     """

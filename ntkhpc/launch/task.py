@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -26,7 +27,7 @@ TERM_SECONDS = 4.0
 
 
 class _Stop:
-    """Until when this task may go on. USR2 comes well before a time limit, TERM just before the end."""
+    """Says until when this task may go on. USR2 comes well before a time limit, TERM just before the end."""
 
     def __init__(self, seconds_after_usr2: float):
         self.deadline, self.by_limit = math.inf, False
@@ -56,7 +57,7 @@ def main(arguments: list[str] | None = None) -> int:
     shards = [shard for shard in run.plan.of_phase(array.phase) if shard.id in mine]
     _say(f"task {index} of {array_name}: {len(shards)} shards, {array.workers} workers, on {os.uname().nodename}")
     if incomplete := _earlier_phases(run, array, stop):
-        return exits.STOPPED if stop.told() else _incomplete(run, array, incomplete)
+        return exits.STOPPED if stop.told() else _incomplete(run, array, incomplete, stop)
     _supervise(run, array, shards, stop)
     left = _left(run, shards)
     if not left:
@@ -72,7 +73,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _earlier_phases(run: Run, array: Array, stop: "_Stop") -> list[str]:
-    """The phases this one needs that are not complete, looked at again for a while: NFS shows new files late."""
+    """Return the phases that this one needs and that are not complete. It looks for a while: NFS shows files late."""
     deadline = time.monotonic() + GATE_SECONDS
     while missing := [phase for phase in run.layout.closure(array.phase) if run.missing(phase)]:
         if stop.told() or time.monotonic() > deadline:
@@ -81,11 +82,15 @@ def _earlier_phases(run: Run, array: Array, stop: "_Stop") -> list[str]:
     return []
 
 
-def _incomplete(run: Run, array: Array, phases: list[str]) -> int:
-    """What a task does whose earlier phases are not complete: a report of what is there, and a status that says so."""
+def _incomplete(run: Run, array: Array, phases: list[str], stop: _Stop) -> int:
+    """Report what is there, if this is the analysis, and return the status that says that the run is incomplete.
+
+    The report is made in a process of its own: whatever its libraries do there, run out of memory included, this task
+    ends with its status, and it can be told to stop.
+    """
     _say(f"phase {array.phase} needs {', '.join(phases)} complete; on the login node: make resume")
-    if array.phase == "analysis":  # whether or not it can report, the status says that the run is incomplete
-        subprocess.run([sys.executable, "-m", "analysis", str(run.path), "--partial"], check=False)
+    if array.phase == "analysis":
+        _wait([subprocess.Popen([sys.executable, "-m", "analysis", str(run.path), "--partial"])], stop)
     return exits.INCOMPLETE
 
 
@@ -100,28 +105,35 @@ def _supervise(run: Run, array: Array, shards: list[Shard], stop: _Stop) -> None
     workers = [
         subprocess.Popen([*command, *names], env=environment) for _ in range(max(1, min(array.workers, len(names))))
     ]
-    passed_on = False
-    while any(worker.poll() is None for worker in workers):
-        if stop.told() and not passed_on:
-            _signal(workers, signal.SIGTERM)
-            passed_on = True
-        if stop.over():  # nothing is lost but the tile under way: every write survives a kill
-            _signal(workers, signal.SIGKILL)
-        time.sleep(POLL_SECONDS)
+    _wait(workers, stop)
     for worker in workers:
         if worker.returncode < 0 and not stop.told():
             _record_kill(run, shards, worker.pid, -worker.returncode)
 
 
-def _signal(workers: list["subprocess.Popen[bytes]"], number: signal.Signals) -> None:
-    for worker in workers:
-        if worker.poll() is None:
-            worker.send_signal(number)
+def _wait(processes: Sequence["subprocess.Popen[bytes]"], stop: _Stop) -> None:
+    """Wait until every process has ended. When the task is told to stop they are told too, and later killed."""
+    passed_on = False
+    while any(process.poll() is None for process in processes):
+        if stop.told() and not passed_on:
+            _signal(processes, signal.SIGTERM)
+            passed_on = True
+        if stop.over():  # nothing is lost but the tile under way: every write survives a kill
+            _signal(processes, signal.SIGKILL)
+        time.sleep(POLL_SECONDS)
+
+
+def _signal(processes: Sequence["subprocess.Popen[bytes]"], number: signal.Signals) -> None:
+    for process in processes:
+        if process.poll() is None:
+            process.send_signal(number)
 
 
 def _record_kill(run: Run, shards: list[Shard], pid: int, number: int) -> None:
-    """A worker that was killed could not say why; the shard it had claimed bears the record. Without one nobody "
-    "does."""
+    """Record, for the shard that a killed worker had claimed, what killed it: the worker could not say so itself.
+
+    A worker without a claim leaves no record.
+    """
     name = signal.Signals(number).name
     error: Exception = ChildProcessError(f"a worker was killed by {name}")
     if number == signal.SIGKILL:

@@ -1,4 +1,4 @@
-"""Shards -> tasks -> job arrays: how many shards a task takes, what it asks for, and what cannot fit. Pure."""
+"""Pure functions cut shards into tasks, and tasks into job arrays, and refuse what cannot fit."""
 
 import heapq
 import math
@@ -15,23 +15,25 @@ from ntkhpc.phase.phase import Phase
 from ntkhpc.studies import analysis
 
 MARGIN = 1.25
-"""Memory asked for, over what was projected: a projection is right within a fifth."""
+"""Tasks ask for so much more memory than was projected, as a projection is right within a fifth."""
 
 SUPERVISOR_MB = 250
-"""What a task's own process, the container and the page cache of the step take beside the workers."""
+"""A task's own process, the container and the page cache of the step take so much beside the workers."""
 
 START_SECONDS = 240.0
-"""Added to the time asked for: container start, imports and compilation on a cold file system."""
+"""Tasks ask for so much more time, to start a container, import and compile on a cold file system."""
 
 MORE_MEMORY = 1.6
 MORE_TIME = 2.0
-"""Factors on what is asked for a shard, for each time that it did not suffice."""
+"""Each time that memory or time did not suffice for a shard, the next task asks for so many times as much."""
 
 
 @dataclass(frozen=True)
 class Experience:
-    """What earlier attempts taught: factors on memory and time of shards for which these did not suffice, and nodes to
-    avoid. `speed` is that of a core, or GPU, of a partition (by label) against the reference core."""
+    """Earlier attempts taught these factors on memory and time of shards, by id, and nodes to avoid.
+
+    `speed` is that of a core, or GPU, of a partition (by label) against the reference core.
+    """
 
     memory: Mapping[str, float] = field(default_factory=dict)
     time: Mapping[str, float] = field(default_factory=dict)
@@ -39,7 +41,7 @@ class Experience:
     speed: Mapping[str, float] = field(default_factory=dict)
 
     def of(self, shard: Shard) -> tuple[float, float]:
-        """Factors on memory and time."""
+        """Return the factors on memory and time of a shard."""
         return self.memory.get(shard.id, 1.0), self.time.get(shard.id, 1.0)
 
 
@@ -53,7 +55,7 @@ def arrays(
     experience: Experience = Experience(),
     existing: Mapping[str, Iterable[str]] | None = None,
 ) -> list[Array]:
-    """Job arrays for the shards of each phase, in an order in which they can be submitted.
+    """Make job arrays of the shards of each phase, in an order in which they can be submitted.
 
     `existing` names, for a phase, arrays that are in the queue already: what needs the phase waits for them too.
     Raises ProfileError, naming the field to change, if a worker does not fit its partition.
@@ -115,7 +117,7 @@ def _pieces(
     array_size: int,
     speed: float,
 ) -> list[tuple[tuple[tuple[str, ...], ...], Resources]]:
-    """Tasks of one phase, cut into arrays of at most `array_size` elements, with (workers, memory, minutes) of each."""
+    """Make arrays of at most `array_size` tasks of one phase, each with its (workers, memory, minutes)."""
     partition, (factor, longer) = profile[phase.name], factors
     worker_mb = math.ceil(planned.memory_bytes[phase.name] * MARGIN * factor / 2**20)
     room = int(partition.memory_gb * 1024) - SUPERVISOR_MB
@@ -144,7 +146,7 @@ def _pieces(
 
 
 def _distribute(shards: list[Shard], workers: int, profile: Profile, speed: float) -> list[list[Shard]]:
-    """Tasks of about `task_minutes` each, longest shard first into the emptiest task."""
+    """Put each shard, the longest first, into the emptiest of as many tasks as take about `task_minutes` each."""
     aim = profile.limits.task_minutes * 60.0 * workers * speed
     total = sum(shard.seconds for shard in shards)
     count = min(len(shards), profile.limits.tasks, max(1, math.ceil(total / aim)))
@@ -158,12 +160,12 @@ def _distribute(shards: list[Shard], workers: int, profile: Profile, speed: floa
 
 
 def _seconds(task: list[Shard], workers: int) -> float:
-    """How long a task takes on reference cores: workers take the next shard as they get free, longest first."""
+    """Return the seconds of a task on reference cores, whose workers take the next shard, longest first, when free."""
     return max(task[0].seconds, sum(shard.seconds for shard in task) / workers + task[-1].seconds)
 
 
 def task_seconds(planned: Plan, found: Iterable[Array]) -> dict[str, float]:
-    """Time that the tasks of each phase hold their share of nodes, on the reference core."""
+    """Return the seconds that the tasks of each phase hold their share of nodes, on the reference core."""
     seconds = {shard.id: shard.seconds for shard in planned.shards}
     held: dict[str, float] = {}
     for one in found:

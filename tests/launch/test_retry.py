@@ -1,16 +1,19 @@
 """What earlier attempts teach the next: which shards are tried again, and with what."""
 
+import errno
 from pathlib import Path
 
 import msgspec
 import pytest
+from rich.console import Console
 from support.job_arrays import arrays, layout, planned, profile
 from support.runs import make_run
 
+from ntkhpc import files
 from ntkhpc.engine import claims, exits, failures, run
 from ntkhpc.engine.plan import Shard
-from ntkhpc.launch import cluster, retry, slurm, submissions, tasks
-from ntkhpc.launch.profile import Limits
+from ntkhpc.launch import cluster, retry, sbatch, slurm, submissions, tasks
+from ntkhpc.launch.profile import Container, Limits
 from ntkhpc.launch.submissions import End, Intent
 
 
@@ -45,6 +48,65 @@ def test_errors_are_retried_by_their_class(runs: Path) -> None:
     assert found.experience.exclude == ("node7",)
     again = retry.verdict(target, target.plan.shards, {}, retry_bugs=True)
     assert (again.stopped, again.experience.exclude) == (frozenset(), ())
+
+
+def test_what_is_done_with_failed_shards_is_said(runs: Path) -> None:
+    from ntkhpc.errors import SurroundingsError
+
+    target = make_run(runs)
+    bug, memory, disk, weather = target.plan.of_phase("ensemble")
+    fail(target, bug, KeyError("x"))
+    fail(target, memory, MemoryError("killed"))
+    fail(target, disk, SurroundingsError("disk full"), times=3)
+    fail(target, weather, OSError(errno.ESTALE, "stale file handle"))
+    found = retry.verdict(target, target.plan.shards, {}, retry_bugs=False)
+    assert found.failed == {"memory": 1, "surroundings": 2}
+    lines = retry.said(found)
+    assert any(line.startswith("2 shards were refused by their surroundings and are tried again") for line in lines)
+    assert any("RETRY=1" in line for line in lines)
+    again = retry.said(retry.verdict(target, target.plan.shards, {}, retry_bugs=True))
+    assert "1 shards failed by a bug and are tried once more" in again
+    assert not any("RETRY=1" in line for line in again)
+
+
+def test_an_intent_is_read_once_however_many_tasks_ended(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    target = make_run(runs, members=60, shard_members=2)
+    made = [submission(target, f"20260101-00000{number}-abcdef") for number in range(2)]
+    for one in made:
+        for array in one.intent.arrays:
+            one.record_job(array, "77")
+            for task in range(len(array.tasks)):
+                (one.path / "ends" / f"{array.name}.{task}.0").write_text(f"137 12 node1 77_{task}\n")
+    assert sum(len(one.ends()) for one in made) > 100
+    opened = []
+    real = files.read_sealed
+    monkeypatch.setattr(files, "read_sealed", lambda path: opened.append(path.name) or real(path))
+    monkeypatch.setattr(slurm, "queue", lambda names, ended=False: [])
+    monkeypatch.setattr(slurm, "states", lambda jobs: {})
+    assert retry.verdict(target, target.plan.shards, {}, retry_bugs=False).experience.memory
+    assert opened.count("intent.json") == len(made)
+    opened.clear()
+    there = cluster.queue(target)
+    assert cluster.lost(target, there)
+    assert cluster.hours_left(target, there) > 0
+    assert opened.count("intent.json") == len(made)
+
+
+def test_a_submission_reads_each_intent_once(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    target = make_run(runs)
+    made = submission(target)
+    for array in made.intent.arrays:
+        made.record_job(array, "77")
+    opened = []
+    real = files.read_sealed
+    monkeypatch.setattr(files, "read_sealed", lambda path: opened.append(path.name) or real(path))
+    monkeypatch.setattr(slurm, "queue", lambda names, ended=False: [])
+    monkeypatch.setattr(slurm, "states", lambda jobs: {})
+    monkeypatch.setattr(sbatch, "submit", lambda made: "78")
+    none = Container(runtime="none")
+    assert cluster.submit(target, msgspec.structs.replace(profile(), container=none), Console(quiet=True))
+    assert opened.count("intent.json") == 1
+    assert len(submissions.read(target)) == 2
 
 
 def test_a_dead_claim_is_dropped_and_a_live_one_kept(runs: Path) -> None:
@@ -124,7 +186,7 @@ def test_what_became_of_lost_shards_is_said_or_called_unknown(runs: Path, monkey
     (made.path / "ends" / f"{law.name}.0.0").write_text("3 1 node1 x\n")
     known = {("71", 0): ("NODE_FAIL", "n"), ("70", 0): ("COMPLETED", "n")}
     monkeypatch.setattr(cluster.slurm, "states", lambda jobs: known)
-    lines = cluster.lost(target, cluster.Queue((), {}))
+    lines = cluster.lost(target, cluster.Queue((), {}, made=(made,)))
     assert "1 shards without a result: SLURM says NODE_FAIL" in lines
     assert "1 shards without a result: an earlier phase was incomplete" in lines
     assert "1 shards without a result: was never submitted" in lines

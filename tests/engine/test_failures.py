@@ -1,0 +1,113 @@
+"""Every error has one answer to the question what a retry does; unknown ones are bugs."""
+
+import errno
+import os
+import socket
+from pathlib import Path
+
+import numpy as np
+import pytest
+from support.runs import make_run, run_shards
+
+from ntkhpc import errors, files
+from ntkhpc.engine import claims, failures
+from ntkhpc.errors import NtkhpcError, Retry, SurroundingsError
+
+
+def family(kind: type[NtkhpcError]) -> list[type[NtkhpcError]]:
+    return [kind, *(below for one in kind.__subclasses__() for below in family(one))]
+
+
+def test_every_class_of_ours_says_what_a_retry_does() -> None:
+    found = {one.__name__: failures.kind_of(one("x")) for one in family(NtkhpcError)}
+    assert found == {one.__name__: one.retry for one in family(NtkhpcError)}
+    others = {name: kind for name, kind in found.items() if kind is not Retry.SURROUNDINGS}
+    assert others == {"DivergedError": Retry.BUG, "DeviceError": Retry.DEVICE}
+    assert set(found) <= {name for name in dir(errors) if name.endswith("Error")}
+
+
+def test_the_words_of_records_never_change() -> None:
+    assert [one.value for one in Retry] == ["bug", "memory", "device", "surroundings"]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        KeyError("x"),
+        AssertionError(),
+        FileNotFoundError(errno.ENOENT, "no such file", "typo"),
+        IsADirectoryError(errno.EISDIR, "is a directory", "x"),
+        NotADirectoryError(errno.ENOTDIR, "not a directory", "x"),
+        FileExistsError(errno.EEXIST, "exists", "x"),
+        OSError(errno.EINVAL, "invalid argument"),
+        OSError("a library's own words"),
+        ChildProcessError("a worker was killed by SIGSEGV"),
+        ProcessLookupError(errno.ESRCH, "no such process"),
+    ],
+    ids=repr,
+)
+def test_a_bug_of_the_code_is_not_tried_again(error: Exception) -> None:
+    assert failures.kind_of(error) is Retry.BUG
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["ENOSPC", "EDQUOT", "EROFS", "EACCES", "EIO", "ESTALE", "ENOLCK", "EMFILE", "ENFILE", "EAGAIN", "ETIMEDOUT",
+     "EHOSTDOWN", "ENOTCONN", "ESHUTDOWN", "ECONNREFUSED", "EXDEV", "EMLINK"],
+)  # fmt: skip
+def test_what_the_system_refuses_for_reasons_outside_the_code_is_tried_again(name: str) -> None:
+    number = getattr(errno, name)
+    assert failures.kind_of(OSError(number, os.strerror(number))) is Retry.SURROUNDINGS
+
+
+@pytest.mark.parametrize("error", [TimeoutError("no worker came"), ConnectionError(), socket.gaierror(-3, "no name")])
+def test_networks_need_no_error_number(error: Exception) -> None:
+    assert failures.kind_of(error) is Retry.SURROUNDINGS
+
+
+def test_memory_that_is_refused_is_asked_for_anew() -> None:
+    with pytest.raises(MemoryError) as array:
+        np.empty(2**62, np.int8)
+    for error in (array.value, OSError(errno.ENOMEM, "no memory for a process")):
+        assert failures.kind_of(error) is Retry.MEMORY
+
+
+def test_a_name_is_missing_by_a_bug_unless_the_run_itself_has_vanished(tmp_path: Path) -> None:
+    error = FileNotFoundError(errno.ENOENT, "no such file", str(tmp_path / "store.zarr"))
+    (tmp_path / "manifest.json").touch()
+    assert failures.kind_of(error, tmp_path) is Retry.BUG
+    assert failures.kind_of(error, tmp_path / "unmounted") is Retry.SURROUNDINGS
+
+
+@pytest.mark.parametrize(("error", "kind"), [("ENOSPC", "surroundings"), ("ESTALE", "surroundings"), ("ENOENT", "bug")])
+def test_a_record_holds_what_the_error_of_a_shard_says(error: str, kind: str, runs: Path) -> None:
+    target = make_run(runs)
+    shard = target.plan.of_phase("data")[0]
+    assert run_shards(target, [shard.id], failpoint=f"chunk-written:1:{error}").returncode != 0
+    (record,) = failures.open_records(target)
+    assert (record["kind"], record["shard"]) == (kind, shard.id)
+
+
+def test_a_record_of_an_unknown_word_is_read(runs: Path) -> None:
+    """A later version may have more of them."""
+    target = make_run(runs)
+    shard = target.plan.of_phase("data")[0]
+    failures.record(target, shard, claims.this_process("0" * 12), KeyError("x"))
+    (path,) = failures.paths(target)
+    files.write_atomic(path, files.seal(files.read_sealed(path) | {"kind": "weather"}))
+    (record,) = failures.open_records(target)
+    assert record["kind"] == "weather"
+
+
+def test_a_file_in_the_way_is_a_refusal_only_where_it_was_to_be_written(tmp_path: Path) -> None:
+    place = tmp_path / "run"
+    place.mkdir()
+    (place / "claims").touch()
+    with pytest.raises(SurroundingsError, match="in the way"), files.explain_refusals(place):
+        (place / "claims").mkdir()
+    with pytest.raises(SurroundingsError, match="not a directory"), files.explain_refusals(place / "claims" / "data"):
+        (place / "claims" / "data").mkdir()
+    other = tmp_path / "other"
+    other.mkdir()
+    with pytest.raises(FileExistsError), files.explain_refusals(place):
+        other.mkdir()
