@@ -1,36 +1,53 @@
-# Variables: TASK (a study of jobs/ by name, or a path), RUNS (default runs), RUN (a run directory), CORES, PYTHON;
-# of images: GPU (cuda12, cuda13), BASE (a base.sif, or debootstrap), MIRROR (a Debian mirror), IMAGE (a .sif to test).
+# A recipe is one verb: `make submit TASK=mnist RETRY=1` is `NTKHPC_TASK=mnist NTKHPC_RETRY=1 ntkhpc submit`.
 # Values reach the program through the environment and are never pasted into a shell line, so a hostile one stays text.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-export NTKHPC_TASK := $(value TASK)
-export NTKHPC_RUNS := $(if $(value RUNS),$(value RUNS),runs)
-export NTKHPC_RUN := $(value RUN)
-export NTKHPC_CORES := $(value CORES)
-export NTKHPC_PROFILE := $(if $(value PROFILE),$(value PROFILE),$(value NTKHPC_PROFILE))
-unexport TASK RUNS RUN CORES PROFILE
-export PYTHON GPU BASE MIRROR IMAGE
+
+# given(NAME): the value of NAME, else what the caller exported as NTKHPC_NAME. A TASK hides an exported run.
+given = $(if $(value $(1)),$(value $(1)),$(value NTKHPC_$(1)))
+export NTKHPC_RUN := $(if $(value RUN)$(value TASK),$(value RUN),$(value NTKHPC_RUN))
+export NTKHPC_TASK := $(call given,TASK)
+export NTKHPC_RUNS := $(call given,RUNS)
+export NTKHPC_CORES := $(call given,CORES)
+export NTKHPC_PROFILE := $(call given,PROFILE)
+export NTKHPC_RETRY := $(call given,RETRY)
+export NTKHPC_ACCEPT_CHANGE := $(call given,ACCEPT_CHANGE)
+export NTKHPC_TAKE_OVER := $(call given,TAKE_OVER)
+export NTKHPC_PARTIAL := $(call given,PARTIAL)
+export NTKHPC_SET_ASIDE := $(call given,SET_ASIDE)
+unexport TASK RUNS RUN CORES PROFILE RETRY ACCEPT_CHANGE TAKE_OVER PARTIAL SET_ASIDE
+export PYTHON GPU BASE MIRROR IMAGE UPGRADE
 export PYTHONPATH := $(CURDIR)
 export PYTHONSAFEPATH := 1
-
-# yes(NAME,option): the option, unless NAME is empty, 0, no or false.
-yes = $(if $(filter-out 0 no false,$(value $(1))),$(2))
 NTKHPC := sh containers/ntkhpc.sh
-WHERE := --task="$$NTKHPC_TASK" --runs="$$NTKHPC_RUNS"
-WHICH := $(WHERE) --run="$$NTKHPC_RUN"
-WITH := --profile="$$NTKHPC_PROFILE"
-HOW := $(WITH) $${NTKHPC_CORES:+--cores="$$NTKHPC_CORES"} $(call yes,RETRY,--retry) $(call yes,ACCEPT_CHANGE,--accept-change) $(call yes,TAKE_OVER,--take-over)
 
-.PHONY: help venv lock image image-test plan submit status resume report verify showers doctor efficiency test test-cluster bench check clean
+.PHONY: help venv lock image image-test plan submit status resume report verify showers doctor efficiency test test-cluster bench docs check clean
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
-	@echo "  variables: TASK=calorimeter RUNS=runs RUN=runs/NAME CORES=2 PYTHON=python3.11"
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+	@echo
+	@awk -F '#: ' '/^#: / { print "  " $$2 }' Makefile
+	@echo
+	@echo "  TASK of jobs/:"
+	@awk 'FNR == 1 { name = FILENAME; sub(/.*\//, "", name); sub(/\.toml$$/, "", name); sub(/^# */, ""); sub(/\. .*/, "."); printf "  %-23s %s\n", name, $$0 }' jobs/*.toml
+
+#: TASK=calorimeter     a study of jobs/ by name, or the path of a study file
+#: RUN=runs/NAME        a run directory, instead of TASK
+#: RUNS=runs            where run directories are
+#: PROFILE=local        a cluster profile by name or path, or `local`
+#: CORES=2              worker processes on this machine
+#: RETRY=1              submit, resume: try shards again that failed by a bug
+#: ACCEPT_CHANGE=1      submit, resume: run missing shards with other code, packages or image; recorded
+#: TAKE_OVER=1          submit, resume: run shards claimed on other hosts
+#: PARTIAL=1            report: of an incomplete run
+#: SET_ASIDE=1          verify: set damaged shards aside, so that resume runs them again
+#: PYTHON=python3.11    venv: the interpreter        UPGRADE=1   lock: the newest versions
+#: GPU=cuda12  BASE=base.sif|debootstrap  MIRROR=http://debian.mirror/debian  IMAGE=path.sif   image, image-test
 
 venv: ## make or update .venv from requirements.lock
 	@sh containers/venv.sh
 
-lock: ## write requirements.lock and its CUDA companion anew from pyproject.toml (needs uv)
+lock: ## write requirements.lock and its CUDA companion for pyproject.toml (needs uv)
 	@sh containers/lock.sh
 	@sh containers/lock.sh cuda12
 
@@ -41,28 +58,28 @@ image-test: ## check the image of the lock, or IMAGE, and measure what starting 
 	@sh containers/image_test.sh
 
 plan: ## show what TASK would compute and cost; writes nothing
-	@$(NTKHPC) plan $(WHERE) $(WITH)
+	@$(NTKHPC) plan
 
 submit: ## run TASK: whatever of it has no receipt yet
-	@$(NTKHPC) submit $(WHERE) $(HOW)
+	@$(NTKHPC) submit
 
 status: ## one table for TASK or RUN: done, running, failed, missing
-	@$(NTKHPC) status $(WHICH)
+	@$(NTKHPC) status
 
-resume: ## run the missing shards of TASK or RUN (ACCEPT_CHANGE=1, TAKE_OVER=1)
-	@$(NTKHPC) resume $(WHICH) $(HOW)
+resume: ## run the missing shards of TASK or RUN
+	@$(NTKHPC) resume
 
-report: ## analyse TASK or RUN again with the code of this checkout (PARTIAL=1 for an incomplete run)
-	@$(NTKHPC) report $(WHICH) $(call yes,PARTIAL,--partial)
+report: ## analyse TASK or RUN again with the code of this checkout
+	@$(NTKHPC) report
 
-verify: ## check every bit of TASK or RUN (SET_ASIDE=1 lets resume mend it)
-	@$(NTKHPC) verify $(WHICH) $(call yes,SET_ASIDE,--set-aside)
+verify: ## check every bit of TASK or RUN
+	@$(NTKHPC) verify
 
 doctor: ## check this machine, and with PROFILE a compute node (with TASK it is timed too)
-	@$(NTKHPC) doctor $(WHERE) $(WITH)
+	@$(NTKHPC) doctor
 
 efficiency: ## what the tasks of TASK or RUN asked for against what they used
-	@$(NTKHPC) efficiency $(WHICH)
+	@$(NTKHPC) efficiency
 
 showers: venv ## draw mean profiles, one event and the resolution of the generator's showers into RUNS/showers
 	@.venv/bin/python -m analysis.showers
@@ -78,8 +95,11 @@ test-cluster: venv ## a real SLURM and a real Apptainer on this machine: root on
 bench: venv ## measure tiles, kernels, plan and status against their bounds; ratios
 	@PYTHONPATH="$$PYTHONPATH:$$PYTHONPATH/tests" NPROC=1 OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 .venv/bin/python tests/bench.py
 
+docs: venv ## build the pages of docs/ into site/
+	@.venv/bin/python -m mkdocs build --strict
+
 check: venv ## lint, format and types
 	@.venv/bin/python -m ruff check . && .venv/bin/python -m ruff format --check . && .venv/bin/python -m mypy
 
 clean: ## remove .venv and caches; runs stay
-	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv build site *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

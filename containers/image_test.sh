@@ -35,8 +35,8 @@ wanted = runpy.run_path("/code/containers/wheels.py")["wanted"]
 lock = dict(re.findall(r"^(\S+)==(\S+)", wanted(Path("/opt/ntkhpc/requirements.lock").read_text()), re.MULTILINE))
 plain = lambda name: re.sub(r"[-_.]+", "-", name).lower()
 here = {plain(d.metadata["Name"]): d.version for d in importlib.metadata.distributions(path=[sysconfig.get_path("purelib")])}
-here = {name: version for name, version in here.items() if name not in ("pip", "setuptools")}
 lock = {plain(name): version for name, version in lock.items()}
+here = {name: version for name, version in here.items() if name in lock or name not in ("pip", "setuptools")}
 differing = sorted(name for name in here.keys() | lock.keys() if here.get(name) != lock.get(name))
 print(f"ntkhpc image test: {len(here)} packages as the lock says" if not differing else
       "\n".join(f"{name}: {here.get(name)} here, {lock.get(name)} in the lock" for name in differing))

@@ -100,6 +100,8 @@ if [ -n "${NTKHPC_DATA:-}" ]; then mkdir -p "$NTKHPC_DATA"; fi
 for folder in "$PWD" "$bridge" "$runs" "$(dirname "${NTKHPC_TASK:-.}")" "${NTKHPC_DATA:-.}" "$HOME"; do
     [ -d "$folder" ] && binds=$binds,$(cd "$folder" && pwd -P)
 done
+# NTKHPC_* reach the program as they are, by the environment that Apptainer passes on: --env would expand them.
+unset APPTAINER_CLEANENV SINGULARITY_CLEANENV APPTAINER_CONTAINALL SINGULARITY_CONTAINALL
 status=0
 NTKHPC_BRIDGE=$bridge APPTAINERENV_PREPEND_PATH=$bridge/bin APPTAINER_BIND=${binds#,} \
     apptainer --silent exec --pwd "$PWD" --env PYTHONPATH="$PWD" --env PYTHONSAFEPATH=1 "$image" \

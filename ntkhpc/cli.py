@@ -1,8 +1,7 @@
-"""The command line: `python -m ntkhpc VERB`; the Makefile's targets call it."""
+"""The verbs of the command line: `ntkhpc VERB`, or `make VERB` in a checkout."""
 
 import argparse
 import os
-import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ from ntkhpc.engine import claims, plan, run, status
 from ntkhpc.engine.run import Run
 from ntkhpc.errors import DamagedError, DataError, NtkhpcError, RunError, SchedulerError
 from ntkhpc.launch import submissions
+from ntkhpc.options import parse
 from ntkhpc.studies import facts
 from ntkhpc.studies.base import AnyStudy
 
@@ -28,9 +28,9 @@ _console = Console(highlight=False, soft_wrap=True)
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb. Exit status: 0 complete, 1 incomplete or damaged, 2 bad input, 130 interrupted."""
-    options = _parser().parse_args(arguments)
+    options = parse(arguments)
     try:
-        return options.verb(options)
+        return _VERBS[options.verb](options)
     except NtkhpcError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
@@ -39,74 +39,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         return 130
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="ntkhpc", description=__doc__)
-    verbs = parser.add_subparsers(required=True, metavar="VERB")
-
-    def add(name: str, verb: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
-        sub = verbs.add_parser(name, help=text, description=text)
-        sub.set_defaults(verb=verb)
-        return sub
-
-    def needs_study(sub: argparse.ArgumentParser) -> None:
-        sub.add_argument("--task", default="", help="a study of jobs/ by name, or the path of a study file")
-        sub.add_argument("--runs", type=Path, default=Path("runs"), help="where run directories are (default: runs)")
-
-    def needs_run(sub: argparse.ArgumentParser) -> None:
-        needs_study(sub)
-        sub.add_argument("--run", default="", help="a run directory, instead of --task and --runs")
-
-    def needs_profile(sub: argparse.ArgumentParser) -> None:
-        default = os.environ.get("NTKHPC_PROFILE", "")
-        sub.add_argument("--profile", default=default, help="a cluster profile by name or path, or `local`")
-
-    def starts_shards(sub: argparse.ArgumentParser) -> None:
-        needs_profile(sub)
-        sub.add_argument("--retry", action="store_true", help="try shards again that failed by a bug")
-        sub.add_argument("--cores", type=_positive, help="worker processes (default: every core this process may use)")
-        sub.add_argument(
-            "--accept-change", action="store_true", help="run missing shards with today's code and packages; recorded"
-        )
-
-        sub.add_argument(
-            "--take-over", action="store_true", help="run shards claimed on other hosts, if you know nobody works there"
-        )
-
-    sub = add("plan", _plan, "show what a study would compute and cost, and with a profile its scripts; writes nothing")
-    needs_study(sub)
-    needs_profile(sub)
-    sub = add("submit", _submit, "make the run of a study and run every shard that has no receipt")
-    needs_study(sub)
-    starts_shards(sub)
-    needs_run(add("status", _status, "one table: done, running, failed, missing, cost left"))
-    sub = add("resume", _resume, "run the missing shards of a run")
-    needs_run(sub)
-    starts_shards(sub)
-    sub = add("report", _report_again, "analyse a run with the code of this checkout: figures, tables, report.html")
-    needs_run(sub)
-    sub.add_argument("--partial", action="store_true", help="use what is there of an incomplete run, and say so")
-    needs_run(add("efficiency", _efficiency, "what the tasks of a run asked for against what they used"))
-    sub = add(
-        "doctor", _doctor, "check this machine, and with a profile the compute nodes, before anything is submitted"
-    )
-    sub.add_argument("--runs", type=Path, default=Path("runs"), help="where run directories are (default: runs)")
-    sub.add_argument("--task", default="", help="time this study on a compute node, for `plan`")
-    needs_profile(sub)
-    sub = add("verify", _verify, "check every file, chunk and receipt of a run")
-    needs_run(sub)
-    sub.add_argument(
-        "--set-aside", action="store_true", help="set damaged shards aside, so that resume runs them again"
-    )
-    add("schema", _schema, "print the table of the store's arrays")
-    return parser
-
-
-def _positive(text: str) -> int:
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a positive whole number")
-    return int(text)
 
 
 def _plan(options: argparse.Namespace) -> int:
@@ -212,10 +144,14 @@ def _show_results(target: Run) -> int:
 
 
 def _report_again(options: argparse.Namespace) -> int:
+    from analysis import report  # it stands above runs, and imports matplotlib
+    from analysis.report.publication import SUMMARY
+
     target = _existing(options)
-    # The analysis stands above this package and imports it: it is called as a user would call it.
-    command = [sys.executable, "-m", "analysis", str(target.path), *(["--partial"] if options.partial else [])]
-    return subprocess.run(command, check=False).returncode
+    path = report.make(target, partial=options.partial)
+    print((path.parent / SUMMARY).read_text(encoding="utf-8"), end="")
+    print(f"report: {path}")
+    return 0
 
 
 def _report(target: Run) -> int:
@@ -345,3 +281,16 @@ def _study(task: str) -> AnyStudy:
     """The study of TASK, with what its data files tell."""
     path = studies.find(task)
     return facts.resolve(studies.load(path), path.absolute().parent)
+
+
+_VERBS: dict[str, Callable[[argparse.Namespace], int]] = {
+    "plan": _plan,
+    "submit": _submit,
+    "status": _status,
+    "resume": _resume,
+    "report": _report_again,
+    "efficiency": _efficiency,
+    "doctor": _doctor,
+    "verify": _verify,
+    "schema": _schema,
+}

@@ -41,7 +41,8 @@ def load() -> types.ModuleType:
             "neural-tangents cannot be imported",
             where=f"jax {jax.__version__}, Python {sys.version.split()[0]}",
             cause=f"{type(error).__name__}: {error}",
-            todo="install neural-tangents 0.6.5 and the jax of requirements.lock; fully connected networks do without",
+            todo="pip install --no-deps neural-tangents==0.6.5 frozendict (tensorflow and tf2jax are not needed) and "
+            "the jax of requirements.lock; fully connected networks do without it",
         ) from error
 
 

@@ -20,7 +20,7 @@ FLOORS = (
     {"analysis"},
     {"ntkhpc.worker", "ntkhpc.library"},
     {"ntkhpc.launch", "ntkhpc.task"},
-    {"ntkhpc.cli", "ntkhpc.__main__"},
+    {"ntkhpc.options", "ntkhpc.cli", "ntkhpc.__main__"},
 )  # fmt: skip
 """From the ground up: folders, and modules that lie in none. `ntkhpc` itself is what stands in its __init__.py."""
 

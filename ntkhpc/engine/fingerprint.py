@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from ntkhpc.engine.run import Manifest, versions
+from ntkhpc.engine.run import DECIDING, Manifest, versions
 from ntkhpc.errors import DeviceError, SurroundingsError
 from ntkhpc.files import canonical_json, sha256
 from ntkhpc.studies.base import AnyStudy
@@ -57,7 +57,7 @@ def collect(study: AnyStudy, manifest: Manifest) -> dict[str, Any]:
     record = {
         "code": manifest.code,
         "lock": manifest.lock,
-        "versions": versions(),
+        "versions": versions(DECIDING),
         "platform": device.platform,
         "device": _cpu_model() if device.platform == "cpu" else device.device_kind,
         "threads": {name: os.environ.get(name) for name in PINNED},

@@ -44,8 +44,13 @@ A new one is for what older code cannot read, or would take for something else; 
 """
 
 FORMAT = max(FORMATS)
-PACKAGES = ("blackjax", "jax", "jaxlib", "numpy", "optax", "scipy", "submitit", "zarr")
-"""Whose versions decide the values of a run."""
+
+DECIDING = ("blackjax", "jax", "jaxlib", "numpy", "optax", "scipy", "zarr")
+"""Packages that decide the values of shards: the missing shards of a run are refused with another version of one."""
+
+PACKAGES = (*DECIDING, "dask", "lmfit", "pandas", "pyarrow", "xarray")
+"""Packages whose versions are recorded. pandas and pyarrow read users' tables, in the one shard of phase `data`; dask,
+lmfit and xarray decide numbers of reports. neural-tangents serves the library alone."""
 
 ABANDONED_SECONDS = 3600
 """Making a run directory takes seconds; one that is still staged after an hour was killed."""
@@ -275,17 +280,24 @@ def code_hash() -> str:
 
 def _sources(root: Path = _CHECKOUT) -> dict[str, bytes]:
     paths = [path for name in _FROZEN for path in files.tree(root / name) if path.suffix == ".py"]
-    return {str(path.relative_to(root)): path.read_bytes() for path in [*paths, root / "requirements.lock"]}
+    contents = {str(path.relative_to(root)): path.read_bytes() for path in paths}
+    return {**contents, "requirements.lock": _lock(root).read_bytes()}
+
+
+def _lock(root: Path) -> Path:
+    """The lock that belongs to the packages of `root`: in the package where it is installed, at the top elsewhere."""
+    packaged = root / "ntkhpc" / "requirements.lock"
+    return packaged if packaged.is_file() else root / "requirements.lock"
 
 
 def _code_hash(contents: dict[str, bytes]) -> str:
     return files.sha256(files.canonical_json({name: files.sha256(data) for name, data in contents.items()}))
 
 
-def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that decide the values."""
+def versions(packages: tuple[str, ...] = PACKAGES) -> dict[str, str]:
+    """Versions of Python and of packages, `missing` for one that is not installed."""
     installed = {}
-    for name in PACKAGES:
+    for name in packages:
         try:
             installed[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
@@ -294,13 +306,25 @@ def versions() -> dict[str, str]:
     return {"python": ".".join(platform.python_version_tuple()[:2]), **installed}
 
 
+def changed_versions(recorded: dict[str, str]) -> list[tuple[str, str, str]]:
+    """Name, recorded version and version here of Python and of each deciding package that changed.
+
+    A package that the record of an older run does not name is none of them.
+    """
+    here = versions(DECIDING)
+    return [(name, recorded[name], here[name]) for name in here if recorded.get(name, here[name]) != here[name]]
+
+
 def _git() -> dict[str, Any] | None:
+    """Commit of the repository that tracks this very file; None for an installed package or a frozen copy."""
+
     def ask(*arguments: str) -> str:
         return subprocess.run(
             ["git", *arguments], cwd=_CHECKOUT, capture_output=True, text=True, check=True, timeout=30
         ).stdout.strip()
 
     try:
+        ask("ls-files", "--error-unmatch", "--", str(Path(__file__).resolve()))
         return {"commit": ask("rev-parse", "HEAD"), "dirty": bool(ask("status", "--porcelain"))}
     except (OSError, subprocess.SubprocessError):
         return None

@@ -23,7 +23,7 @@ from ntkhpc.engine.claims import Claim, Owner
 from ntkhpc.engine.inputs import StoreInputs
 from ntkhpc.engine.plan import Shard
 from ntkhpc.engine.receipts import Receipt
-from ntkhpc.engine.run import Manifest, Run, load, versions
+from ntkhpc.engine.run import Manifest, Run, changed_versions, load, versions
 from ntkhpc.engine.tiles import Tiles
 from ntkhpc.errors import ClaimLostError, ConflictError, DamagedError, RunError
 from ntkhpc.phase.work import Values, Work
@@ -208,11 +208,7 @@ def _require_earlier_phases(run: Run, shard: Shard) -> None:
 
 
 def _require_same_versions(run: Run) -> None:
-    frozen, here = run.manifest.versions, versions()
-    # What a run from before did not know of decides none of its values.
-    differing = [
-        f"{name} {frozen[name]} -> {here[name]}" for name in here if frozen.get(name, here[name]) != here[name]
-    ]
+    differing = [f"{name} {old} -> {new}" for name, old, new in changed_versions(run.manifest.versions)]
     if differing:
         raise RunError(
             f"this Python is not the one the run was made with: {', '.join(differing)}",

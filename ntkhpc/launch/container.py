@@ -56,9 +56,7 @@ def image(profile: Profile) -> Path | None:
     if profile.container.runtime == "none":
         return None
     kind = "cpu" if not any(one.gpu for one in profile.partitions.values()) else "cuda12"
-    lock = files.sha256_file(_lock(kind))[:12]
-    default = _CHECKOUT / "containers" / "images" / f"ntkhpc-{kind}-{lock}.sif"
-    path = Path(profile.container.image).expanduser() if profile.container.image else default
+    path = Path(profile.container.image).expanduser() if profile.container.image else _of_the_lock(kind)
     if not path.is_absolute():
         path = _CHECKOUT / path
     if not path.is_file():
@@ -72,8 +70,18 @@ def image(profile: Profile) -> Path | None:
     return path.resolve()
 
 
-def _lock(kind: str) -> Path:
-    return _CHECKOUT / ("requirements.lock" if kind == "cpu" else f"containers/requirements-{kind}.lock")
+def _of_the_lock(kind: str) -> Path:
+    """Where the image of this checkout's lock is, or would be. Raises SurroundingsError outside a checkout."""
+    containers = _CHECKOUT / "containers"
+    if not containers.is_dir():
+        raise SurroundingsError(
+            "the profile names no image",
+            where=_CHECKOUT,
+            cause="this is an installed package: images are built, and found by their lock, in a checkout",
+            todo="name one: container.image in the profile",
+        )
+    lock = _CHECKOUT / "requirements.lock" if kind == "cpu" else containers / f"requirements-{kind}.lock"
+    return containers / "images" / f"ntkhpc-{kind}-{files.sha256_file(lock)[:12]}.sif"
 
 
 def stamp(path: Path) -> str:

@@ -126,13 +126,7 @@ def differences(existing: Run) -> list[str]:
     found = []
     if run.code_hash() != manifest.code:
         found.append("the code of this checkout is not the code frozen in the run")
-    here = run.versions()
-    found += [
-        f"{name} {manifest.versions[name]} became {here[name]}"
-        for name in here
-        if here[name] != manifest.versions.get(name, here[name])  # of others the run's own code knows nothing
-    ]
-    return found
+    return found + [f"{name} {old} became {new}" for name, old, new in run.changed_versions(manifest.versions)]
 
 
 def require_same_packages(existing: Run) -> None:

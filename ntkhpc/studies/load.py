@@ -66,6 +66,13 @@ def find(task: str, jobs: Path = Path("jobs")) -> Path:
     known = {path.stem: path for path in sorted(jobs.glob("*.toml"))}
     if task in known:
         return known[task]
+    if task and not jobs.is_dir():
+        raise StudyError(
+            f"no study is called {task!r}",
+            where=jobs.resolve(),
+            cause="named studies are those of jobs/ in a checkout of the project, and this folder is none",
+            todo="go to a checkout, or give the path of a study file: TASK=path/to/study.toml",
+        )
     raise StudyError(
         f"no study is called {task!r}{_nearest(task, known)}" if task else "no study was named",
         where=jobs.resolve(),
