@@ -21,7 +21,7 @@ WHICH := $(WHERE) --run="$$NTKHPC_RUN"
 WITH := --profile="$$NTKHPC_PROFILE"
 HOW := $(WITH) $${NTKHPC_CORES:+--cores="$$NTKHPC_CORES"} $(call yes,RETRY,--retry) $(call yes,ACCEPT_CHANGE,--accept-change) $(call yes,TAKE_OVER,--take-over)
 
-.PHONY: help venv lock image image-test plan submit status resume report verify showers doctor efficiency test test-cluster bench check clean
+.PHONY: help venv lock image image-test plan submit status resume report verify showers doctor efficiency docs test test-cluster bench check clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -66,6 +66,9 @@ efficiency: ## what the tasks of TASK or RUN asked for against what they used
 
 showers: venv ## draw mean profiles, one event and the resolution of the generator's showers into RUNS/showers
 	@.venv/bin/python -m analysis.showers
+
+docs: venv ## build the documentation in build/docs
+	@.venv/bin/python -m mkdocs build --quiet --strict --site-dir build/docs
 
 # One process per core, so one thread of linear algebra each: more of them only wait for one another. By file, as tests of
 # one share what was compiled.
