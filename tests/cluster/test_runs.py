@@ -83,7 +83,7 @@ def test_37_shards_over_arrays_of_4_each_exactly_once(lab: Lab) -> None:
 
 
 def test_a_users_own_table_is_read_in_the_container(lab: Lab, far: Path) -> None:
-    """It lies neither in the run nor in the checkout; jobs copy it to the disk of their node."""
+    """The table lies neither in the run nor in the checkout; jobs copy it to the disk of their node."""
     lab.profile(scratch=f"/tmp/{lab.home.name}")
     target = submit(lab, on_table("own", far))
     wait_until_idle(target)

@@ -180,7 +180,7 @@ def test_early_and_late_layers_are_anticorrelated() -> None:
 @pytest.mark.promise("Energies of cells add up to those of layers, where the window has no end.")
 @pytest.mark.parametrize("particle", PARTICLES)
 def test_cells_add_up_to_layers(particle: str) -> None:
-    """In a window without end exactly; in the default one they are fewer, by the share the profile leaves outside."""
+    """They do so exactly in a window without end; the default one lacks the share that the profile leaves outside."""
     energy = np.full(30, 30.0)
     layers = layer_energies(nai_block(), particle, energy, 10)
     endless = nai_block(cells=1, cell_mm=1e7)

@@ -53,7 +53,7 @@ def test_unpinned_workers_are_refused(runs: Path) -> None:
 
 @pytest.mark.promise("Stored losses, bias and variance follow from the stored predictions.")
 def test_everything_stored_follows_from_the_predictions(finished: Run) -> None:
-    """An outsider's recomputation from the store alone."""
+    """The values are recomputed here from the store alone, as an outsider would."""
     a = store.load(finished.store, *(array.name for array in finished.layout.arrays()))
     f = a["prediction"].astype(np.float64)
     point_loss = ((f - a["y_test"]) ** 2).sum(-1) / 2

@@ -1,4 +1,4 @@
-"""The store: its table, its labels, its refusal of anything but whole chunks."""
+"""The store: its labels, its checksums, its refusal of anything but whole chunks."""
 
 import shutil
 import subprocess

@@ -23,7 +23,7 @@ def verified_files(target: Run) -> list[Path]:
 )
 @pytest.mark.parametrize("seed", range(25))
 def test_every_one_of_forty_flipped_bits_is_found_and_named(seed: int, tmp_path: Path, finished: Run) -> None:
-    """25 seeds of 40 files: 1,000 single-bit flips in store, receipts, plan, study and code."""
+    """25 seeds of 40 files: 1,000 single-bit flips in store, receipts and code."""
     copy = Run(shutil.copytree(finished.path, tmp_path / "copy"))
     assert list(verify.problems(copy)) == []
     dice = random.Random(seed)

@@ -208,7 +208,7 @@ def test_a_missing_command_is_said_not_taken_for_an_empty_queue(
 NO_SOURCE = """\
 scontrol: error: _establish_config_source: failed to fetch config
 scontrol: fatal: Could not establish a configuration source"""
-"""What scontrol 22.05 ends with where it has no slurm.conf and got none."""
+"""The last lines of scontrol 22.05 where it has no slurm.conf and got none."""
 
 NO_CONTROLLER = f"""\
 scontrol: error: resolve_ctls_from_dns_srv: res_nsearch error: Unknown host

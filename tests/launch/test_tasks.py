@@ -97,7 +97,7 @@ warmup = {warmup}
 tile = {tile}
 draws = {draws}
 """
-"""Of each draw of its four chains about 25 s on one core."""
+"""A study each of whose draws of four chains takes about 25 s on one core."""
 
 
 def slow_chains(**sampling: int) -> Plan:
@@ -105,7 +105,7 @@ def slow_chains(**sampling: int) -> Plan:
 
 
 def slow_ensemble(**changes: int) -> Plan:
-    """Of each of its members about ten minutes."""
+    """A plan each of whose members takes about ten minutes."""
     text = tiny_text(members=20, shard_members=20, **changes)
     return plan.make(studies.loads(text.replace("factor = 1.0", "factor = 1e7")))
 

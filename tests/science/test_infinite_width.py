@@ -69,7 +69,7 @@ def test_the_end_of_training_is_the_direct_solution(mlp: MLP, ridge: float) -> N
 
 
 def test_the_posterior_is_gaussian_conditioning() -> None:
-    """Of the joint Gaussian of noisy training and clean test values, by its inverse (a Schur complement)."""
+    """Conditions the joint Gaussian of noisy training and clean test values by its inverse (a Schur complement)."""
     mlp, noise = NETWORKS[0], 0.1
     joint = kernels.nngp_ntk(mlp, np.concatenate([X, X_TEST]))[0]
     joint[:N, :N] += noise * np.eye(N)
