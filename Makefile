@@ -84,6 +84,9 @@ efficiency: ## what the tasks of TASK or RUN asked for against what they used
 showers: venv ## draw mean profiles, one event and the resolution of the generator's showers into RUNS/showers
 	@.venv/bin/python -m analysis.showers
 
+docs: venv ## build the documentation in build/docs
+	@.venv/bin/python -m mkdocs build --quiet --strict --site-dir build/docs
+
 # One process per core, so one thread of linear algebra each: more of them only wait for one another. By file, as tests of
 # one share what was compiled.
 test: venv ## everything that can be checked on this machine

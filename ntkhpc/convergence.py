@@ -14,17 +14,17 @@ import numpy as np
 from scipy import fft, stats
 
 FEWEST = 4
-"""Samples in half a chain below which nothing is said."""
+"""Half a chain must have so many samples, or no diagnostic is given."""
 
 
 def r_hat(values: np.ndarray) -> float:
-    """The larger of R-hat of the ranks, and of the ranks of distances from the median: of location, and of spread."""
+    """R-hat: the larger of that of the ranks (location) and that of the ranks of distances from the median (spread)."""
     distances = np.abs(values - np.median(values)) if np.isfinite(values).all() and values.size else values
     return max(_r_hat(_ranks(_halves(values))), _r_hat(_ranks(_halves(distances))))
 
 
 def bulk_ess(values: np.ndarray) -> float:
-    """Effective sample size of the ranks: what the body of the distribution is known from."""
+    """Effective sample size of the ranks: so many independent samples tell the body of the distribution."""
     return ess(_ranks(_halves(values)), split=False)
 
 
@@ -64,7 +64,7 @@ def eps_mcse(values: np.ndarray) -> float:
 
 
 def _halves(values: np.ndarray) -> np.ndarray:
-    """(2 chains, samples // 2), without the middle of an odd number; a chain that drifts has halves that disagree."""
+    """Halves (2 chains, samples // 2), without the middle of an odd number. The halves of a drifting chain disagree."""
     half = values.shape[1] // 2
     return np.concatenate([values[:, :half], values[:, values.shape[1] - half :]])
 
@@ -92,7 +92,7 @@ def _r_hat(halves: np.ndarray) -> float:
 
 
 def _autocovariance(halves: np.ndarray) -> np.ndarray:
-    """(m, n): of each half at every lag, divided by n."""
+    """Autocovariance (m, n) of each half at every lag, divided by n."""
     n = halves.shape[1]
     spectrum = fft.rfft(halves - halves.mean(axis=1, keepdims=True), fft.next_fast_len(2 * n), axis=1)
     return fft.irfft(np.abs(spectrum) ** 2, fft.next_fast_len(2 * n), axis=1)[:, :n] / n

@@ -88,7 +88,7 @@ def _slices(n: int) -> Iterator[slice]:
 
 
 def _symmetric(mlp: MLP, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Tiles on and below the diagonal; the others are their transposes."""
+    """NNGP and NTK of x with itself, by the tiles on and below the diagonal; the others are their transposes."""
     kernels = np.empty((len(x), len(x))), np.empty((len(x), len(x)))
     for rows in _slices(len(x)):
         for columns in _slices(rows.stop):

@@ -86,7 +86,7 @@ def _mirrored(kernel: np.ndarray) -> np.ndarray:
 
 @contextlib.contextmanager
 def _lent_names() -> Iterator[None]:
-    """What neural-tangents imports and this jax lacks, there for the time of the import."""
+    """Lend jax, for the time of the import, the names that neural-tangents imports and this jax lacks."""
     with contextlib.ExitStack() as stack:
         stack.enter_context(warnings.catch_warnings())
         warnings.simplefilter("ignore", DeprecationWarning)

@@ -22,7 +22,7 @@ from ntkhpc.networks import MLP
 
 @dataclass(frozen=True)
 class Program:
-    """What is compiled once per (width, n_train): everything that is not data, learning rate or member number."""
+    """A program that is compiled once per (width, n_train): all but data, learning rate and member number is fixed."""
 
     mlp: MLP
     width: int

@@ -137,7 +137,7 @@ def population(
 
 
 def summarise(temperature: float, y_test: np.ndarray, populations: Sequence[Values]) -> AdaptivePosterior:
-    """What independent populations say together; y_test (M,)."""
+    """The posterior that independent populations give together; y_test (M,)."""
     parts = np.array(
         [errors(one["mean"][:, None], one["point_variance"][:, None], y_test[:, None]) for one in populations]
     )

@@ -63,7 +63,7 @@ class Program:
     at_once: bool = False
 
     def start(self, problem: Problem, seed: int, chains: Sequence[int]) -> State:
-        """Chains of these numbers, each at a draw of the prior of its own."""
+        """Start the chains of these numbers, each at its own draw of the prior."""
         with jax.enable_x64(True):
             return _host(_start(self, problem, jnp.uint32(seed), jnp.asarray(np.asarray(chains, np.uint32))))
 
@@ -73,14 +73,14 @@ class Program:
             return _host(_warm(self, problem, jnp.uint32(seed), state))
 
     def advance(self, problem: Problem, seed: int, state: State) -> tuple[State, Values]:
-        """The state after `tile` draws, and what they gave."""
+        """The state after `tile` draws, and the values of these draws."""
         with jax.enable_x64(True):
             state, values = _advance(self, problem, jnp.uint32(seed), state)
             return _host(state), _host(values)
 
 
 class Transition(NamedTuple):
-    """What one transition took: acceptance (), divergent (), gradients ()."""
+    """One transition's acceptance (), divergent () and number of gradients ()."""
 
     acceptance: Array
     divergent: Array
@@ -225,7 +225,7 @@ def _move(program: Program, problem: Problem, key: Array, state: Any) -> tuple[A
 
 
 def _observe(program: Program, problem: Problem, key: Array, state: Any) -> tuple[dict[str, Array], dict[str, Array]]:
-    """What one draw gives: numbers, and outputs at the test points."""
+    """The values of one draw: numbers, and outputs at the test points."""
     across_key, readout_key = jax.random.split(key)
     y, temperature = jnp.asarray(problem.y_train), jnp.asarray(problem.temperature)
     if program.sampler == "langevin":

@@ -39,7 +39,7 @@ def loss_distribution(
     test_sizes: tuple[int, ...] = (),
     probabilities: np.ndarray | None = None,
 ) -> LossDistribution:
-    """Of L when f at the M test points is Gaussian with mean (M,) and covariance (M, M); y_test (M, 1)."""
+    """The law of L if f at the M test points is Gaussian with mean (M,) and covariance (M, M); y_test (M, 1)."""
     statistics = loss_law.statistics(mean[:, None], covariance, y_test, test_sizes)
     chances = np.empty(0) if probabilities is None else probabilities
     return LossDistribution(

@@ -6,7 +6,7 @@ from ntkhpc.bayesian.chains import MOST_STEPS, Program, State
 from ntkhpc.bayesian.target import Problem
 
 _ESS_PER_CHAIN = 100
-"""Below this, R-hat and the standard error are themselves uncertain [Vehtari et al. 2021]."""
+"""Effective samples below which R-hat and the standard error are themselves uncertain [Vehtari et al. 2021]."""
 _ACCEPTANCE = 0.25
 _STIFF = 0.2
 """lr c of Langevin dynamics: at 0.2 the variance along the stiffest direction is 11 % too large."""
@@ -16,7 +16,7 @@ _RELAXATIONS = 10
 def doubts(
     program: Program, problem: Problem, state: State, draws: dict[str, np.ndarray], r_hat: float, ess: float
 ) -> tuple[str, ...]:
-    """Of draws (C, n) by name, their R-hat and bulk effective sample size, and the state after them."""
+    """Doubts about draws (C, n) by name, from their R-hat, bulk effective sample size and the state after them."""
     chains, n = draws["potential"].shape
     found = []
     if not r_hat <= 1.05:

@@ -1,4 +1,4 @@
-"""What every Bayesian network is asked about, checked once: data, widths, temperature, precisions."""
+"""The inputs of every Bayesian theory and sampler, checked once: data, widths, temperature, precisions."""
 
 import math
 from collections.abc import Sequence

@@ -67,6 +67,6 @@ def _safe(action: Action, x: np.ndarray) -> tuple[float, np.ndarray]:
 
 
 def _hessian(action: Action, x: np.ndarray, gradient: np.ndarray) -> np.ndarray:
-    """(n, n), by differences of the gradient; symmetric."""
+    """The Hessian (n, n), by differences of the gradient; symmetric."""
     rows = [(_safe(action, x + step)[1] - gradient) / _DIFFERENCE for step in _DIFFERENCE * np.eye(len(x))]
     return (np.array(rows) + np.array(rows).T) / 2

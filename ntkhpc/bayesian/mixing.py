@@ -73,7 +73,7 @@ class _Grid:
         return _Grid(self.log_q[::2], self.log_density[::2], self.log_top)
 
     def kept(self) -> "_Grid":
-        """Without the nodes at either end that no sum can see; what lies between two maxima stays, the grid is even."""
+        """The grid without nodes at either end that no sum can see. Nodes between two maxima stay: it is even."""
         seen = np.flatnonzero(self.log_density > self.log_density.max() - _DEEP)
         inside = slice(seen[0], seen[-1] + 1)
         return _Grid(self.log_q[inside], self.log_density[inside], self.log_top)

@@ -23,7 +23,7 @@ how the kernel changes, move by the smallest alone.
 """
 
 SETTLED = 0.5
-"""The part of the updates after which all is averaged."""
+"""Share of the updates that is made before averaging begins."""
 
 MEASURED = 5
 """Updates between two looks at the test points."""
@@ -41,7 +41,7 @@ class Known(NamedTuple):
 
 
 class Field(NamedTuple):
-    """M_1 and M_2 (P, P), and what follows from them: u (P,), D (P, P)."""
+    """M_1 and M_2 (P, P), and u (P,) and D (P, P), which follow from them."""
 
     first: Array
     second: Array

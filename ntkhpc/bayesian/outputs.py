@@ -22,7 +22,7 @@ from ntkhpc.bayesian.spectrum import Spectrum
 class MultiOutputPosterior(Posterior):
     """Order parameter q_bar (D, D); mean and point_variance are (M, D), s the mean over outputs.
 
-    output_covariance (M, D, D): of the outputs with each other at each test point.
+    output_covariance (M, D, D): covariance of the outputs with each other at each test point.
     """
 
     q_bar: np.ndarray

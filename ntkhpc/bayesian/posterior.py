@@ -1,4 +1,4 @@
-"""What the theory predicts of the posterior at test points, and of the generalisation error."""
+"""The predictions of a theory: the posterior at test points, and the generalisation error."""
 
 import math
 from dataclasses import dataclass
@@ -58,5 +58,5 @@ def errors(mean: np.ndarray, point_variance: np.ndarray, y_test: np.ndarray) -> 
 
 
 def log_evidence(action: float, points: int) -> float:
-    """Leading order for `points` = P D training targets, from the action that is 0 at Qb = 1 without data."""
+    """Log evidence to leading order for `points` = P D training targets, from the action (0 at Qb = 1 without data)."""
     return -0.5 * (action + points * math.log(2 * math.pi))

@@ -32,11 +32,11 @@ class Prior:
     mean_test: np.ndarray
 
     def leading(self, n: int) -> "Prior":
-        """That of the first n training points; views, not copies."""
+        """The covariances of the first n training points; views, not copies."""
         return Prior(self.train[:n, :n], self.cross[:n], self.test, self.mean_train[:n], self.mean_test)
 
     def scaled(self, factor: float) -> "Prior":
-        """That of outputs multiplied by sqrt(factor)."""
+        """The covariances of outputs multiplied by sqrt(factor)."""
         root = math.sqrt(factor)
         return Prior(
             factor * self.train, factor * self.cross, factor * self.test, root * self.mean_train, root * self.mean_test

@@ -26,7 +26,7 @@ class Fit(NamedTuple):
 
 
 def fit(features: Array, y: Array, temperature: Array) -> Fit:
-    """Of features F (P, N) and targets y (P, D); NaN where the matrix is not positive to rounding."""
+    """The fit of features F (P, N) to targets y (P, D); NaN where the matrix is not positive to rounding."""
     points, width = features.shape
     if width < points:
         factor = _cholesky(features.T @ features, temperature)

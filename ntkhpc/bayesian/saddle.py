@@ -17,7 +17,7 @@ import scipy.optimize
 from ntkhpc.bayesian.spectrum import Spectrum
 
 _STEP = 0.05
-"""In log Qb. F' is a sum of terms that change over a width of about 2, so that no pair of roots hides in a step."""
+"""Step in log Qb. F' is a sum of terms that change over a width of about 2, so no pair of roots hides in a step."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ def upward_roots(
 
 
 def _bounds(spectrum: Spectrum, narrowest: float, temperature: float) -> tuple[float, float]:
-    """Of log Qb of the narrowest layer, from bounds on both sums of F'(U); U lies beyond it, on the same side of 0."""
+    """Bounds of log Qb of the narrowest layer, by those of both sums of F'(U); U lies beyond, on the same side of 0."""
     points, power = len(spectrum.values), float(spectrum.power.sum())
     form = spectrum.inverse_form()
     highest = (1 + math.sqrt(1 + 4 * form / narrowest)) / 2

@@ -1,4 +1,4 @@
-"""Samples of the posterior of a network at finite width: what the theory of this package is an approximation of."""
+"""Samples of the posterior of a network at finite width, which the theories of this package approximate."""
 
 import math
 from collections.abc import Sequence
@@ -109,7 +109,7 @@ def sample_posterior(
 
 
 def summarise(program: Program, problem: Problem, state: State, tiles: Sequence[Values]) -> PosteriorSample:
-    """What tiles of the same chains say together; state is that after the last of them.
+    """The sample that tiles of the same chains make together; state is that after the last of them.
 
     Raises RuntimeError if a chain has left the finite numbers.
     """

@@ -31,7 +31,7 @@ class Spectrum:
 
     @classmethod
     def make(cls, prior: Prior, y_train: np.ndarray) -> tuple["Spectrum", np.ndarray]:
-        """Of a kernel and targets (P, D); with the eigenvectors (P, P), one a column."""
+        """The spectrum of a kernel and targets (P, D), and the eigenvectors (P, P), one a column."""
         values, vectors = linalg.eigh(prior.train)
         # Rounding leaves values of either sign at zero; with T > 0 they are as good as zero.
         return cls(np.maximum(values, 0), vectors.T @ y_train, vectors.T @ prior.cross, prior.test), vectors

@@ -1,4 +1,4 @@
-"""What is sampled: the weights of a network that meet the training data, in coordinates with a standard normal prior.
+"""The density that is sampled: weights that meet the training data, in coordinates with a standard normal prior.
 
     h_1 = Z w_1 ,  h_(l+1) = phi(h_l) w_(l+1)/sqrt(lam_l N_l) ,  F = phi(h_L)/sqrt(lam_L N_L) ,  f = F u
 

@@ -47,6 +47,6 @@ def _table(kind: Kind) -> str:
     rows = ["| array | dimensions | type | unit | written by | meaning |", "|---|---|---|---|---|---|"]
     for phase, array in found:
         dims = ", ".join(array.dims)
-        cells = (f"`{array.name}`", dims, array.dtype, array.unit, phase, array.meaning.replace("|", "\\|"))
+        cells = (f"`{array.name}`", dims, array.dtype, array.unit, phase, array.meaning)
         rows.append("| " + " | ".join(cells) + " |")
     return "\n".join(rows) + "\n"

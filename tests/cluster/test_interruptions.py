@@ -109,6 +109,7 @@ def interrupted(tmp_path_factory: pytest.TempPathFactory) -> Scenarios:
     return found
 
 
+@pytest.mark.promise("A job that reaches its time limit keeps its finished tiles and is completed.")
 def test_a_job_at_its_time_limit_keeps_its_tiles_and_goes_on(interrupted: Scenarios) -> None:
     lab, target = interrupted["limit"]
     resume_until_complete(lab, target)
@@ -117,6 +118,7 @@ def test_a_job_at_its_time_limit_keeps_its_tiles_and_goes_on(interrupted: Scenar
     assert sum(receipt.tiles_reused for receipt in of_phase(target, "ensemble")) > 0
 
 
+@pytest.mark.promise("A preempted job is requeued and uses the tiles of its first attempt.")
 def test_a_preempted_job_loses_at_most_one_tile_a_worker(interrupted: Scenarios) -> None:
     lab, target = interrupted["preempted"]
     resume_until_complete(lab, target)
@@ -124,6 +126,7 @@ def test_a_preempted_job_loses_at_most_one_tile_a_worker(interrupted: Scenarios)
     assert sum(receipt.tiles_reused for receipt in of_phase(target, "ensemble")) > 0
 
 
+@pytest.mark.promise("An element of a job array that is requeued leaves its siblings alone.")
 def test_a_requeued_element_leaves_its_siblings_alone(interrupted: Scenarios) -> None:
     lab, target = interrupted["requeued"]
     resume_until_complete(lab, target)
@@ -132,18 +135,21 @@ def test_a_requeued_element_leaves_its_siblings_alone(interrupted: Scenarios) ->
     assert ends == {(0, 0): 0, (1, 0): 0, (2, 0): exits.STOPPED, (2, 1): 0}, logs(target)
 
 
+@pytest.mark.promise("A run whose node died is completed.")
 def test_a_run_whose_node_died_is_complete_in_the_end(interrupted: Scenarios) -> None:
     lab, target = interrupted["node"]
     resume_until_complete(lab, target)
     assert any(receipt.restart_count > 0 for receipt in of_phase(target, "ensemble")), logs(target)
 
 
+@pytest.mark.promise("A run that was preempted has the stored bytes of a local run that nothing interrupted.")
 def test_interrupted_runs_have_the_bits_of_an_uninterrupted_one(interrupted: Scenarios) -> None:
     lab, target = interrupted["preempted"]
     assert complete(target)
     assert_bits_are_local(lab, target)
 
 
+@pytest.mark.promise("A task that was killed for memory asks for more, until it is done.")
 def test_a_task_over_its_memory_gets_more(edited: Callable[[], Lab]) -> None:
     lab = edited()
     # 1,130 MiB that no projection knows of: far more than the first two attempts ask for, so that they are killed at

@@ -4,6 +4,7 @@ import os
 import shutil
 from pathlib import Path
 
+import pytest
 from support.lab import (
     IMAGE,
     Lab,
@@ -20,6 +21,7 @@ from support.lab import (
 )
 
 
+@pytest.mark.promise("A login node without Python submits a study: the image plans and the shell calls sbatch.")
 def test_without_a_python_on_path_the_image_plans_and_the_shell_submits(tmp_path: Path, far: Path) -> None:
     lab = Lab(tmp_path, copy_checkout(tmp_path / "checkout"))
     (lab.checkout / ".venv").unlink()

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from support.lab import (
     IMAGE,
     ROOT,
@@ -28,6 +29,7 @@ from ntkhpc.engine import exits
 from ntkhpc.launch import submissions
 
 
+@pytest.mark.promise("A bug fails its job, is named, is not tried again by itself, and goes on with the mended code.")
 def test_a_bug_is_failed_stops_and_goes_on_once_mended(edited: Callable[[], Lab], tmp_path: Path) -> None:
     lab = edited()
     law = lab.checkout / "ntkhpc" / "studies" / "ensemble" / "law.py"
@@ -56,6 +58,7 @@ def test_a_bug_is_failed_stops_and_goes_on_once_mended(edited: Callable[[], Lab]
     assert complete(target), logs(target)
 
 
+@pytest.mark.promise("A task that asked for a GPU which JAX does not see fails before any work.")
 def test_tasks_that_ask_for_a_gpu_are_given_one_and_fail_before_any_work_where_jax_sees_none(lab: Lab) -> None:
     lab.profile(task_minutes=0.01)
     path = lab.home / "config" / "ntkhpc" / "profiles" / "test.toml"
@@ -74,6 +77,7 @@ def test_tasks_that_ask_for_a_gpu_are_given_one_and_fail_before_any_work_where_j
     assert "a GPU was asked for and JAX sees none" in output
 
 
+@pytest.mark.promise("If squeue fails or talks nonsense, status says unknown and resume submits nothing.")
 def test_a_silent_or_confused_squeue_makes_the_status_unknown(lab: Lab, tmp_path: Path) -> None:
     target = submit(lab, study_text("silent"))
     for text in ("exit 1", "echo nonsense", "echo '123_[1-3,...]|PENDING|name|node|reason'"):
@@ -91,6 +95,7 @@ def test_a_silent_or_confused_squeue_makes_the_status_unknown(lab: Lab, tmp_path
     ask("scancel", *{job_of(target, phase) for phase in ("data", "ensemble", "law", "curve", "finalise", "analysis")})
 
 
+@pytest.mark.promise("On a cluster hostile names, paths and profile fields are refused or literal, never executed.")
 def test_hostile_names_are_refused_or_literal(tmp_path: Path) -> None:
     expanding = Lab(tmp_path / "$(touch owned)")  # which Apptainer's --env would run
     expanding.home.mkdir()

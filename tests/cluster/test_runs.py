@@ -51,6 +51,7 @@ def test_the_calorimeter_study_runs_in_the_image_and_is_reported(calorimeter: tu
     assert len(submissions.read(target)) == 1
 
 
+@pytest.mark.promise("The calorimeter study on SLURM in the image has the stored bytes of a local run without either.")
 def test_the_calorimeter_study_has_the_bytes_of_a_local_run(calorimeter: tuple[Lab, Run]) -> None:
     assert_bits_are_local(*calorimeter)
 
@@ -68,6 +69,7 @@ def test_a_bayesian_study_runs_as_arrays_and_has_the_bytes_of_a_local_run(lab: L
     assert_bits_are_local(lab, target)
 
 
+@pytest.mark.promise("37 shards under MaxArraySize 4 run exactly once each.")
 def test_37_shards_over_arrays_of_4_each_exactly_once(lab: Lab) -> None:
     lab.profile(task_minutes=0.01)
     target = submit(lab, study_text("many", members=74, shard_members=2, n_train="[8]"))
@@ -81,7 +83,7 @@ def test_37_shards_over_arrays_of_4_each_exactly_once(lab: Lab) -> None:
 
 
 def test_a_users_own_table_is_read_in_the_container(lab: Lab, far: Path) -> None:
-    """It lies neither in the run nor in the checkout; jobs copy it to the disk of their node."""
+    """The table lies neither in the run nor in the checkout; jobs copy it to the disk of their node."""
     lab.profile(scratch=f"/tmp/{lab.home.name}")
     target = submit(lab, on_table("own", far))
     wait_until_idle(target)

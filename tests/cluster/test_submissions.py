@@ -11,6 +11,7 @@ from support.lab import Lab, complete, logs, resume_until_complete, study_text, 
 from ntkhpc.engine import run
 
 
+@pytest.mark.promise("Of three submissions at once, one submits, and no shard runs twice.")
 def test_two_submissions_at_once_run_no_shard_twice(lab: Lab) -> None:
     lab.profile(task_minutes=0.01)
     target = lab.study(study_text("twice"))
@@ -24,6 +25,7 @@ def test_two_submissions_at_once_run_no_shard_twice(lab: Lab) -> None:
     assert len(done) == len(set(done)) == len(run.load(target.path).plan.shards)
 
 
+@pytest.mark.promise("A submission that died around sbatch is found again, and no shard runs twice.")
 @pytest.mark.parametrize("stage", ["intent-written:1", "sbatch-called:1", "sbatch-called:3"])
 def test_a_submission_that_dies_is_found_again_and_runs_no_shard_twice(lab: Lab, stage: str) -> None:
     target = lab.study(study_text("dies"))

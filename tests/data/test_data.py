@@ -124,6 +124,7 @@ def test_a_split_that_cannot_be_used_is_refused(change: dict, said: str) -> None
         replace(split, **{name: value})
 
 
+@pytest.mark.promise("A NaN in the data stops the data phase before anything is written.")
 def test_a_nan_in_the_data_stops_the_data_phase_before_anything_is_written(
     runs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -141,6 +142,7 @@ def test_a_nan_in_the_data_stops_the_data_phase_before_anything_is_written(
     assert not list((target.store / "x_test").glob("c*"))
 
 
+@pytest.mark.promise("The store holds the training pool and test points that the data source gave, bit for bit.")
 def test_the_store_holds_the_split_the_generator_gives(finished: Run) -> None:
     split = finished.study.data.load(finished.study.known)
     stored = store.load(finished.store, *vars(split))

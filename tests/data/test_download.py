@@ -89,6 +89,7 @@ def test_a_body_of_unknown_length_is_measured(server: Server, data: Path) -> Non
     assert server.seen[1][1] == f"bytes={HALF}-"
 
 
+@pytest.mark.promise("A mirror that sends another file, a cut one, a page or an error is left for the next.")
 @pytest.mark.parametrize(
     ("bad", "said"),
     [
@@ -110,6 +111,7 @@ def test_the_second_mirror_is_asked_when_the_first_gives_not_the_file(
     assert server.seen[-1][0] == "two"
 
 
+@pytest.mark.promise("Without network the message says which file to put where, and how to fetch it.")
 def test_when_all_mirrors_are_down_the_message_says_what_to_bring_where(
     data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -153,6 +155,7 @@ def test_a_proxy_or_tls_that_fails_is_named(
         download.fetch(remote((url, url)), "muons")
 
 
+@pytest.mark.promise("A public file with a wrong checksum is refused with the found and the expected one, and kept.")
 @pytest.mark.parametrize("place", ["muons", "."])
 def test_a_wrong_file_that_is_there_already_is_reported_and_kept(server: Server, data: Path, place: str) -> None:
     wanted = remote(server.urls(one=Mirror()))

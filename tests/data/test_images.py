@@ -117,6 +117,7 @@ def archive(path: Path, contents: dict[str, bytes]) -> None:
             out.addfile(one, io.BytesIO(content))
 
 
+@pytest.mark.promise("Every form of CIFAR-10 (archives, folders, concatenated records) gives the same numbers.")
 @pytest.mark.parametrize("form", ["binary archive", "python archive", "binary folder", "python folder", "parts"])
 def test_every_form_of_cifar_10_gives_the_same_split(
     form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -152,6 +153,7 @@ def test_every_form_of_cifar_10_gives_the_same_split(
     assert (split.target_test.argmax(axis=1) == made["test_batch"][1]).all()
 
 
+@pytest.mark.promise("A pickle of CIFAR-10 that asks for more than arrays is refused and not run.")
 def test_a_pickle_that_wants_more_than_arrays_is_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Evil:
         def __reduce__(self) -> tuple:

@@ -22,6 +22,7 @@ from ntkhpc.errors import SurroundingsError
 pytestmark = pytest.mark.usefixtures("data")
 
 
+@pytest.mark.promise("A download that was killed is continued from the bytes that came.")
 def test_a_killed_process_is_continued(server: Server, data: Path) -> None:
     slow = Mirror(stall=True)
     wanted = remote(server.urls(one=slow))
@@ -74,6 +75,7 @@ def test_a_mirror_with_a_shorter_file_is_left_and_costs_nothing(server: Server, 
     assert server.seen == [("one", "bytes=1000-", None), ("one", None, None), ("two", "bytes=1000-", None)]
 
 
+@pytest.mark.promise("Of two downloads of one file at the same time, one fetches it and the other waits.")
 def test_of_two_at_once_one_downloads_and_the_other_waits(server: Server, data: Path) -> None:
     wanted, said, waits = remote(server.urls(one=Mirror())), [], threading.Event()
 

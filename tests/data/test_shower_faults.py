@@ -59,6 +59,7 @@ STEP_FAULTS = [
 ]
 
 
+@pytest.mark.promise("Shower files with wrong keys, shapes, negative energies or NaN are refused with the row or key.")
 @pytest.mark.parametrize(
     ("layout", "arrays", "change", "said"),
     [("lcd", lcd_arrays, *fault) for fault in LCD_FAULTS] + [("steps", step_arrays, *fault) for fault in STEP_FAULTS],

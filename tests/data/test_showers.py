@@ -38,6 +38,7 @@ def same(sample: np.ndarray, expected: float) -> bool:
     return abs(sample.mean() - expected) < FAR * sample.std() / np.sqrt(len(sample))
 
 
+@pytest.mark.promise("The electrons of the default study stay what they were, to 12 digits.")
 def test_the_electrons_of_the_default_study_stay_what_they_were() -> None:
     """Published numbers rest on them. They were recorded before cells, photons and pions; libm may move last bits."""
     layers = layer_energies(lcd_ecal(), "electron", np.geomspace(1, 500, 64), 7)
@@ -93,6 +94,7 @@ def test_what_a_depth_contains_is_the_integral_of_the_profile() -> None:
     np.testing.assert_allclose(profile.tau(np.array([[5.2, 10.4]])), [[1, 2]])
 
 
+@pytest.mark.promise("Showers reach their maximum within 0.6 radiation lengths of the Particle Data Group's formula.")
 @pytest.mark.parametrize("energy", [2.0, 30.0, 500.0])
 def test_the_maximum_lies_where_the_particle_data_group_puts_it(energy: float) -> None:
     """t_max = ln(E/Ec) + C, C = -0.5 for electrons and +0.5 for photons; within 0.6 X0 in a homogeneous block.
@@ -118,6 +120,7 @@ def test_the_response_to_electrons_and_photons_is_linear() -> None:
             assert same(layer_energies(DEEP, particle, np.full(1500, energy), 3).sum(axis=1) / energy, 1.0)
 
 
+@pytest.mark.promise("The energy resolution has the stochastic and the constant term of the calorimeter.")
 def test_the_resolution_is_that_of_the_geometry() -> None:
     """Variances s2 of (sum/E) at six energies against a^2/E + b^2, by weighted least squares; false alarm 2e-6."""
     number, energy = 3000, np.geomspace(5, 500, 6)
@@ -175,9 +178,10 @@ def test_early_and_late_layers_are_anticorrelated() -> None:
     assert np.arctanh(correlation[19, 20]) > FAR * 0.032
 
 
+@pytest.mark.promise("Energies of cells add up to those of layers, where the window has no end.")
 @pytest.mark.parametrize("particle", PARTICLES)
 def test_cells_add_up_to_layers(particle: str) -> None:
-    """In a window without end exactly; in the default one they are fewer, by the share the profile leaves outside."""
+    """They do so exactly in a window without end; the default one lacks the share that the profile leaves outside."""
     energy = np.full(30, 30.0)
     layers = layer_energies(nai_block(), particle, energy, 10)
     endless = nai_block(cells=1, cell_mm=1e7)
@@ -199,6 +203,7 @@ def test_sampling_fluctuations_leave_the_mean_of_the_layers() -> None:
     assert (abs(difference - layers.mean(axis=0)) < FAR * error).all()
 
 
+@pytest.mark.promise("A shower has the same bytes in every batch.")
 @pytest.mark.parametrize("particle", PARTICLES)
 def test_a_shower_is_the_same_in_any_batch(particle: str) -> None:
     geometry = lcd_ecal(passive_mm=(10.0,) * 4, active_mm=(0.5,) * 4, cells=4, noise=0.01)

@@ -73,6 +73,7 @@ def test_a_resolved_study_knows_its_file_and_survives_freezing(tmp_path: Path) -
     assert found.data.folders() == (tmp_path,)
 
 
+@pytest.mark.promise("Another content of a user's file is another study.")
 def test_other_data_are_another_study(tmp_path: Path) -> None:
     table(tmp_path / "t.csv")
     one = resolved(tmp_path)
@@ -116,6 +117,9 @@ def test_the_split_is_made_of_the_rows_of_the_table(order: str, target: str, tmp
     np.testing.assert_allclose(split.x_train.std(axis=0), 1)
 
 
+@pytest.mark.promise(
+    "Tables with missing values, constant columns, equal rows or too few rows are refused before a run exists."
+)
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -149,6 +153,7 @@ def test_dropped_duplicates_leave_the_first_of_each(tmp_path: Path) -> None:
     assert len(np.unique(np.concatenate([split.x_train, split.x_test]), axis=0)) == 80
 
 
+@pytest.mark.promise("A file that changed after submission stops the data phase.")
 def test_a_file_that_changed_after_submission_stops_the_data_phase(tmp_path: Path) -> None:
     table(tmp_path / "t.csv")
     target = run.create(tmp_path / "runs", resolved(tmp_path))
@@ -236,6 +241,7 @@ def test_permuted_showers_are_those_of_the_files_and_no_other_is_read(tmp_path: 
     assert (layers == everything[1][take]).all()
 
 
+@pytest.mark.promise("A study's id depends on the content of its file, not on where the file lies.")
 def test_the_id_is_that_of_the_data_wherever_they_lie(tmp_path: Path) -> None:
     for folder in ("a", "b"):
         (tmp_path / folder).mkdir()

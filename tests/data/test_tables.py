@@ -40,6 +40,7 @@ def write(path: Path, frame: pd.DataFrame = FRAME) -> Path:
     return path
 
 
+@pytest.mark.promise("Tables in .npz, .h5, .csv and .parquet give the same float64 numbers.")
 @pytest.mark.parametrize("suffix", [".npz", ".h5", ".hdf5", ".csv", ".parquet"])
 def test_every_format_gives_the_numbers_that_were_written(tmp_path: Path, suffix: str) -> None:
     path = write(tmp_path / f"data{suffix}")
@@ -55,6 +56,7 @@ def test_every_format_gives_the_numbers_that_were_written(tmp_path: Path, suffix
     np.testing.assert_array_equal(swapped.y, np.hstack([read.x[:, 2:], read.y]))
 
 
+@pytest.mark.promise("Decimals of a .csv are read to the last bit.")
 @settings(max_examples=30, deadline=None)
 @given(st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1, max_size=20))
 def test_no_decimal_is_off_in_its_last_bit(tmp_path_factory: pytest.TempPathFactory, values: list[float]) -> None:
@@ -170,6 +172,7 @@ def test_arrays_with_faults_are_refused(tmp_path: Path, suffix: str) -> None:
             assert caught.value.where == path
 
 
+@pytest.mark.promise("Truncated .npz, .h5 and .parquet files are refused by name.")
 @pytest.mark.parametrize("suffix", [".npz", ".h5", ".parquet"])
 @pytest.mark.parametrize("size", [0, 300, -100])
 def test_truncated_files_are_refused(tmp_path: Path, suffix: str, size: int) -> None:

@@ -12,6 +12,7 @@ from ntkhpc.engine.run import Run
 from ntkhpc.studies.ensemble.train import OK
 
 
+@pytest.mark.promise("One visible core gives the same stored bytes as all cores of the machine.")
 def test_one_core_and_all_cores_visible_give_equal_bits(runs: Path, finished: Run) -> None:
     if len(os.sched_getaffinity(0)) < 2:
         pytest.skip("this machine shows one core: there is nothing to compare")
@@ -21,6 +22,7 @@ def test_one_core_and_all_cores_visible_give_equal_bits(runs: Path, finished: Ru
     assert store_bytes(target) == store_bytes(finished)
 
 
+@pytest.mark.promise("Shards of 2, 4, 6 or 12 networks, computed forwards or backwards, store the same bits.")
 @pytest.mark.parametrize("shard_members", [2, 4, 12])
 def test_any_shard_layout_and_order_gives_equal_bits(shard_members: int, runs: Path, finished: Run) -> None:
     target = make_run(runs, shard_members=shard_members)
@@ -33,11 +35,15 @@ def test_any_shard_layout_and_order_gives_equal_bits(shard_members: int, runs: P
     assert all(ours[name].tobytes() == theirs[name].tobytes() for name in names)
 
 
+@pytest.mark.promise(
+    "A network has the same loss before training at every training-set size: it starts from the same weights."
+)
 def test_a_member_starts_from_the_same_weights_at_every_size(finished: Run) -> None:
     trace = store.load(finished.store, "test_loss_trace")["test_loss_trace"]
     np.testing.assert_array_equal(trace[0, 0, :, :, 0], trace[0, 1, :, :, 0])
 
 
+@pytest.mark.promise("A worker that was not started with one thread refuses to compute.")
 def test_unpinned_workers_are_refused(runs: Path) -> None:
     target = make_run(runs)
     ran = run_shards(target, ["data-0"], environment={"NPROC": "2"})
@@ -45,8 +51,9 @@ def test_unpinned_workers_are_refused(runs: Path) -> None:
     assert "not started with one thread: {'NPROC': '2'}" in ran.stderr
 
 
+@pytest.mark.promise("Stored losses, bias and variance follow from the stored predictions.")
 def test_everything_stored_follows_from_the_predictions(finished: Run) -> None:
-    """An outsider's recomputation from the store alone."""
+    """The values are recomputed here from the store alone, as an outsider would."""
     a = store.load(finished.store, *(array.name for array in finished.layout.arrays()))
     f = a["prediction"].astype(np.float64)
     point_loss = ((f - a["y_test"]) ** 2).sum(-1) / 2

@@ -49,6 +49,7 @@ def test_a_dead_claim_is_taken_over_and_its_owner_can_tell(target: Run) -> None:
     assert not list((target.path / "claims" / "data").iterdir())
 
 
+@pytest.mark.promise("Of 16 workers that find the claim of a dead one at the same time, exactly one takes it over.")
 def test_of_many_that_find_a_dead_owner_one_wins(target: Run) -> None:
     shard = target.plan.shards[0]
     claims.take(target, shard, owner(0), everyone_lives)
@@ -65,6 +66,7 @@ def test_of_many_that_find_a_dead_owner_one_wins(target: Run) -> None:
         winners[0].release(finished=False)
 
 
+@pytest.mark.promise("Without a scheduler, the claim of a process on another host is taken over on request only.")
 def test_claims_of_another_host_are_dropped_on_request_only(target: Run) -> None:
     shard = target.plan.shards[0]
     claims.take(target, shard, owner(1), everyone_lives)

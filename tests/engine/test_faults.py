@@ -28,6 +28,9 @@ def assert_same_as(target: Run, finished: Run) -> None:
     assert not list((target.path / "partial").rglob("*.npz"))
 
 
+@pytest.mark.promise(
+    "A worker killed at any stage of a shard and run again leaves the stored bytes of an uninterrupted run."
+)
 @pytest.mark.parametrize("stage", IN_A_SHARD)
 @pytest.mark.parametrize("count", [1, 9])
 def test_a_kill_at_a_write_stage_changes_no_stored_bit(stage: str, count: int, runs: Path, finished: Run) -> None:
@@ -47,6 +50,9 @@ def submit_in_a_group(task: Path, runs: Path, failpoint: str = "") -> subprocess
     )
 
 
+@pytest.mark.promise(
+    "Twenty SIGKILLs of launcher and workers at random moments, and one more submit, change no stored byte."
+)
 @pytest.mark.parametrize("seed", range(5))
 def test_twenty_kills_of_launcher_and_workers_change_no_stored_bit(seed: int, runs: Path, finished: Run) -> None:
     """Four kills a run, at seeded moments from the first import to the last receipt."""
@@ -63,6 +69,7 @@ def test_twenty_kills_of_launcher_and_workers_change_no_stored_bit(seed: int, ru
     assert_same_as(Run(runs / finished.path.name), finished)
 
 
+@pytest.mark.promise("A run directory is there whole or not at all, also where its creation was killed.")
 @pytest.mark.parametrize("stage", ["code-frozen", "run-staged", "run-created"])
 def test_a_run_directory_is_there_whole_or_not_at_all(stage: str, runs: Path, finished: Run) -> None:
     task = runs.parent / "tiny.toml"
@@ -74,6 +81,9 @@ def test_a_run_directory_is_there_whole_or_not_at_all(stage: str, runs: Path, fi
     assert list(verify.problems(target)) == []
 
 
+@pytest.mark.promise(
+    "A write that a full disk, a quota or a read-only disk refuses is explained; the run goes on afterwards."
+)
 @pytest.mark.parametrize("error", ["ENOSPC", "EDQUOT", "EROFS"])
 @pytest.mark.parametrize("stage", ["tile-computed", "chunk-written", "values-compared"])
 def test_a_refused_write_is_explained_and_nothing_is_lost(error: str, stage: str, runs: Path, finished: Run) -> None:
@@ -94,6 +104,9 @@ def can_mount() -> bool:
     )
 
 
+@pytest.mark.promise(
+    "On a full or read-only file system, submit names the cause; with room again it completes the run."
+)
 @pytest.mark.root
 @pytest.mark.skipif(not can_mount(), reason="needs root or user namespaces to mount a 12 MiB tmpfs")
 def test_a_full_disk_and_a_read_only_one_are_named_and_resumed_from(tmp_path: Path, finished: Run) -> None:
@@ -136,6 +149,7 @@ from support.runs import make_run; make_run(Path('{disk}'))"
     assert_same_as(Run(copy / finished.path.name), finished)
 
 
+@pytest.mark.promise("A damaged checkpoint of a tile is computed again, never used.")
 def test_damaged_partial_tiles_are_computed_anew(runs: Path, finished: Run) -> None:
     target = make_run(runs)
     run_shards(target, all_shards(target), failpoint="tile-saved:3")
@@ -175,6 +189,9 @@ def test_a_worker_told_to_stop_where_python_forgets_it_ends_with_its_tile(runs: 
     assert_same_as(target, finished)
 
 
+@pytest.mark.promise(
+    "If two executions of a shard give different values, the first result stays and a conflict is recorded."
+)
 def test_a_twin_with_other_bytes_is_recorded_and_changes_nothing(runs: Path, finished: Run) -> None:
     """The receipt of another execution appears while ours computes; its values are not ours."""
     target = make_run(runs)

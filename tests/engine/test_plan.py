@@ -22,6 +22,7 @@ from ntkhpc.studies.posterior.cell import across_bytes
 HEAVY = {"jax", "zarr", "xarray", "submitit", "pandas", "pyarrow", "h5py", "pooch", "requests", "scipy"}
 
 
+@pytest.mark.promise("Every value of an ensemble's store belongs to exactly one shard, in whole chunks.")
 @settings(max_examples=60, deadline=None)
 @given(members=st.integers(2, 40), tile=st.integers(1, 7), tiles_per_shard=st.integers(1, 5), draws=st.integers(1, 3))
 def test_shards_cover_every_array_exactly_once_in_whole_chunks(
@@ -38,6 +39,7 @@ def test_a_plan_is_a_function_of_the_study() -> None:
     assert plan.loads(plan.dumps(plan.make(wanted))) == plan.make(wanted)
 
 
+@pytest.mark.promise("The bytes of chunks and the number of files that a plan projects are exact.")
 def test_the_projection_of_bytes_and_files_is_exact(finished: run.Run) -> None:
     chunks = [path for path in finished.store.rglob("c*") if path.is_file()]
     assert sum(path.stat().st_size for path in chunks) == finished.plan.store_bytes
@@ -72,6 +74,7 @@ def test_too_many_shards_are_refused_naming_the_field() -> None:
         plan.make(studies.loads(text))
 
 
+@pytest.mark.promise("plan writes nothing.")
 def test_plan_writes_nothing(tmp_path: Path) -> None:
     said = ntkhpc("plan", "--task=calorimeter", f"--runs={tmp_path / 'runs'}")
     assert said.returncode == 0
@@ -80,6 +83,7 @@ def test_plan_writes_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.promise("Counting 10,000 shards for status opens no receipt.")
 def test_plan_and_status_of_ten_thousand_shards_open_no_receipt(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     target = make_run(runs, members=30_000, predictions="false")
     assert len(target.plan.of_phase("ensemble")) == 10_000
@@ -93,6 +97,7 @@ def test_plan_and_status_of_ten_thousand_shards_open_no_receipt(runs: Path, monk
     assert {path.name for path in opened} <= {"study.toml", "plan.json", "manifest.json"}
 
 
+@pytest.mark.promise("plan and status import none of JAX, NumPy, Zarr, xarray and submitit.")
 @pytest.mark.parametrize("verb", ["plan", "status"])
 def test_planning_and_looking_import_no_heavy_library(verb: str, finished: run.Run) -> None:
     task = f"--task={ROOT / 'jobs' / 'calorimeter.toml'}" if verb == "plan" else f"--run={finished.path}"

@@ -1,4 +1,4 @@
-"""The store: its table, its labels, its refusal of anything but whole chunks."""
+"""The store: its labels, its checksums, its refusal of anything but whole chunks."""
 
 import shutil
 import subprocess
@@ -10,7 +10,6 @@ import pytest
 import xarray
 from support.runs import ROOT, make_run
 
-from ntkhpc import studies
 from ntkhpc.engine import store
 from ntkhpc.engine.plan import Shard
 from ntkhpc.engine.run import Run
@@ -21,10 +20,7 @@ def values_of(target: Run, shard: Shard) -> dict[str, np.ndarray]:
     return {a.name: store.read(target.store, target.study, shard, a) for a in target.layout.arrays(shard.phase)}
 
 
-def test_the_readme_holds_the_table_of_arrays() -> None:
-    assert studies.markdown() in (ROOT / "README.md").read_text()
-
-
+@pytest.mark.promise("xarray opens the store as it is, with dimensions, coordinates and units.")
 def test_xarray_opens_labelled_arrays_without_a_warning(finished: Run) -> None:
     data = xarray.open_zarr(finished.store)
     assert data.test_point_loss.dims == ("width", "n_train", "draw", "member", "test_point")
@@ -34,6 +30,7 @@ def test_xarray_opens_labelled_arrays_without_a_warning(finished: Run) -> None:
     assert np.isfinite(data.test_point_loss).all()
 
 
+@pytest.mark.promise("A loss that is not computed yet reads as NaN, its status as -1.")
 def test_what_is_not_computed_yet_reads_as_missing(runs: Path) -> None:
     data = xarray.open_zarr(make_run(runs).store)
     assert np.isnan(data.test_loss).all()
@@ -67,6 +64,9 @@ def test_a_chunk_of_fill_values_exists_once_written(runs: Path) -> None:
     assert all(path.exists() for path in store.chunk_files(target.store, target.study, shard))
 
 
+@pytest.mark.promise(
+    "A chunk with a flipped bit, a cut one and a missing one are errors that name the file, never values."
+)
 @pytest.mark.parametrize("harm", ["flip", "truncate", "remove"])
 def test_a_damaged_chunk_is_never_read_as_values(harm: str, tmp_path: Path, finished: Run) -> None:
     copy = Run(shutil.copytree(finished.path, tmp_path / "copy"))
@@ -85,6 +85,7 @@ def test_a_damaged_chunk_is_never_read_as_values(harm: str, tmp_path: Path, fini
     assert str(chunk) in str(caught.value)
 
 
+@pytest.mark.promise("Two processes that write neighbouring chunks at the same time lose nothing.")
 def test_writers_of_neighbouring_chunks_lose_nothing(runs: Path, finished: Run) -> None:
     """Two processes write every shard of the phase, interleaved."""
     target = make_run(runs)

@@ -18,9 +18,12 @@ def verified_files(target: Run) -> list[Path]:
     return sorted([*files, *(target.path / name for name in ("study.toml", "plan.json", "manifest.json"))])
 
 
+@pytest.mark.promise(
+    "Of 1,000 single bits flipped in store, receipts and frozen code, verify finds and names every one."
+)
 @pytest.mark.parametrize("seed", range(25))
 def test_every_one_of_forty_flipped_bits_is_found_and_named(seed: int, tmp_path: Path, finished: Run) -> None:
-    """25 seeds of 40 files: 1,000 single-bit flips in store, receipts, plan, study and code."""
+    """25 seeds of 40 files: 1,000 single-bit flips in store, receipts and code."""
     copy = Run(shutil.copytree(finished.path, tmp_path / "copy"))
     assert list(verify.problems(copy)) == []
     dice = random.Random(seed)
@@ -33,6 +36,9 @@ def test_every_one_of_forty_flipped_bits_is_found_and_named(seed: int, tmp_path:
     assert named == set(chosen)
 
 
+@pytest.mark.promise(
+    "Of 50 single bits flipped in each of study.toml, plan.json and manifest.json, verify finds every one."
+)
 @pytest.mark.parametrize("name", ["study.toml", "plan.json", "manifest.json"])
 def test_every_flipped_bit_of_the_frozen_records_is_found(name: str, tmp_path: Path, finished: Run) -> None:
     copy = Run(shutil.copytree(finished.path, tmp_path / "copy"))
@@ -60,6 +66,7 @@ def test_a_run_under_way_verifies_and_a_foreign_file_is_named(runs: Path) -> Non
     assert [problem.path for problem in verify.problems(target)] == [stranger]
 
 
+@pytest.mark.promise("verify finds a chunk that is intact but is a copy of another one.")
 def test_values_that_are_intact_but_not_those_of_the_receipt_are_found(tmp_path: Path, finished: Run) -> None:
     copy = Run(shutil.copytree(finished.path, tmp_path / "copy"))
     one, other = sorted((copy.store / "test_loss").glob("c.*"))[:2]
@@ -67,6 +74,7 @@ def test_values_that_are_intact_but_not_those_of_the_receipt_are_found(tmp_path:
     assert ["the values of" in problem.what for problem in verify.problems(copy)] == [True]
 
 
+@pytest.mark.promise("Shards that verify set aside are computed again by resume, to the same stored bytes.")
 def test_damaged_shards_can_be_set_aside_and_are_computed_again(tmp_path: Path, finished: Run) -> None:
     copy = Run(shutil.copytree(finished.path, tmp_path / "copy"))
     flip(sorted((copy.store / "test_loss").glob("c.*"))[1], random.Random(1))
@@ -78,6 +86,7 @@ def test_damaged_shards_can_be_set_aside_and_are_computed_again(tmp_path: Path, 
     assert "intact; 10 of 10 shards" in ntkhpc("verify", f"--run={copy.path}").stdout
 
 
+@pytest.mark.promise("verify finds moments that were computed from other networks than the store holds now.")
 def test_values_computed_from_other_inputs_are_found(tmp_path: Path, finished: Run) -> None:
     """The ensemble was computed again with other values after finalise had read the first ones."""
     copy = Run(shutil.copytree(finished.path, tmp_path / "copy"))
@@ -100,6 +109,7 @@ def test_recomputing_an_ensemble_shard_recomputes_the_moments(tmp_path: Path, fi
     assert len(copy.missing("finalise")) == 1
 
 
+@pytest.mark.promise("A worker refuses to compute if the run's frozen code was edited.")
 def test_an_edit_of_the_frozen_code_is_refused_by_the_worker(runs: Path) -> None:
     target = make_run(runs)
     module = target.code / "ntkhpc" / "training.py"

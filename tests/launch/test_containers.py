@@ -17,6 +17,7 @@ def entries(lock: str) -> set[str]:
     return set(lock.replace("\\\n", "").splitlines())
 
 
+@pytest.mark.promise("The image for CUDA has every version and hash of the lock, and CUDA's packages besides.")
 def test_the_cuda_lock_has_every_version_and_hash_of_the_lock() -> None:
     cuda = (ROOT / "containers" / "requirements-cuda12.lock").read_text()
     assert entries(LOCK) <= entries(cuda), "make lock writes both"
@@ -40,6 +41,7 @@ windows==1 ; sys_platform == 'win32' \\
     assert kept == [["always==1", "--hash=sha256:aa", "--hash=sha256:bb"], ["forked==1", "--hash=sha256:cc"]]
 
 
+@pytest.mark.promise("No lock file names a package index.")
 def test_nothing_in_a_lock_names_an_index() -> None:
     locks = [ROOT / "requirements.lock", *(ROOT / "containers").glob("*.lock")]
     assert not [path for path in locks if "://" in path.read_text()]

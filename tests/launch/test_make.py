@@ -43,6 +43,9 @@ def make(checkout: Path, *arguments: str, **environment: str) -> subprocess.Comp
     )  # fmt: skip
 
 
+@pytest.mark.promise(
+    "A second submit runs no shard again, also in paths with spaces, quotes, umlauts and dollar signs."
+)
 def test_submit_status_verify_and_a_second_submit_in_a_hostile_path(checkout: Path, finished: Run) -> None:
     task = checkout / "my study; touch owned.toml"
     task.write_text(tiny_text())
@@ -70,6 +73,7 @@ HOSTILE = [
 ]  # fmt: skip
 
 
+@pytest.mark.promise("Hostile values of TASK are text, never executed.")
 @pytest.mark.parametrize("task", HOSTILE)
 def test_hostile_task_names_are_text(task: str, checkout: Path) -> None:
     said = make(checkout, "plan", f"TASK={task}")
@@ -102,6 +106,7 @@ def test_set_up_runs_python_candidates_and_says_what_is_missing(checkout: Path, 
     assert not (checkout / ".venv").exists()
 
 
+@pytest.mark.promise("An edit of the checkout does not change a run that exists: it goes on with its frozen code.")
 def test_an_edit_of_the_checkout_never_changes_a_running_study(checkout: Path, finished: Run) -> None:
     task = checkout / "tiny.toml"
     task.write_text(tiny_text())
@@ -116,6 +121,7 @@ def test_an_edit_of_the_checkout_never_changes_a_running_study(checkout: Path, f
     assert store_bytes(Run(checkout / "runs" / finished.path.name)) == store_bytes(finished)
 
 
+@pytest.mark.promise("A change of code that was accepted is recorded, and every receipt names the code that made it.")
 def test_an_accepted_change_is_recorded_and_used(checkout: Path, finished: Run) -> None:
     task = checkout / "tiny.toml"
     task.write_text(tiny_text())
@@ -131,6 +137,7 @@ def test_an_accepted_change_is_recorded_and_used(checkout: Path, finished: Run) 
     assert "intact" in make(checkout, "verify", "TASK=tiny.toml").stdout
 
 
+@pytest.mark.promise("A run does not go on with other package versions until they are accepted.")
 def test_other_package_versions_are_refused_until_accepted(runs: Path) -> None:
     target = make_run(runs)
     from msgspec import structs, to_builtins
@@ -155,6 +162,7 @@ def test_a_failing_shard_is_named_with_its_cause_and_stops_the_phase(runs: Path)
     assert "OSError" not in ntkhpc("status", f"--run={target.path}").stdout
 
 
+@pytest.mark.promise("Two submissions at once on one machine end with the stored bytes of one, without a conflict.")
 def test_two_submissions_at_once_compute_every_shard_once(runs: Path, finished: Run) -> None:
     task = runs.parent / "tiny.toml"
     task.write_text(tiny_text())
@@ -174,6 +182,7 @@ def test_two_submissions_at_once_compute_every_shard_once(runs: Path, finished: 
     assert not (target.path / "failures").exists()
 
 
+@pytest.mark.promise("Ctrl-C and SIGTERM end a local submission without leaving a process or a claim behind.")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_an_interrupted_submission_leaves_no_worker_behind(number: signal.Signals, runs: Path, finished: Run) -> None:
     task = runs.parent / "tiny.toml"
@@ -237,6 +246,7 @@ def test_clumsy_commands_get_an_error_and_no_traceback(arguments: list[str], sai
     assert "Traceback" not in ran.stderr
 
 
+@pytest.mark.promise("Networks that diverge are counted, and submit says so.")
 def test_a_study_whose_networks_diverge_says_so(runs: Path) -> None:
     task = runs.parent / "tiny.toml"
     task.write_text(tiny_text().replace("widths = [4]", "widths = [4]\nweight_variance = 1e30"))
@@ -244,6 +254,9 @@ def test_a_study_whose_networks_diverge_says_so(runs: Path) -> None:
     assert "warning: 22 networks diverged" in ran.stdout, ran.stdout + ran.stderr
 
 
+@pytest.mark.promise(
+    "A study whose workers cannot fit into memory is refused before there is a run, with the field to lower."
+)
 def test_a_worker_that_cannot_fit_is_refused_before_anything_is_made(runs: Path) -> None:
     task = runs.parent / "tiny.toml"
     task.write_text(tiny_text(widths="[4, 100000000]"))

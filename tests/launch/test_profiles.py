@@ -47,6 +47,7 @@ def test_the_commented_fields_of_the_example_show_their_defaults(tmp_path: Path)
     assert found == load(tmp_path, text)
 
 
+@pytest.mark.promise("What must not reach a job script is refused with the name of its field in the profile.")
 @pytest.mark.parametrize(
     ("old", "new", "field"),
     [
@@ -124,6 +125,7 @@ def test_where_to_run_is_detected_and_said(tmp_path: Path, monkeypatch: pytest.M
     assert choose.choose("", console) is None
 
 
+@pytest.mark.promise("Ids of array elements are read as single ones, ranges, lists, steps and with a throttle.")
 @pytest.mark.parametrize(
     ("identity", "expected"),
     [
@@ -138,6 +140,7 @@ def test_array_ids_of_every_form_are_read(identity: str, expected: list[int]) ->
     assert slurm.elements(identity) == [("123", index) for index in expected]
 
 
+@pytest.mark.promise("Ids that squeue cut short are an error, not an answer.")
 @pytest.mark.parametrize("identity", ["123_[1,3-...]", "123", "x_1", "123_[]", "123_[1-2", "123_[1;2]", "", "N/A"])
 def test_array_ids_that_cannot_be_read_are_no_answer(identity: str) -> None:
     with pytest.raises(SchedulerError, match="cannot be read"):
@@ -167,6 +170,7 @@ def test_the_queue_holds_what_waits_or_runs_and_nothing_that_ended(monkeypatch: 
             slurm.queue(["mine"])
 
 
+@pytest.mark.promise("Accounting may be missing, late or garbage: what it does not say is unknown, not an error.")
 def test_accounting_may_be_missing_late_or_confused(monkeypatch: pytest.MonkeyPatch) -> None:
     lines = ("9_0|FAILED|n1", "9_0.batch|FAILED|n1", "9_1|COMPLETED|n1", "9_2|RUNNING|n2", "9_2.0|OUT_OF_MEMORY|n2")
     answers(monkeypatch, "\n".join((*lines, "9_3|CANCELLED by 5|None assigned")))
@@ -186,6 +190,7 @@ def test_accounting_may_be_missing_late_or_confused(monkeypatch: pytest.MonkeyPa
     assert slurm.states(["9"]) == {}
 
 
+@pytest.mark.promise("A squeue that is missing or does not answer is an error, never an empty queue.")
 def test_a_missing_command_is_said_not_taken_for_an_empty_queue(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -203,7 +208,7 @@ def test_a_missing_command_is_said_not_taken_for_an_empty_queue(
 NO_SOURCE = """\
 scontrol: error: _establish_config_source: failed to fetch config
 scontrol: fatal: Could not establish a configuration source"""
-"""What scontrol 22.05 ends with where it has no slurm.conf and got none."""
+"""The last lines of scontrol 22.05 where it has no slurm.conf and got none."""
 
 NO_CONTROLLER = f"""\
 scontrol: error: resolve_ctls_from_dns_srv: res_nsearch error: Unknown host

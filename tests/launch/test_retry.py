@@ -33,6 +33,9 @@ def submission(
     return submissions.create(target, intent)
 
 
+@pytest.mark.promise(
+    "A bug stops its shard, memory that did not suffice is raised, and a node without its GPU is avoided."
+)
 def test_errors_are_retried_by_their_class(runs: Path) -> None:
     from ntkhpc.errors import DeviceError, SurroundingsError
 
@@ -176,6 +179,7 @@ def test_a_worker_killed_for_memory_asks_for_more_for_its_whole_task(runs: Path)
     assert found.memory == dict.fromkeys(array.tasks[0], tasks.MORE_MEMORY)
 
 
+@pytest.mark.promise("What became of a shard without a result is said, or called unknown.")
 def test_what_became_of_lost_shards_is_said_or_called_unknown(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     target = make_run(runs)
     made = submission(target)

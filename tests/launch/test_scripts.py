@@ -58,6 +58,7 @@ def test_the_image_and_its_environment_are_named_in_the_command(tmp_path: Path) 
         assert pair in list(pairwise(words))
 
 
+@pytest.mark.promise("Paths that a job script or a container cannot be given literally are refused.")
 @pytest.mark.parametrize("bad", ["a,b", "a:b", "a%j", "a\nb", "$(touch owned)", "`id`", 'a"b', "a\\b"])
 def test_paths_that_jobs_cannot_be_given_are_refused(tmp_path: Path, bad: str) -> None:
     from ntkhpc.errors import RunError
@@ -66,6 +67,7 @@ def test_paths_that_jobs_cannot_be_given_are_refused(tmp_path: Path, bad: str) -
         container.require_plain_path(container.Place(tmp_path / bad, tmp_path))
 
 
+@pytest.mark.promise("A run does not go on with another image until it is accepted.")
 def test_another_image_is_refused_until_accepted(runs: Path) -> None:
     from ntkhpc.errors import RunError
 

@@ -18,6 +18,9 @@ from ntkhpc.launch import speed, tasks
 from ntkhpc.launch.profile import Limits
 
 
+@pytest.mark.promise(
+    "Every shard is in exactly one task of one job array, and no array is longer than the cluster allows."
+)
 @pytest.mark.parametrize("size", [1, 4, 1000])
 @pytest.mark.parametrize("task_minutes", [0.001, 1.0, 600.0])
 def test_every_shard_is_in_exactly_one_task_and_no_array_is_too_long(size: int, task_minutes: float) -> None:
@@ -30,6 +33,7 @@ def test_every_shard_is_in_exactly_one_task_and_no_array_is_too_long(size: int, 
     assert len({array.name for array in found}) == len(found)
 
 
+@pytest.mark.promise("A phase waits for every job array of the phases that it needs.")
 def test_a_phase_waits_for_every_array_of_the_phases_it_needs() -> None:
     made = planned(members=74, shard_members=2)
     found = arrays(made, profile(limits=Limits(task_minutes=0.001)), 4, existing={"data": ["there"]})
@@ -56,6 +60,9 @@ def test_a_task_asks_for_the_memory_of_its_workers_and_a_gpu_task_has_one() -> N
     assert (gpu.workers, gpu.gpu) == (1, True)
 
 
+@pytest.mark.promise(
+    "A task that exceeds its partition's memory or time is refused with the name of the field to change."
+)
 def test_what_cannot_fit_is_refused_naming_what_to_change() -> None:
     with pytest.raises(ProfileError, match=r"network\.widths.*larger|larger(?s:.)*") as error:
         arrays(planned(), profile(memory_gb=0.7))
@@ -90,7 +97,7 @@ warmup = {warmup}
 tile = {tile}
 draws = {draws}
 """
-"""Of each draw of its four chains about 25 s on one core."""
+"""A study each of whose draws of four chains takes about 25 s on one core."""
 
 
 def slow_chains(**sampling: int) -> Plan:
@@ -98,7 +105,7 @@ def slow_chains(**sampling: int) -> Plan:
 
 
 def slow_ensemble(**changes: int) -> Plan:
-    """Of each of its members about ten minutes."""
+    """A plan each of whose members takes about ten minutes."""
     text = tiny_text(members=20, shard_members=20, **changes)
     return plan.make(studies.loads(text.replace("factor = 1.0", "factor = 1e7")))
 

@@ -20,6 +20,9 @@ def moments(finished: Run) -> xarray.Dataset:
     return aggregate.moments(finished)
 
 
+@pytest.mark.promise(
+    "An outsider's NumPy script recomputes mu_L, eps_L, eps_pop (12 digits) and their laws (6) from the store."
+)
 def test_an_outsider_recomputes_the_results_from_the_store_alone(
     finished: Run, moments: xarray.Dataset, tmp_path: Path
 ) -> None:
@@ -72,6 +75,9 @@ def test_tiles_are_the_studys_own_also_when_the_last_one_is_short() -> None:
     assert aggregate._tile_counts(status, 32).tolist() == [31, 32, 32, 3]
 
 
+@pytest.mark.promise(
+    "The test of all sizes together calls a true law false as often as it says, in 500 synthetic studies."
+)
 def test_all_sizes_together_call_a_true_law_false_no_more_often_than_they_say() -> None:
     """500 skewed samples whose sizes share members: p < 0.05 in 5 %, and p < 0.2 in 20 %, within 3.3 binomial errors.
 
@@ -111,6 +117,7 @@ def test_spreads_on_fewer_test_points_are_those_of_blocks(finished: Run, moments
         np.testing.assert_allclose(moments.size_sigma.sel(test_size=size), expected, rtol=1e-10)
 
 
+@pytest.mark.promise("The error of a mean over draws knows that draws share their initialisations.")
 def test_averaging_over_draws_keeps_that_they_share_initialisations() -> None:
     """Two draws with the same losses have the error of one; independent ones would have it over sqrt(2)."""
     rng = np.random.default_rng(0)

@@ -45,6 +45,7 @@ def test_a_finished_run_has_its_report(finished: Run) -> None:
     assert "contributes" in (folder / "summary.txt").read_text()
 
 
+@pytest.mark.promise("report.html needs no other file and no network.")
 def test_the_report_needs_no_other_file_and_no_network(finished: Run) -> None:
     text = (finished.path / "analysis" / "report.html").read_text()
     assert text.count("data:image/png;base64,") == len(FIGURES)
@@ -64,6 +65,7 @@ def test_equal_runs_have_equal_results_whatever_the_users_matplotlibrc(
     assert [name for name in before if before[name] != after[name]] == []
 
 
+@pytest.mark.promise("An incomplete run gets no report unless it is asked for, and then every figure says PARTIAL.")
 def test_an_incomplete_run_is_refused_unless_partial_and_then_says_so(runs: Path) -> None:
     target = make_run(runs)
     lacking = target.plan.of_phase("ensemble")[-1].id
@@ -98,6 +100,7 @@ def test_what_there_is_of_a_run_without_laws_or_networks_is_reported(runs: Path)
     assert "nan" not in made.stdout.lower()
 
 
+@pytest.mark.promise("Values without a receipt are in no partial report.")
 def test_values_whose_receipts_are_gone_are_in_no_partial_report(finished: Run, tmp_path: Path) -> None:
     copy = Run(shutil.copytree(finished.path, tmp_path / "copy"))
     for shard in (copy.plan.of_phase("law")[-1], copy.plan.of_phase("ensemble")[0], copy.plan.of_phase("curve")[0]):

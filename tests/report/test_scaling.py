@@ -57,6 +57,9 @@ CASES = {
 }
 
 
+@pytest.mark.promise(
+    "Where errors are known, 68 % intervals of exponents and offsets cover in 68 % of cases, 95 % in 95 %."
+)
 @pytest.mark.parametrize("case", CASES)
 def test_intervals_cover_what_they_say(case: str) -> None:
     """Coverage over synthetic studies within 3.3 binomial standard errors of 68.27 and 95 % (false alarm 1e-3 each)."""
@@ -82,6 +85,7 @@ def _within(value: float, interval: tuple[float, float]) -> bool:
     return interval[0] <= value <= interval[1]
 
 
+@pytest.mark.promise("Errors of fitted exponents are absolute: they follow the data's errors, not the fit's quality.")
 def test_errors_are_absolute() -> None:
     """Doubling the errors doubles the parameters' errors and quarters chi^2; lmfit's default would change nothing."""
     rng = np.random.default_rng(5)

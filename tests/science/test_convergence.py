@@ -25,6 +25,9 @@ def test_anticorrelated_chains_are_worth_more_than_their_samples() -> None:
     assert convergence.ess(values) == pytest.approx(3 * values.size, rel=0.1)
 
 
+@pytest.mark.promise(
+    "Stated errors of mean, spread and relative spread of chains are those of repeated chains, to 12 %."
+)
 def test_errors_are_those_of_repeated_chains() -> None:
     """Mean, standard deviation and their ratio of 250 runs of 4 chains: stated errors within 12 % of the true ones."""
     values = 5 + ar1(np.random.default_rng(3), (250, 4, 300), 0.6)
@@ -38,6 +41,7 @@ def test_errors_are_those_of_repeated_chains() -> None:
         assert stated == pytest.approx(found.std(), rel=0.12)
 
 
+@pytest.mark.promise("Chains that are stuck apart, drift or differ in spread have a large R-hat.")
 def test_chains_that_are_stuck_apart_or_drift_or_differ_in_spread_are_seen() -> None:
     rng = np.random.default_rng(4)
     good = rng.standard_normal((4, 500))

@@ -34,6 +34,7 @@ def test_one_layer_of_deep_is_one_hidden_layer(activation: str, temperature: flo
         np.testing.assert_allclose(found.mean, one.mean, rtol=1e-8, atol=1e-8)
 
 
+@pytest.mark.promise("The order parameters of deep networks minimise their action, written out here in dense algebra.")
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("temperature", [0.0, 0.05])
 @pytest.mark.parametrize("widths", [(10, 10), (5, 40, 12), (math.inf, 6), (8, math.inf)])

@@ -36,6 +36,7 @@ def iterated(mlp: MLP, steps: int, rate: float, momentum: float, ridge: float) -
     return a @ Y, whole @ nngp @ whole.T
 
 
+@pytest.mark.promise("The law after t steps agrees with the linearised descent iterated t times, to 9 digits.")
 @pytest.mark.parametrize("mlp", NETWORKS, ids=names)
 @pytest.mark.parametrize(("momentum", "ridge"), [(0.0, 0.0), (0.9, 0.0), (0.0, 0.3), (0.6, 0.3)])
 @pytest.mark.parametrize("steps", [0, 1, 2, 37, 500])
@@ -50,6 +51,7 @@ def test_the_law_is_that_of_the_iterated_descent(mlp: MLP, momentum: float, ridg
             np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-10)
 
 
+@pytest.mark.promise("The law of the end of training agrees with its closed form, to 9 digits.")
 @pytest.mark.parametrize("mlp", NETWORKS, ids=names)
 @pytest.mark.parametrize("ridge", [0.0, 0.5])
 def test_the_end_of_training_is_the_direct_solution(mlp: MLP, ridge: float) -> None:
@@ -67,7 +69,7 @@ def test_the_end_of_training_is_the_direct_solution(mlp: MLP, ridge: float) -> N
 
 
 def test_the_posterior_is_gaussian_conditioning() -> None:
-    """Of the joint Gaussian of noisy training and clean test values, by its inverse (a Schur complement)."""
+    """Conditions the joint Gaussian of noisy training and clean test values by its inverse (a Schur complement)."""
     mlp, noise = NETWORKS[0], 0.1
     joint = kernels.nngp_ntk(mlp, np.concatenate([X, X_TEST]))[0]
     joint[:N, :N] += noise * np.eye(N)
@@ -83,6 +85,9 @@ SETTINGS = [
 ]  # fmt: skip
 
 
+@pytest.mark.promise(
+    "Every size of a learning curve agrees with the law of that size computed by itself, to 10 digits."
+)
 @pytest.mark.parametrize("settings", SETTINGS, ids=["inf", "ridge", "nngp", "steps", "rule"])
 def test_a_curve_is_every_size_by_itself(settings: dict) -> None:
     sizes = [3, 7, 8, N]
@@ -137,6 +142,7 @@ def whitened(f: np.ndarray, mean: np.ndarray, covariance: np.ndarray) -> float:
     return float(stats.chi2(points + len(excess)).sf(chi2))
 
 
+@pytest.mark.promise("3,000 networks of width 2048 obey the law in mean and covariance; 3,000 of width 128 do not.")
 def test_a_wide_ensemble_obeys_the_law_and_a_width_128_ensemble_does_not() -> None:
     """Whitened chi-squared of mean and covariance at 6 points, 3,000 networks; false alarm 1e-3, seeds fixed."""
     mlp, points, steps, members = NETWORKS[0], M, 56, 3000

@@ -44,6 +44,7 @@ def by_quadrature(mlp: MLP, x1: np.ndarray, x2: np.ndarray) -> tuple[float, floa
     return k[0, 1], theta
 
 
+@pytest.mark.promise("Kernels agree with quadrature of the Gaussian expectations that define them.")
 @pytest.mark.parametrize("mlp", NETWORKS, ids=names)
 def test_kernels_are_the_recursion_of_gaussian_expectations(mlp: MLP) -> None:
     x = np.random.default_rng(1).normal(size=(3, 7))
@@ -54,6 +55,7 @@ def test_kernels_are_the_recursion_of_gaussian_expectations(mlp: MLP) -> None:
         np.testing.assert_allclose((nngp[i, j], ntk[i, j]), expected, rtol=tolerance, atol=tolerance)
 
 
+@pytest.mark.promise("Kernels agree with the mean of 400 random networks of width 256, within statistics and 1/width.")
 @pytest.mark.parametrize("mlp", NETWORKS, ids=names)
 def test_kernels_are_those_of_random_wide_networks(mlp: MLP) -> None:
     """Mean over 400 networks of width 256 within 4.5 standard errors plus 3/width (false alarm below 1e-4 a test)."""
@@ -97,6 +99,7 @@ def in_long_double(mlp: MLP, x1: np.ndarray, x2: np.ndarray) -> tuple[np.ndarray
     return k, theta
 
 
+@pytest.mark.promise("ReLU kernels keep 12 digits, however close two inputs are.")
 @pytest.mark.parametrize("mlp", NETWORKS[:2], ids=names[:2])
 @pytest.mark.parametrize("apart", [1.0, 1e-2, 2e-3, 1e-3, 3e-4, 1e-4, 1e-5, 1e-6])
 def test_kernels_keep_12_digits_however_close_two_inputs_are(mlp: MLP, apart: float) -> None:
@@ -107,6 +110,7 @@ def test_kernels_keep_12_digits_however_close_two_inputs_are(mlp: MLP, apart: fl
         assert abs(np.diag(found) / expected - 1).max() < 1e-12
 
 
+@pytest.mark.promise("ReLU kernels of opposite inputs keep 12 digits of the inputs' norms (9 where exactly opposite).")
 @pytest.mark.parametrize("mlp", NETWORKS[:2], ids=names[:2])
 @pytest.mark.parametrize("apart", [1e-2, 1e-3, 1e-4, 1e-6, 0.0])
 def test_kernels_keep_12_digits_however_opposite_two_inputs_are(mlp: MLP, apart: float) -> None:

@@ -43,6 +43,9 @@ def exact_linear(
     return evidence, p @ mean, p @ (variance + mean**2) - (p @ mean) ** 2
 
 
+@pytest.mark.promise(
+    "The mixture agrees with the exact posterior of linear networks with two hidden weights, to 7 digits."
+)
 @pytest.mark.parametrize(("features", "width"), [(1, 2), (2, 1)])
 @pytest.mark.parametrize("scale", [0.5, 3.0])
 def test_the_mixture_is_exact_for_linear_networks(features: int, width: int, scale: float) -> None:

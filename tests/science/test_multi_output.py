@@ -32,6 +32,9 @@ def test_one_of_several_outputs_is_one_output(temperature: float, width: int) ->
         assert getattr(many, name) == pytest.approx(getattr(one, name), rel=1e-9), name
 
 
+@pytest.mark.promise(
+    "The order-parameter matrix of several outputs minimises its action, written out with Kronecker products."
+)
 def test_the_several_outputs_of_a_matrix_are_a_minimum_of_its_action() -> None:
     """With the Kronecker product written out; then away from the saddle in random directions."""
     width, temperature, k = 9, 0.1, joint("erf", LAM)

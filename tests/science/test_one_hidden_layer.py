@@ -28,6 +28,7 @@ from ntkhpc.bayesian import OneLayerProblem, deep, mixture, multi_output, one_hi
 from ntkhpc.bayesian.spectrum import Spectrum
 
 
+@pytest.mark.promise("At infinite width each Bayesian theory is Gaussian process regression, within 10^-10.")
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("temperature", [0.0, 0.05])
 def test_infinite_width_is_gaussian_process_regression(activation: str, temperature: float) -> None:
@@ -63,6 +64,7 @@ def test_a_wide_network_comes_near_infinite_width(activation: str) -> None:
             assert found.test_loss != found.infinite_width_loss
 
 
+@pytest.mark.promise("The order parameter of one hidden layer minimises its action, written out here in dense algebra.")
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("temperature", [0.0, 1e-3, 0.3])
 @pytest.mark.parametrize("width", [3, 12, 40])

@@ -125,6 +125,7 @@ def same(one: dict[str, np.ndarray], two: dict[str, np.ndarray]) -> bool:
     return one.keys() == two.keys() and all(np.array_equal(one[name], two[name], equal_nan=True) for name in one)
 
 
+@pytest.mark.promise("Sampled posteriors of linear networks agree with the exact ones within 4 standard errors.")
 def test_linear_networks_are_exact() -> None:
     """Against the mixture theory, which is exact: six numbers within 4 standard errors fail for 1 seed in 2,000."""
     settings = {"temperature": 0.05, "activation": "linear", "precisions": LAM[:2]}
@@ -149,6 +150,7 @@ def nonlinear() -> PosteriorSample:
         return sample_posterior(*DATA, 5, temperature=0.5, activation="erf", warmup=200, draws=1000, seed=4)
 
 
+@pytest.mark.promise("HMC, NUTS and Langevin dynamics agree within 4 standard errors.")
 @pytest.mark.parametrize("sampler", ["nuts", "langevin"])
 def test_samplers_agree(nonlinear: PosteriorSample, sampler: str) -> None:
     """With Hamiltonian Monte Carlo, each to 4 standard errors of the difference: fails for 1 seed in 5,000."""
@@ -211,6 +213,7 @@ def test_finite_width_theory_is_closer_than_infinite_width() -> None:
     assert found.standard_error < 0.015 * found.test_loss
 
 
+@pytest.mark.promise("The sampled posterior of a narrow erf network agrees with weighted draws of its prior.")
 def test_the_posterior_of_a_narrow_network_is_that_of_weighted_draws_of_its_prior() -> None:
     """erf, 8 hidden units, inputs that nearly lie on a line: the loss by importance sampling.
 

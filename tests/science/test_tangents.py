@@ -42,6 +42,7 @@ def image_network(width: int, outputs: int) -> tuple:
     )
 
 
+@pytest.mark.promise("neural-tangents agrees with our kernels to 12 digits off the diagonal.")
 @pytest.mark.parametrize("mlp", NETWORKS, ids=names)
 def test_fully_connected_networks_have_the_kernels_of_our_recursion(mlp: MLP) -> None:
     rng = np.random.default_rng(1)
@@ -75,6 +76,7 @@ def test_a_convolutional_network_has_the_mean_kernels_of_random_finite_ones() ->
         assert (abs(np.mean(drawn, axis=0) - exact) < 4.5 * error).all()
 
 
+@pytest.mark.promise("neural-tangents agrees with our law of the end of training to 8 digits.")
 def test_the_end_of_training_is_its_prediction() -> None:
     with jax.enable_x64(True):
         predict = tangents.load().predict.gradient_descent_mse_ensemble(as_stax(NETWORKS[4])[2], X, Y, diag_reg=0.0)

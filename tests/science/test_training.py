@@ -31,6 +31,7 @@ def numpy_descent(mlp: MLP, parameters: list[list[np.ndarray]], eta: float, mome
     return s2 * np.maximum(s1 * X_TEST @ w1 + sb * b1, 0) @ w2 + sb * b2
 
 
+@pytest.mark.promise("Training agrees with gradients written out in NumPy, to 10 digits, with momentum and without.")
 @pytest.mark.parametrize("momentum", [0.0, 0.8])
 def test_training_is_full_batch_descent_of_the_normalised_cost(momentum: float) -> None:
     mlp = MLP(depth=1, activation="relu", bias_variance=0.2, outputs=2)
@@ -44,6 +45,7 @@ def test_training_is_full_batch_descent_of_the_normalised_cost(momentum: float) 
         assert trained.test_loss[row, -1] == pytest.approx(((expected - Y_TEST) ** 2).mean() / 2, rel=1e-10)
 
 
+@pytest.mark.promise("The predictions of a network do not depend on the other networks of its tile: same bits.")
 def test_a_member_does_not_depend_on_its_tile() -> None:
     program = training.Program(MLP(depth=2, activation="erf"), 24, (0, 20))
 
@@ -102,6 +104,7 @@ def test_learning_rates_are_the_fraction_of_the_stability_bound() -> None:
     assert grows(2.01 * rate[0, 1])
 
 
+@pytest.mark.promise("300 networks of width 2048 follow the law of their own steps, and not that of fewer steps.")
 def test_a_wide_ensemble_follows_the_exact_law_of_its_own_steps() -> None:
     """300 networks of width 2048 after 40 steps against G_t = I - (I - eta T/c)^t [arXiv:1902.06720].
 

@@ -98,6 +98,7 @@ def test_what_makes_no_sense_is_refused_by_name(old: str, new: str, said: str) -
     assert said in str(caught.value)
 
 
+@pytest.mark.promise("jobs/template-bayes.toml has every field of a Bayesian study, with its default.")
 def test_the_template_explains_every_field_with_its_default() -> None:
     text = (ROOT / "jobs" / "template-bayes.toml").read_text()
     table = tomllib.loads(text)
@@ -114,6 +115,7 @@ def test_the_template_explains_every_field_with_its_default() -> None:
     assert all("#" in line for line in text.splitlines() if " = " in line)
 
 
+@pytest.mark.promise("Every value of a Bayesian study's store belongs to exactly one shard, in whole chunks.")
 @pytest.mark.parametrize("chains", [2, 3, 5])
 def test_shards_cover_every_array_exactly_once_in_whole_chunks(chains: int) -> None:
     wanted = tiny(("chains = 3", f"chains = {chains}"))
@@ -134,6 +136,7 @@ def test_without_chains_or_scans_there_are_no_such_arrays_or_shards() -> None:
     assert not any(name.startswith(("sample_", "chain_", "adaptive_", "temperature_", "readout_")) for name in names)
 
 
+@pytest.mark.promise("The stored theory of a Bayesian study is that of the library's functions.")
 def test_stored_theory_is_that_of_the_functions(theory: Run) -> None:
     kept = store.load(theory.store, *(a.name for phase in ("data", "theory") for a in theory.layout.arrays(phase)))
     wanted = theory.study.of_kind(BayesStudy)
@@ -165,6 +168,7 @@ def test_stored_theory_is_that_of_the_functions(theory: Run) -> None:
     np.testing.assert_allclose(kept["theory_variance"][..., -1], kept["mixture_variance"][..., -1], rtol=1e-10)
 
 
+@pytest.mark.promise("An adaptive kernel that was killed and resumed agrees with the library's function to 5 digits.")
 def test_the_adaptive_kernel_killed_at_any_population_has_the_bits_of_the_function(theory: Run, tmp_path: Path) -> None:
     shards = ["data-0", *(one.id for one in theory.plan.of_phase("adaptive"))]
     assert shards == ["data-0", "w20-n8-d0", "w20-n8-d1"]
@@ -191,6 +195,7 @@ def test_the_adaptive_kernel_killed_at_any_population_has_the_bits_of_the_functi
         np.testing.assert_allclose(kept["adaptive_point_variance"][cell].mean(axis=0), found.point_variance, rtol=1e-5)
 
 
+@pytest.mark.promise("The trained ensemble beside a posterior has the same prior, checked against kernels written out.")
 def test_the_ensemble_beside_it_is_the_trained_law_of_the_same_prior(theory: Run) -> None:
     """From the kernels of f = v.erf(W x/sqrt(lam_0 d))/sqrt(lam_1 N), W, v ~ N(0, 1), written out for erf."""
     kept = store.load(theory.store, "x_train", "y_train", "x_test", "y_test", "permutation", "ntk_bias", "ntk_variance")
@@ -231,6 +236,7 @@ def test_the_loss_distribution_is_that_of_gaussian_outputs(width: float) -> None
     assert np.abs(np.array(below) - [0.1, 0.5, 0.9]).max() < 4 * 0.5 / math.sqrt(20_000)
 
 
+@pytest.mark.promise("Markov chains that were killed between tiles and resumed store the bytes of uninterrupted ones.")
 def test_chains_killed_at_any_tile_end_with_the_same_bits(theory: Run, tmp_path: Path) -> None:
     """Killed after its warm-up and after its last tile; and its samples are those of the sampler, near the theory."""
     shards = [one.id for phase in ("data", "theory", "chains") for one in theory.plan.of_phase(phase)]

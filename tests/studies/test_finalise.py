@@ -8,6 +8,7 @@ from ntkhpc.studies.ensemble.moments import bias_and_variance, merge, tile_count
 RNG = np.random.default_rng(0)
 
 
+@pytest.mark.promise("Moments merged from tiles are those of all networks at once.")
 @pytest.mark.parametrize("sizes", [[3, 3, 2], [1, 5], [0, 4, 0, 2], [7]])
 def test_merged_moments_are_those_of_all_members(sizes: list[int]) -> None:
     tiles = [1e3 + RNG.normal(size=(size, 6, 2)) for size in sizes]
@@ -20,6 +21,7 @@ def test_merged_moments_are_those_of_all_members(sizes: list[int]) -> None:
     np.testing.assert_allclose(m2, everything.var(axis=0) * count, rtol=1e-9)
 
 
+@pytest.mark.promise("Bias and variance of an ensemble are unbiased and add up to the mean loss.")
 def test_bias_and_variance_are_unbiased_and_add_up_to_the_mean_loss() -> None:
     """f ~ N(1, 4), y = 0.5, 3 members, 40,000 points: bias^2/2 = 1/8 and variance/2 = 2 within 4.5 standard errors."""
     f, y = 1 + 2 * RNG.normal(size=(3, 40_000, 1)), np.full((40_000, 1), 0.5)

@@ -25,6 +25,7 @@ def refusal(text: str) -> str:
     return str(caught.value)
 
 
+@pytest.mark.promise("A wrong field of a study is refused with its name, its value and what is allowed.")
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
@@ -57,6 +58,7 @@ def test_a_wrong_field_is_refused_with_its_name_value_and_what_is_allowed(old: s
         assert part in text
 
 
+@pytest.mark.promise("Hostile names of studies are refused.")
 @pytest.mark.parametrize(
     "name", ["a; rm -rf /", "two\\nlines", "it's", '\\"quoted\\"', "größe", "../up", "", "-x", "a" * 65]
 )
@@ -71,6 +73,7 @@ def test_shipped_studies_load_and_survive_freezing(path: Path) -> None:
     assert loaded.name == path.stem
 
 
+@pytest.mark.promise("jobs/template.toml has every field of an ensemble, with its default.")
 def test_the_template_explains_every_field_with_its_default() -> None:
     text = (ROOT / "jobs" / "template.toml").read_text()
     loaded = studies.loads(text)

@@ -52,7 +52,7 @@ def loss(mean: np.ndarray, variance: np.ndarray) -> float:
 
 
 def derivative(function: Callable[[np.ndarray], float], x: np.ndarray) -> np.ndarray:
-    """By central differences of fourth order."""
+    """The gradient of a function at x, by central differences of fourth order."""
     h = 1e-3
     return np.array(
         [

@@ -105,7 +105,7 @@ updates = 20
 """
 
 SLOW = {"width": 64, "factor": 400.0, "n_train": "[64]", "tile": 4, "pool": 100}
-"""Of each tile of these about three seconds on one core."""
+"""Settings of a study each of whose tiles takes about three seconds on one core."""
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,7 @@ class Lab:
         path.write_text((f'scratch = "{scratch}"\n' if scratch else "") + text)
 
     def study(self, text: str) -> Run:
-        """Write a study; where its run will be."""
+        """Write a study, and say where its run will be."""
         path = self.home / "study.toml"
         path.write_text(text)
         return Run(self.home / "runs" / facts.resolve(studies.load(path), self.home).run_name)

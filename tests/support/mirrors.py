@@ -101,7 +101,7 @@ def remote(urls: tuple[str, ...], body: bytes = BODY) -> Remote:
 
 
 def part(data: Path, content: bytes) -> Path:
-    """What an interrupted process left."""
+    """Write the part of a file that an interrupted download left."""
     path = data / "muons" / "hits.h5.part"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)

@@ -136,7 +136,7 @@ def ntkhpc(*arguments: object, cwd: Path = ROOT, **environment: str) -> subproce
 
 
 def made_once(tmp_path_factory: pytest.TempPathFactory, name: str, make: Callable[[Path], Run]) -> Run:
-    """What `make` makes in a folder that all processes of this test session share: the first one makes it."""
+    """The run that `make` makes in a folder shared by all processes of this test session; the first one makes it."""
     base = tmp_path_factory.getbasetemp()
     folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / name
     with folder.with_suffix(".lock").open("w") as lock:

@@ -1,4 +1,4 @@
-"""What a template of jobs/ must explain."""
+"""A check of the templates of jobs/."""
 
 import msgspec
 
