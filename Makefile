@@ -98,9 +98,6 @@ test-cluster: venv ## a real SLURM and a real Apptainer on this machine: root on
 bench: venv ## measure tiles, kernels, plan and status against their bounds; ratios
 	@PYTHONPATH="$$PYTHONPATH:$$PYTHONPATH/tests" NPROC=1 OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 .venv/bin/python tests/bench.py
 
-docs: venv ## build the pages of docs/ into site/
-	@.venv/bin/python -m mkdocs build --strict
-
 check: venv ## lint, format and types
 	@.venv/bin/python -m ruff check . && .venv/bin/python -m ruff format --check . && .venv/bin/python -m mypy
 

@@ -44,8 +44,8 @@ def waiting(home: Path, seconds: int) -> Lab:
     """A user each of whose tiles also waits on the cluster: a long task that leaves the machine to other tests, and
     that takes about as long on a busy one as on an idle one."""
     lab = Lab(home, copy_checkout(home / "checkout"))
-    needed = "        if values is None:\n"
-    wait = f"            __import__('time').sleep({seconds} * ('SLURM_JOB_ID' in __import__('os').environ))\n"
+    needed = "    def train(number: int) -> dict[str, np.ndarray]:\n"
+    wait = f"        __import__('time').sleep({seconds} * ('SLURM_JOB_ID' in __import__('os').environ))\n"
     edit(lab.checkout / "ntkhpc/studies/ensemble/train.py", needed, needed + wait)
     return lab
 
@@ -157,8 +157,8 @@ def test_a_task_over_its_memory_gets_more(edited: Callable[[], Lab]) -> None:
     ensemble = lab.checkout / "ntkhpc" / "studies" / "ensemble" / "train.py"
     edit(
         ensemble,
-        "    study = run.study.of_kind(Study)\n",
-        "    study, ballast = run.study.of_kind(Study), np.ones(148_000_000)\n    assert ballast.all()\n",
+        "    study, inputs = work.study, work.inputs\n",
+        "    study, inputs, ballast = work.study, work.inputs, np.ones(148_000_000)\n    assert ballast.all()\n",
     )
     target = submit(lab, study_text("hungry", n_train="[8]"))
     resume_until_complete(lab, target, times=4)
