@@ -47,6 +47,9 @@ def _known(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(studies.KINDS, "ensemble", WavyStudy)
 
 
+@pytest.mark.promise(
+    "A new source of data is one class: with facts and a loader its studies are planned, cost included."
+)
 def test_a_study_of_a_new_source_is_loaded_planned_and_its_cost_projected(tmp_path: Path) -> None:
     study = facts.resolve(studies.loads(TEXT.replace("pool = 40", "pool = 40\ninputs = 7")), tmp_path)
     assert (study.data.source, study.features, study.outputs) == ("waves", 7, 1)

@@ -61,6 +61,7 @@ def resumed(target: Run, *options: str) -> str:
     return done.stdout
 
 
+@pytest.mark.promise("Finished runs of older versions are complete for status and intact for verify.")
 def test_an_older_run_is_intact_and_complete(old: Run, capsys: pytest.CaptureFixture[str]) -> None:
     assert list(verify.problems(old)) == []
     assert cli.main(["verify", f"--run={old.path}"]) == 0
@@ -69,6 +70,7 @@ def test_an_older_run_is_intact_and_complete(old: Run, capsys: pytest.CaptureFix
     assert "complete" in capsys.readouterr().out
 
 
+@pytest.mark.promise("Runs of older versions are reported with today's code, and their manifest stays as it is.")
 def test_an_older_run_is_reported_with_todays_code(old: Run) -> None:
     manifest = (old.path / "manifest.json").read_bytes()
     done = ntkhpc("report", f"--run={old.path}")
@@ -103,6 +105,7 @@ def test_opening_a_run_imports_nothing_heavy() -> None:
     assert said.stdout.strip() == "set()"
 
 
+@pytest.mark.promise("TASK finds the run that an older version made of a study, and submit makes no second one.")
 def test_a_task_finds_the_run_by_content(
     old: Run, study_file: Path, runs: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -140,6 +143,7 @@ def test_two_runs_of_one_study_are_not_chosen_between(
     assert f"RUN={runs}" in said.stderr
 
 
+@pytest.mark.promise("A run of an older version goes on in its own code; what is computed again agrees within 0.2 %.")
 def test_an_older_run_is_gone_on_with_in_its_own_code(old: Run, kind: str, folder: Path) -> None:
     here, then = run.versions(), old.manifest.versions
     if changed := {name for name in then if here.get(name) != then[name]}:
@@ -150,6 +154,9 @@ def test_an_older_run_is_gone_on_with_in_its_own_code(old: Run, kind: str, folde
     assert [path.name for path in (old.path / "code").iterdir()] == [old.manifest.code[:12]]
 
 
+@pytest.mark.promise(
+    "A run of an older version goes on in today's code once that is accepted; values agree within 0.2 %."
+)
 def test_an_older_run_is_gone_on_with_in_todays_code(old: Run, kind: str, folder: Path) -> None:
     shard = older.set_back(old, TO_SET_BACK[kind])
     assert "accepted and recorded" in resumed(old, "--accept-change")
@@ -167,6 +174,7 @@ def check_again(target: Run, shard: str, folder: Path) -> None:
         np.testing.assert_allclose(one[name].values, other[name].values, rtol=2e-3, atol=1e-6, err_msg=str(name))
 
 
+@pytest.mark.promise("Damage in a run of an older version is found, and no more than its shards is set aside.")
 def test_damage_in_an_older_run_is_found_and_set_aside(folder: Path, runs: Path) -> None:
     old = older.copy(folder, "ensemble", runs)
     chunk = random.Random(1).choice(sorted((old.store / "test_loss").glob("c.*")))
@@ -226,6 +234,9 @@ VERBS = [
 ]
 
 
+@pytest.mark.promise(
+    "A run that this code cannot read is called too new or too old by every verb, and no byte of it changes."
+)
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -257,6 +268,7 @@ def test_what_this_code_cannot_read_is_named_so_by_every_verb_and_not_touched(
     assert older.content(old.path) == before
 
 
+@pytest.mark.promise("If study.toml or plan.json of a run was edited, nothing goes on.")
 def test_a_study_or_plan_that_was_edited_is_damaged_and_nothing_goes_on(
     old: Run, capsys: pytest.CaptureFixture[str]
 ) -> None:

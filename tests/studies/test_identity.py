@@ -31,6 +31,7 @@ def frozen_study(table: dict[str, Any]) -> AnyStudy:
     return frozen.loads(tomli_w.dumps(table))
 
 
+@pytest.mark.promise("The value that each field of a study had when it was introduced is pinned.")
 def test_what_every_field_was_when_it_was_introduced_is_pinned() -> None:
     pinned, found = json.loads(PINNED.read_text()), introduced()
     said = [
@@ -62,6 +63,7 @@ def test_introduced_values_are_values_of_their_fields_and_tables_have_none_of_th
         assert vars(section).get("introduced", {}).keys() <= content.introduced(section).keys(), section
 
 
+@pytest.mark.promise("Another value of any field of a study is another id.")
 @pytest.mark.parametrize(("kind", "source"), CASES)
 def test_another_value_of_any_field_is_another_id(kind: str, source: str) -> None:
     for path, wanted in places(kind, source):
@@ -141,11 +143,13 @@ def as_kind(kind: type[AnyStudy], **network: Any) -> AnyStudy:
     return msgspec.convert(table, kind)
 
 
+@pytest.mark.promise("A new optional field of a study changes no id.")
 def test_a_new_optional_field_changes_no_id() -> None:
     assert as_kind(NewerStudy).id == as_kind(Study).id
     assert as_kind(NewerStudy, gate="relu").id != as_kind(Study).id
 
 
+@pytest.mark.promise("A default that changes later enters the id of a study.")
 def test_a_default_that_changed_later_enters_the_id() -> None:
     """One text is another study for newer code; what is the same study has the same id."""
     assert as_kind(DeeperStudy).id != as_kind(Study).id
