@@ -75,6 +75,15 @@ def test_every_page_is_in_the_menu_and_every_link_of_the_readme_leads_somewhere(
         assert link.startswith("https://") or (ROOT / link).exists(), link
 
 
+def test_files_that_the_architecture_names_are_there() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    named = {name for name in re.findall(r"`([\w./<>]+)`", text) if "/" in name and name.endswith((".py", ".toml"))}
+    assert len(named) > 10
+    for name in named:
+        choices = [name.replace("<kind>", kind) for kind in ("ensemble", "posterior")]
+        assert any((top / one).exists() for top in (ROOT, ROOT / "ntkhpc") for one in choices), name
+
+
 def blocks(name: str) -> list[str]:
     return re.findall(r"^```python\n(.*?)^```", (ROOT / name).read_text(), re.MULTILINE | re.DOTALL)
 

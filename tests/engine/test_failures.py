@@ -30,6 +30,9 @@ def test_the_words_of_records_never_change() -> None:
     assert [one.value for one in Retry] == ["bug", "memory", "device", "surroundings"]
 
 
+@pytest.mark.promise(
+    "An error that no class or number calls a matter of surroundings counts as a bug, not tried again by itself."
+)
 @pytest.mark.parametrize(
     "error",
     [
@@ -50,6 +53,9 @@ def test_a_bug_of_the_code_is_not_tried_again(error: Exception) -> None:
     assert failures.kind_of(error) is Retry.BUG
 
 
+@pytest.mark.promise(
+    "What the system refuses for reasons outside the code (17 error numbers) is tried again by resume."
+)
 @pytest.mark.parametrize(
     "name",
     ["ENOSPC", "EDQUOT", "EROFS", "EACCES", "EIO", "ESTALE", "ENOLCK", "EMFILE", "ENFILE", "EAGAIN", "ETIMEDOUT",

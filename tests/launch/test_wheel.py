@@ -62,6 +62,9 @@ def test_the_version_is_said(installed: Path, tmp_path: Path) -> None:
     assert _run([installed, "--version"], tmp_path) == f"ntkhpc {__version__}\n"
 
 
+@pytest.mark.promise(
+    "A wheel plans, runs, verifies and reports a study given by path, in a folder that is no checkout."
+)
 def test_a_study_given_by_path_is_planned_run_looked_at_and_reported(installed: Path, study: Path) -> None:
     folder = study.parent
     which = "--task=tiny.toml"
