@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.advice import assert_names_own_fields
 from support.runs import ROOT, assert_every_array_is_covered_once, make_run, ntkhpc, tiny_text
 
 from ntkhpc import files, studies
@@ -68,10 +69,68 @@ def test_memory_is_projected_above_what_was_measured_but_not_far(stage: tuple[st
     assert peak < max(finished.plan.memory_bytes.get(phase, 0) for phase in stage) < 1.7 * peak
 
 
-def test_too_many_shards_are_refused_naming_the_field() -> None:
-    text = tiny_text(members=100_000_000)
-    with pytest.raises(StudyError, match=r"raise ensemble\.shard_members"):
-        plan.make(studies.loads(text))
+POSTERIOR = """
+kind = "bayes"
+name = "many"
+[data]
+source = "calorimeter"
+pool = 40
+test = 15
+[network]
+widths = [4, 8, 16]
+[posterior]
+n_train = [8, 12]
+draws = {draws}
+[adaptive]
+populations = {populations}
+[sampling]
+chains = {chains}
+shard_chains = {shard_chains}
+"""
+
+
+def posterior_text(*, draws: int = 1, populations: int = 0, chains: int = 0, shard_chains: int = 4) -> str:
+    return POSTERIOR.format(draws=draws, populations=populations, chains=chains, shard_chains=shard_chains)
+
+
+def ensemble_text(*, draws: int = 1, curve_draws: int = 1, **changes: object) -> str:
+    text = tiny_text(**changes).replace("trace_points", f"draws = {draws}\ntrace_points")
+    return text + f"[infinite_width]\ndraws = {curve_draws}\n"
+
+
+BILLION = 10**9
+TOO_MANY = {
+    "ensemble": (ensemble_text(members=BILLION), "ensemble.shard_members"),
+    "law": (ensemble_text(members=2, shard_members=2, draws=BILLION), "ensemble.draws"),
+    "curve": (ensemble_text(curve_draws=BILLION), "infinite_width.draws"),
+    "theory": (posterior_text(draws=BILLION), "posterior.draws"),
+    "adaptive": (posterior_text(draws=200_000, populations=4), "posterior.draws"),
+    "chains": (posterior_text(chains=BILLION), "sampling.shard_chains"),
+    "chains of one shard": (posterior_text(draws=200_000, chains=4), "posterior.draws"),
+}
+"""What each phase has too many of, and the field that a message names. Of adaptive and of chains of one shard there are
+1.2 million, of theory beside them 400,000."""
+
+
+@pytest.mark.parametrize("phase", TOO_MANY)
+def test_more_than_a_million_shards_of_any_phase_are_refused_before_one_is_made(
+    phase: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text, field = TOO_MANY[phase]
+    wanted = studies.loads(text)
+    monkeypatch.setattr(plan, "Shard", lambda *_, **__: pytest.fail("a shard was made"))
+    with pytest.raises(StudyError, match="shards; at most 1,000,000") as caught:
+        plan.make(wanted)
+    assert field in str(caught.value)
+    assert_names_own_fields(str(caught.value), wanted)
+
+
+def test_a_million_shards_are_counted_over_all_phases(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No phase has a million by itself: 300,000 of theory and 900,000 of chains."""
+    wanted = studies.loads(posterior_text(draws=150_000, chains=4))
+    monkeypatch.setattr(plan, "Shard", lambda *_, **__: pytest.fail("a shard was made"))
+    with pytest.raises(StudyError, match="1,200,002 shards"):
+        plan.make(wanted)
 
 
 @pytest.mark.promise("plan writes nothing.")
