@@ -4,8 +4,10 @@ import os
 import subprocess
 import sys
 import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -166,3 +168,36 @@ def test_planning_and_looking_import_no_heavy_library(verb: str, finished: run.R
         env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=60, check=True,
     )  # fmt: skip
     assert ran.stdout.splitlines()[-1] == "set()"
+
+
+def traced(read: Callable[[], plan.Plan]) -> tuple[plan.Plan, int]:
+    """A plan, and how much memory stays in use while it is there."""
+    tracemalloc.start()
+    found = read()
+    size = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    return found, size
+
+
+def test_the_process_of_a_few_shards_reads_no_regions_of_others() -> None:
+    content = plan.dumps(plan.make(studies.loads(tiny_text(members=30_000, predictions="false"))))
+    whole, all_of_it = traced(lambda: plan.loads(content))
+    mine = {whole.of_phase("ensemble")[number].id for number in (5, 700)}
+    part, size = traced(lambda: plan.loads(content, mine))
+    assert size < 0.4 * all_of_it
+    assert [shard for shard in part.shards if shard.id in mine] == [one for one in whole.shards if one.id in mine]
+    without = ("id", "phase", "seconds", "tile_seconds")
+    for ours, theirs in zip(part.shards, whole.shards, strict=True):
+        assert all(getattr(ours, name) == getattr(theirs, name) for name in without)
+    assert msgspec.structs.replace(part, shards=()) == msgspec.structs.replace(whole, shards=())
+    other = part.of_phase("law")[0]
+    for use in (lambda: other.region["draw"], lambda: dict(other.region), lambda: other.region.get("member")):
+        with pytest.raises((TypeError, AttributeError), match="_RegionNotRead"):
+            use()
+
+
+def test_a_task_and_its_workers_read_the_plan_for_their_shards_only(finished: run.Run) -> None:
+    shard = finished.plan.of_phase("ensemble")[1]
+    mine = run.load(finished.path, given=[shard.id])
+    assert {one.id for one in mine.plan.shards if isinstance(one.region, dict)} == {shard.id}
+    assert all(not mine.missing(phase) for phase in mine.layout.phases if phase != "analysis")
