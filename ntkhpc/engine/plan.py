@@ -3,6 +3,10 @@
 A shard is what one task computes and what one receipt confirms. Its region says which part of the store is its own.
 """
 
+import sys
+from collections.abc import Collection
+from typing import Any
+
 import msgspec
 from msgspec import Struct
 
@@ -89,8 +93,50 @@ def dumps(plan: Plan) -> bytes:
     return msgspec.json.encode(plan) + b"\n"
 
 
-def loads(data: bytes) -> Plan:
-    return msgspec.json.decode(data, type=Plan)
+def loads(data: bytes, regions: Collection[str] | None = None) -> Plan:
+    """Read a plan. With `regions` only these shards, by id, have their regions, which take most of the memory.
+
+    The process of a few shards needs of all others names and costs alone: it can ask no more of them.
+    """
+    if regions is None:
+        return msgspec.json.decode(data, type=Plan)
+    read = msgspec.json.decode(data, type=_Unread)
+    brief, whole = msgspec.json.Decoder(_Brief), msgspec.json.Decoder(Shard)
+    shards = []
+    for text in read.shards:
+        one = brief.decode(text)
+        if one.id in regions:
+            shards.append(whole.decode(text))
+        else:
+            shards.append(Shard(one.id, sys.intern(one.phase), _NOT_READ, one.seconds, one.tile_seconds))
+    return Plan(read.study_id, read.run_name, tuple(shards), read.memory_bytes, read.store_bytes, read.files)
+
+
+class _Unread(Struct, frozen=True):
+    """A plan whose shards are the text that they are in the file."""
+
+    study_id: str
+    run_name: str
+    shards: list[msgspec.Raw]
+    memory_bytes: dict[str, int]
+    store_bytes: int
+    files: int
+
+
+class _Brief(Struct, frozen=True):
+    """A shard without its region."""
+
+    id: str
+    phase: str
+    seconds: float
+    tile_seconds: float = 0.0
+
+
+class _RegionNotRead:
+    """Stands for the region of a shard that is another process's: it has nothing of a dict, so no use of it passes."""
+
+
+_NOT_READ: Any = _RegionNotRead()
 
 
 def longest_first(shards: list[Shard]) -> list[Shard]:

@@ -16,6 +16,7 @@ import shutil
 import subprocess
 import time
 import uuid
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -74,9 +75,13 @@ class Manifest(Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True)
 class Run:
-    """Paths of a run directory and its frozen contents."""
+    """Paths of a run directory and its frozen contents.
+
+    `given` names the shards of a process that computes only these: its plan has no regions of others.
+    """
 
     path: Path
+    given: frozenset[str] | None = None
 
     @cached_property
     def study(self) -> AnyStudy:
@@ -88,7 +93,7 @@ class Run:
         """Raises DamagedError unless it is the plan the run was made with, RunError if this code cannot read it."""
         path, content = self.path / "plan.json", self._made_with("plan.json")
         try:
-            found = plan.loads(content)
+            found = plan.loads(content, self.given)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise frozen.too_new(f"its plan cannot be read: {error}", path) from error
         if unknown := sorted({shard.phase for shard in found.shards} - set(studies.phase_names())):
@@ -157,8 +162,10 @@ def _stems(directory: Path, suffix: str) -> set[str]:
     return set()
 
 
-def load(path: Path, *, damaged: bool = False) -> Run:
-    """An existing run. Raises RunError if `path` is none or this code cannot read it.
+def load(path: Path, *, damaged: bool = False, given: Iterable[str] | None = None) -> Run:
+    """An existing run, for a process that computes the shards `given`, or for any other use.
+
+    Raises RunError if `path` is none or this code cannot read it.
 
     Raises DamagedError if its study or plan are not those it was made with, unless `damaged` allows it.
     """
@@ -169,7 +176,7 @@ def load(path: Path, *, damaged: bool = False) -> Run:
             cause="the study was never submitted with this content, or RUN or RUNS points elsewhere",
             todo="make submit TASK=... makes it",
         )
-    found = Run(path.resolve())
+    found = Run(path.resolve(), None if given is None else frozenset(given))
     for read in (lambda: found.manifest, lambda: found.study, lambda: found.plan):
         with contextlib.suppress(*([DamagedError] if damaged else [])):
             read()

@@ -50,7 +50,7 @@ def main(arguments: list[str] | None = None) -> int:
     run_directory, submission_id, array_name = sys.argv[1:] if arguments is None else arguments
     index = int(os.environ["SLURM_ARRAY_TASK_ID"])
     stop = _Stop(float(os.environ.get("NTKHPC_STOP_SECONDS", "60")))
-    run = load(Path(run_directory))
+    run = load(Path(run_directory), given=())
     intent = Submission(run.path / "submissions" / submission_id).intent
     array = next(one for one in intent.arrays if one.name == array_name)
     mine = set(array.tasks[index])

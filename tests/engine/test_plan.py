@@ -4,12 +4,15 @@ import os
 import subprocess
 import sys
 import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.advice import assert_names_own_fields
 from support.runs import ROOT, assert_every_array_is_covered_once, make_run, ntkhpc, tiny_text
 
 from ntkhpc import files, studies
@@ -68,10 +71,68 @@ def test_memory_is_projected_above_what_was_measured_but_not_far(stage: tuple[st
     assert peak < max(finished.plan.memory_bytes.get(phase, 0) for phase in stage) < 1.7 * peak
 
 
-def test_too_many_shards_are_refused_naming_the_field() -> None:
-    text = tiny_text(members=100_000_000)
-    with pytest.raises(StudyError, match=r"raise ensemble\.shard_members"):
-        plan.make(studies.loads(text))
+POSTERIOR = """
+kind = "bayes"
+name = "many"
+[data]
+source = "calorimeter"
+pool = 40
+test = 15
+[network]
+widths = [4, 8, 16]
+[posterior]
+n_train = [8, 12]
+draws = {draws}
+[adaptive]
+populations = {populations}
+[sampling]
+chains = {chains}
+shard_chains = {shard_chains}
+"""
+
+
+def posterior_text(*, draws: int = 1, populations: int = 0, chains: int = 0, shard_chains: int = 4) -> str:
+    return POSTERIOR.format(draws=draws, populations=populations, chains=chains, shard_chains=shard_chains)
+
+
+def ensemble_text(*, draws: int = 1, curve_draws: int = 1, **changes: object) -> str:
+    text = tiny_text(**changes).replace("trace_points", f"draws = {draws}\ntrace_points")
+    return text + f"[infinite_width]\ndraws = {curve_draws}\n"
+
+
+BILLION = 10**9
+TOO_MANY = {
+    "ensemble": (ensemble_text(members=BILLION), "ensemble.shard_members"),
+    "law": (ensemble_text(members=2, shard_members=2, draws=BILLION), "ensemble.draws"),
+    "curve": (ensemble_text(curve_draws=BILLION), "infinite_width.draws"),
+    "theory": (posterior_text(draws=BILLION), "posterior.draws"),
+    "adaptive": (posterior_text(draws=200_000, populations=4), "posterior.draws"),
+    "chains": (posterior_text(chains=BILLION), "sampling.shard_chains"),
+    "chains of one shard": (posterior_text(draws=200_000, chains=4), "posterior.draws"),
+}
+"""What each phase has too many of, and the field that a message names. Of adaptive and of chains of one shard there are
+1.2 million, of theory beside them 400,000."""
+
+
+@pytest.mark.parametrize("phase", TOO_MANY)
+def test_more_than_a_million_shards_of_any_phase_are_refused_before_one_is_made(
+    phase: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text, field = TOO_MANY[phase]
+    wanted = studies.loads(text)
+    monkeypatch.setattr(plan, "Shard", lambda *_, **__: pytest.fail("a shard was made"))
+    with pytest.raises(StudyError, match="shards; at most 1,000,000") as caught:
+        plan.make(wanted)
+    assert field in str(caught.value)
+    assert_names_own_fields(str(caught.value), wanted)
+
+
+def test_a_million_shards_are_counted_over_all_phases(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No phase has a million by itself: 300,000 of theory and 900,000 of chains."""
+    wanted = studies.loads(posterior_text(draws=150_000, chains=4))
+    monkeypatch.setattr(plan, "Shard", lambda *_, **__: pytest.fail("a shard was made"))
+    with pytest.raises(StudyError, match="1,200,002 shards"):
+        plan.make(wanted)
 
 
 @pytest.mark.promise("plan writes nothing.")
@@ -107,3 +168,36 @@ def test_planning_and_looking_import_no_heavy_library(verb: str, finished: run.R
         env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=60, check=True,
     )  # fmt: skip
     assert ran.stdout.splitlines()[-1] == "set()"
+
+
+def traced(read: Callable[[], plan.Plan]) -> tuple[plan.Plan, int]:
+    """A plan, and how much memory stays in use while it is there."""
+    tracemalloc.start()
+    found = read()
+    size = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    return found, size
+
+
+def test_the_process_of_a_few_shards_reads_no_regions_of_others() -> None:
+    content = plan.dumps(plan.make(studies.loads(tiny_text(members=30_000, predictions="false"))))
+    whole, all_of_it = traced(lambda: plan.loads(content))
+    mine = {whole.of_phase("ensemble")[number].id for number in (5, 700)}
+    part, size = traced(lambda: plan.loads(content, mine))
+    assert size < 0.4 * all_of_it
+    assert [shard for shard in part.shards if shard.id in mine] == [one for one in whole.shards if one.id in mine]
+    without = ("id", "phase", "seconds", "tile_seconds")
+    for ours, theirs in zip(part.shards, whole.shards, strict=True):
+        assert all(getattr(ours, name) == getattr(theirs, name) for name in without)
+    assert msgspec.structs.replace(part, shards=()) == msgspec.structs.replace(whole, shards=())
+    other = part.of_phase("law")[0]
+    for use in (lambda: other.region["draw"], lambda: dict(other.region), lambda: other.region.get("member")):
+        with pytest.raises((TypeError, AttributeError), match="_RegionNotRead"):
+            use()
+
+
+def test_a_task_and_its_workers_read_the_plan_for_their_shards_only(finished: run.Run) -> None:
+    shard = finished.plan.of_phase("ensemble")[1]
+    mine = run.load(finished.path, given=[shard.id])
+    assert {one.id for one in mine.plan.shards if isinstance(one.region, dict)} == {shard.id}
+    assert all(not mine.missing(phase) for phase in mine.layout.phases if phase != "analysis")

@@ -219,7 +219,7 @@ PHASE = Phase(
     compute=compute,
     when=lambda study: study.sampling.chains > 0,
     prefix="",
-    fewer="raise sampling.shard_chains",
+    fewer="raise sampling.shard_chains or lower posterior.draws",
     lower="sampling.widths, sampling.n_train, sampling.shard_chains or data.test",
     shorten="sampling.warmup, sampling.tile or sampling.shard_chains",
 )

@@ -1,0 +1,93 @@
+"""What a message tells to change is a field that the study has."""
+
+import os
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+
+import msgspec
+import pytest
+from support.advice import assert_names_own_fields
+from support.bayes_run import STUDY as POSTERIOR
+from support.job_arrays import profile
+from support.runs import tiny_text
+
+from ntkhpc import studies
+from ntkhpc.engine import plan
+from ntkhpc.errors import NtkhpcError, ProfileError, SurroundingsError
+from ntkhpc.launch import prepare, tasks
+from ntkhpc.phase.phase import Phase
+from ntkhpc.studies.base import AnyStudy
+
+TEXTS = {
+    "ensemble": tiny_text(),
+    "bayes": POSTERIOR.format(
+        widths="[10, 40]", sizes="[15, 30]", draws=2, temperatures="[0.01]", factors="[0.5]", chains=4,
+        sampled_widths="[]", sampled_sizes="[]", populations=3,
+    ),
+}  # fmt: skip
+"""A study of each kind, which has all of its phases."""
+
+PHASES = [(kind, name) for kind, text in TEXTS.items() for name in studies.layout(studies.loads(text)).phases]
+
+
+def described(kind: str, name: str) -> tuple[AnyStudy, Phase]:
+    wanted = studies.loads(TEXTS[kind])
+    return wanted, studies.layout(wanted).phases[name]
+
+
+def test_there_is_a_study_of_every_kind_with_all_phases() -> None:
+    assert set(TEXTS) == set(studies.KINDS)
+    for kind in studies.KINDS.values():
+        assert set(studies.layout(studies.loads(TEXTS[kind.name])).phases) == {one.name for one in kind.phases}
+
+
+@pytest.mark.parametrize(("kind", "name"), PHASES)
+def test_each_phase_says_what_makes_it_smaller_fewer_and_quicker(kind: str, name: str) -> None:
+    wanted, phase = described(kind, name)
+    assert_names_own_fields(phase.lower, wanted)
+    if phase.blocks:
+        assert_names_own_fields(phase.fewer, wanted)
+    if phase.keeps_tiles:
+        assert_names_own_fields(phase.shorten, wanted)
+
+
+@pytest.mark.parametrize(("kind", "name"), PHASES)
+def test_a_partition_too_small_or_too_short_names_fields_of_the_study(kind: str, name: str) -> None:
+    wanted, phase = described(kind, name)
+    layout, planned = studies.layout(wanted), plan.make(wanted)
+    shards = {name: planned.of_phase(name)}
+    with pytest.raises(ProfileError, match=rf"a worker of phase {name} needs") as error:
+        tasks.arrays(layout, planned, shards, profile(memory_gb=0.3), "n", 9)
+    assert_names_own_fields(str(error.value), wanted)
+    slow = [msgspec.structs.replace(one, seconds=1e6, tile_seconds=1e6 * phase.keeps_tiles) for one in shards[name]]
+    with pytest.raises(ProfileError, match="cannot be stopped and continued") as error:
+        tasks.arrays(layout, planned, {name: slow}, profile(), "n", 9)
+    assert_names_own_fields(str(error.value), wanted)
+
+
+def refused(wanted: AnyStudy, runs: Path) -> NtkhpcError:
+    with pytest.raises(SurroundingsError) as caught:
+        prepare.open_run(runs, wanted)
+    assert not runs.exists()
+    return caught.value
+
+
+@pytest.mark.parametrize("kind", TEXTS)
+def test_a_machine_too_small_names_fields_of_the_study(kind: str, runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted = studies.loads(TEXTS[kind])
+    with monkeypatch.context() as patch:
+        patch.setattr(prepare, "_memory", lambda: 2**20)
+        assert_names_own_fields(str(refused(wanted, runs)), wanted)
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=2**20))
+        assert_names_own_fields(str(refused(wanted, runs)), wanted)
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            os,
+            "statvfs",
+            lambda _: SimpleNamespace(
+                f_files=10, f_favail=5, f_bavail=2**40, f_frsize=1, f_blocks=2**40, f_bfree=2**40
+            ),
+        )
+        assert_names_own_fields(str(refused(wanted, runs)), wanted)
