@@ -15,6 +15,7 @@ from ntkhpc import files
 from ntkhpc.engine import claims
 from ntkhpc.engine.run import Run
 from ntkhpc.launch import local
+from ntkhpc.options import SWITCHES
 
 
 @pytest.fixture
@@ -82,10 +83,14 @@ def test_hostile_task_names_are_text(task: str, checkout: Path) -> None:
     assert not list(checkout.rglob("owned"))
 
 
-def test_make_without_a_target_lists_the_targets(checkout: Path) -> None:
+def test_make_without_a_target_lists_targets_variables_and_studies(checkout: Path) -> None:
     said = make(checkout).stdout
     for target in ("submit", "plan", "status", "resume", "verify", "test", "check"):
         assert f"make {target}" in said
+    for name in ("TASK", "RUN", "RUNS", "CORES", "PROFILE", *map(str.upper, SWITCHES)):
+        assert f"\n  {name}=" in said
+    for study in (ROOT / "jobs").glob("*.toml"):
+        assert f"\n  {study.stem} " in said
 
 
 def test_set_up_runs_python_candidates_and_says_what_is_missing(checkout: Path, tmp_path: Path) -> None:
@@ -267,7 +272,19 @@ def test_a_worker_that_cannot_fit_is_refused_before_anything_is_made(runs: Path)
     assert not runs.exists()
 
 
-def test_an_option_set_to_zero_is_off(checkout: Path) -> None:
-    said = make(checkout, "-n", "verify", "TASK=calorimeter", "SET_ASIDE=0").stdout
-    assert "--set-aside" not in said
-    assert "--set-aside" in make(checkout, "-n", "verify", "TASK=calorimeter", "SET_ASIDE=1").stdout
+@pytest.mark.parametrize("verb", ["plan", "submit", "status", "resume", "report", "verify", "doctor", "efficiency"])
+def test_a_recipe_is_one_verb(verb: str, checkout: Path) -> None:
+    said = make(checkout, "-n", verb, "TASK=calorimeter", "SET_ASIDE=1", "RETRY=1").stdout
+    assert said == f"sh containers/ntkhpc.sh {verb}\n"
+
+
+def test_switches_reach_the_program_and_nonsense_is_refused(checkout: Path) -> None:
+    (checkout / "containers" / "ntkhpc.sh").write_text("env | grep ^NTKHPC_ | sort\n")
+    said = make(checkout, "verify", "TASK=calorimeter", "SET_ASIDE=0", "PARTIAL=1", NTKHPC_RUN="old", NTKHPC_RETRY="1")
+    given = dict(line.split("=", 1) for line in said.stdout.splitlines())
+    assert given["NTKHPC_TASK"] == "calorimeter"
+    assert given["NTKHPC_RUN"] == ""  # a task that was named hides an exported run
+    assert (given["NTKHPC_SET_ASIDE"], given["NTKHPC_PARTIAL"], given["NTKHPC_RETRY"]) == ("0", "1", "1")
+    given = make(checkout, "verify", "RETRY=0", NTKHPC_RUN="old", NTKHPC_RETRY="1").stdout.splitlines()
+    assert {"NTKHPC_RUN=old", "NTKHPC_RETRY=0"} <= set(given)
+    assert "NTKHPC_SET_ASIDE: 'maybe' is neither on" in ntkhpc("verify", NTKHPC_SET_ASIDE="maybe").stderr

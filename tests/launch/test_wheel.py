@@ -18,8 +18,13 @@ SOURCE = ("pyproject.toml", "README.md", "LICENSE", "requirements.lock", "ntkhpc
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The program `ntkhpc` of a wheel in a fresh environment, which sees the packages of this one."""
+    """The program `ntkhpc` of a wheel in a fresh environment, which sees the packages of this one.
+
+    The environment stands in an unrelated repository, as a user's often does.
+    """
     folder = tmp_path_factory.mktemp("wheel")
+    _run(["git", "init", "--quiet"], folder)
+    _run(["git", "-c", "user.name=a", "-c", "user.email=a", "commit", "--quiet", "--allow-empty", "-m", "a"], folder)
     source, wheels, environment = folder / "source", folder / "wheels", folder / "environment"
     source.mkdir()
     for name in SOURCE:
@@ -38,24 +43,22 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny study in a folder that holds nothing else, within an unrelated repository."""
-    repository = tmp_path_factory.mktemp("elsewhere")
-    folder = repository / "work"
-    folder.mkdir()
-    _run(["git", "init", "--quiet"], repository)
+    """A tiny study in a folder that holds nothing else."""
+    folder = tmp_path_factory.mktemp("elsewhere")
     (folder / "tiny.toml").write_text(tiny_text(members=4, shard_members=4))
     return folder / "tiny.toml"
 
 
-def _run(command: list[object], folder: Path) -> str:
+def _run(command: list[object], folder: Path, status: int = 0) -> str:
+    """What a program says that sees no checkout; `status` is how it must end."""
     hidden = ("PYTHONPATH", "PYTHONSAFEPATH", "VIRTUAL_ENV")
     environment = {name: value for name, value in os.environ.items() if name not in hidden}
     done = subprocess.run(
         [str(word) for word in command], cwd=folder, env=environment, capture_output=True, text=True, timeout=300,
         check=False,
     )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    assert done.returncode == status, done.stdout + done.stderr
+    return done.stdout + done.stderr
 
 
 def test_the_version_is_said(installed: Path, tmp_path: Path) -> None:
@@ -83,12 +86,9 @@ def test_a_study_given_by_path_is_planned_run_looked_at_and_reported(installed: 
     assert sorted(path.name for path in code.iterdir()) == ["analysis", "ntkhpc", "requirements.lock"]
     assert (code / "requirements.lock").read_bytes() == (ROOT / "requirements.lock").read_bytes()
     assert manifest["lock"] == files.sha256_file(ROOT / "requirements.lock")
-    assert manifest["git"] is None  # the repository around this folder is none of ours
+    assert manifest["git"] is None  # the repository around the environment is none of ours
 
 
 def test_a_named_study_is_said_to_need_a_checkout(installed: Path, tmp_path: Path) -> None:
-    done = subprocess.run(
-        [installed, "plan", "--task=mnist"], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
-    )
-    assert done.returncode == 2
-    assert "named studies are those of jobs/ in a checkout" in done.stderr
+    said = _run([installed, "plan", "--task=mnist"], tmp_path, status=2)
+    assert "named studies are those of jobs/ in a checkout" in said
