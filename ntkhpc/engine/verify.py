@@ -63,7 +63,7 @@ def problems(run: Run) -> Iterator[Problem]:
         known.add(run.receipt(shard))
         for array in layout.of_phase(shard.phase):
             known.update(array.chunk_files(run.store, shard.region))
-        yield from _shard_problems(run, shard, manifest.study_id, layout, inputs[shard.phase])
+        yield from _shard_problems(run, shard, manifest.study_id, layout, inputs.get(shard.phase))
     for chunk in layout.chunks_of_no_phase(run.store):
         if chunk not in known and layout.is_checksummed(chunk) and not store.is_intact(chunk):
             yield Problem(chunk, DAMAGED_CHUNK)
@@ -111,7 +111,7 @@ def _layout(run: Run, study_id: str, damaged: set[str]) -> _Layout:
     for phase in run.layout.phases:
         described = [array.name for array in run.layout.arrays(phase)]
         phases |= dict.fromkeys(arrays.of_phase(described, there), phase)
-    for phase in run.layout.phases:
+    for phase in dict.fromkeys(shard.phase for shard in run.plan.shards):
         sound = (receipt for shard in run.plan.of_phase(phase) if (receipt := _sound(run, shard, study_id)))
         if (receipt := next(sound, None)) is not None:
             phases |= dict.fromkeys(receipt.values, phase)
