@@ -56,25 +56,16 @@ def problems(run: Run) -> Iterator[Problem]:
         return  # nothing more can be said without them
     if run.plan.study_id != manifest.study_id:
         yield Problem(run.path / "plan.json", f"is the plan of study {run.plan.study_id}, not of {manifest.study_id}")
-    found: dict[str, Receipt] = {}
-    for shard in run.plan.shards:
-        try:
-            if receipt := receipts.read(run, shard):
-                found[shard.id] = receipt
-                if (receipt.shard, receipt.phase, receipt.study_id) != (shard.id, shard.phase, manifest.study_id):
-                    yield Problem(run.receipt(shard), "is the receipt of another shard or study", shard)
-        except NtkhpcError as error:
-            yield Problem(run.receipt(shard), error.what, shard)
-    layout = _layout(run, damaged, found)
+    layout = _layout(run, manifest.study_id, damaged)
     inputs = {phase: _inputs(run, phase) for phase in run.layout.phases}
     known = {run.path / name for name in manifest.files}
     for shard in run.plan.shards:
         known.add(run.receipt(shard))
         for array in layout.of_phase(shard.phase):
             known.update(array.chunk_files(run.store, shard.region))
-        yield from _shard_problems(run, shard, found.get(shard.id), layout, inputs[shard.phase])
+        yield from _shard_problems(run, shard, manifest.study_id, layout, inputs.get(shard.phase))
     for chunk in layout.chunks_of_no_phase(run.store):
-        if chunk not in known and not store.is_intact(chunk):
+        if chunk not in known and layout.is_checksummed(chunk) and not store.is_intact(chunk):
             yield Problem(chunk, DAMAGED_CHUNK)
         known.add(chunk)
     for room in ("store.zarr", "receipts", "code"):
@@ -96,6 +87,10 @@ class _Layout:
     def of_phase(self, phase: str) -> list[Stored]:
         return [array for name, array in self.arrays.items() if self.phases.get(name) == phase]
 
+    def is_checksummed(self, chunk: Path) -> bool:
+        array = self.arrays.get(chunk.parent.name)
+        return array is None or array.checksummed
+
     def chunks_of_no_phase(self, path: Path) -> list[Path]:
         """Chunks of arrays whose metadata are damaged, or of which nothing tells what phase writes them."""
         folders = [one for one in sorted(path.glob("*")) if one.is_dir()]
@@ -103,8 +98,8 @@ class _Layout:
         return [chunk for folder in folders if folder.name not in placed for chunk in sorted(folder.glob("c*"))]
 
 
-def _layout(run: Run, damaged: set[str], found: dict[str, Receipt]) -> _Layout:
-    """By receipts; where none tells which phase writes an array, by today's description of the study.
+def _layout(run: Run, study_id: str, damaged: set[str]) -> _Layout:
+    """By the first sound receipt of each phase; where there is none, by today's description of the study.
 
     So an array that newer code adds to a phase, or no longer knows, makes no older run look damaged.
     """
@@ -112,14 +107,27 @@ def _layout(run: Run, damaged: set[str], found: dict[str, Receipt]) -> _Layout:
     readable = frozenset(name for name in own if f"{run.store.name}/{name}/{arrays.METADATA}" not in damaged)
     copies = {} if f"{run.store.name}/{arrays.METADATA}" in damaged else arrays.consolidated(run.store)
     there = copies | {name: own[name] for name in readable}
-    phases = {
-        name: phase
-        for phase in run.layout.phases
-        for name in arrays.of_phase([array.name for array in run.layout.arrays(phase)], there)
-    }
-    for receipt in found.values():
-        phases |= dict.fromkeys(receipt.values, receipt.phase)
+    phases: dict[str, str] = {}
+    for phase in run.layout.phases:
+        described = [array.name for array in run.layout.arrays(phase)]
+        phases |= dict.fromkeys(arrays.of_phase(described, there), phase)
+    for phase in dict.fromkeys(shard.phase for shard in run.plan.shards):
+        sound = (receipt for shard in run.plan.of_phase(phase) if (receipt := _sound(run, shard, study_id)))
+        if (receipt := next(sound, None)) is not None:
+            phases |= dict.fromkeys(receipt.values, phase)
     return _Layout(there, readable, phases)
+
+
+def _sound(run: Run, shard: Shard, study_id: str) -> Receipt | None:
+    """The receipt of a shard, if it has one that is intact and its own."""
+    with contextlib.suppress(NtkhpcError):
+        receipt = receipts.read(run, shard)
+        return receipt if receipt is not None and _is_own(receipt, shard, study_id) else None
+    return None
+
+
+def _is_own(receipt: Receipt, shard: Shard, study_id: str) -> bool:
+    return (receipt.shard, receipt.phase, receipt.study_id) == (shard.id, shard.phase, study_id)
 
 
 def _inputs(run: Run, phase: str) -> str | None:
@@ -135,13 +143,16 @@ def is_leftover(path: Path) -> bool:
     return (path.name.startswith(".") and path.name.endswith(".tmp")) or path.name.endswith(".partial")
 
 
-def _shard_problems(
-    run: Run, shard: Shard, receipt: Receipt | None, layout: _Layout, inputs: str | None
-) -> Iterator[Problem]:
+def _shard_problems(run: Run, shard: Shard, study_id: str, layout: _Layout, inputs: str | None) -> Iterator[Problem]:
     """Every chunk by its own checksum, finished or not; then the values against the receipt, if there is one."""
+    path, receipt = run.receipt(shard), None
+    try:
+        if (receipt := receipts.read(run, shard)) and not _is_own(receipt, shard, study_id):
+            yield Problem(path, "is the receipt of another shard or study", shard)
+    except NtkhpcError as error:
+        yield Problem(path, error.what, shard)
     if receipt is not None and inputs not in (None, receipt.inputs):
-        what = "was computed from other values than the phases before it have now"
-        yield Problem(run.receipt(shard), what, shard)
+        yield Problem(path, "was computed from other values than the phases before it have now", shard)
     written = receipt.values if receipt is not None else {}
     for array in layout.of_phase(shard.phase):
         chunks = array.chunk_files(run.store, shard.region)

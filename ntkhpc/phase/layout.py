@@ -1,7 +1,7 @@
 """What a kind makes of one study: its phases in order, the arrays of its store, and how shards and chunks cut them."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
@@ -43,12 +43,13 @@ class Layout:
     @cached_property
     def needs(self) -> dict[str, tuple[str, ...]]:
         """The phases that write what a phase reads, by its name; without those that another one of them needs."""
-        found: dict[str, tuple[str, ...]] = {}
-        for name in self.phases:
-            needed = self.closure(name)
-            implied = {before for one in needed for before in self.closure(one)}
-            found[name] = tuple(one for one in needed if one not in implied)
-        return found
+        return {name: self.needed(name, self.phases) for name in self.phases}
+
+    def needed(self, phase: str, among: Collection[str]) -> tuple[str, ...]:
+        """What a phase needs directly in a run that has only some of the phases, as an older version planned it."""
+        needed = [one for one in self.closure(phase) if one in among]
+        implied = {before for one in needed for before in self.closure(one)}
+        return tuple(one for one in needed if one not in implied)
 
     def closure(self, phase: str) -> tuple[str, ...]:
         """Every phase that a phase needs, directly or not, in order."""

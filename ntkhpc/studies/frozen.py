@@ -4,6 +4,7 @@ It is no user's file: nothing in it is a mistake. What it lacks was introduced l
 never a default that changed since; what this code does not know came with newer code, and the run is too new for it.
 """
 
+import shlex
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -81,11 +82,15 @@ def too_old(what: str, where: object) -> RunError:
 def _unreadable(age: str, made_by: str, what: str, where: object) -> RunError:
     run = where.parent if isinstance(where, Path) else Path("RUN")
     code = max((run / "code").glob("[!.]*"), key=lambda path: path.stat().st_mtime, default=run / "code" / "HASH")
+    # Without PYTHONSAFEPATH the checkout that one stands in would come first.
+    command = (
+        f"PYTHONSAFEPATH=1 PYTHONPATH={shlex.quote(str(code))} python -m ntkhpc status --run={shlex.quote(str(run))}"
+    )
     return RunError(
         f"the run is too {age} for this code: {what}",
         where=where,
         cause=f"it was made by {made_by} code; nothing of it was touched",
-        todo=f"use the version that made it, or the code in it: PYTHONPATH={code} python -m ntkhpc status --run={run}",
+        todo=f"use the version that made it, or the code in it: {command}",
     )
 
 

@@ -1,5 +1,6 @@
 """Runs outlive the code that made them: finished runs of older versions, looked at and gone on with by today's code."""
 
+import dataclasses
 import json
 import random
 import subprocess
@@ -17,12 +18,13 @@ from support.older import ARCHIVES
 from support.runs import ROOT, ntkhpc
 
 import ntkhpc as package
-from ntkhpc import cli, data, files, studies
-from ntkhpc.engine import run, verify
+from ntkhpc import cli, files, studies
+from ntkhpc.engine import run, status, verify
 from ntkhpc.engine.run import Run
 from ntkhpc.errors import DamagedError, RunError
 from ntkhpc.launch import prepare
 from ntkhpc.phase.layout import Layout
+from ntkhpc.studies import facts
 
 KINDS = ("ensemble", "posterior")
 TO_SET_BACK = {"ensemble": "ensemble", "posterior": "theory"}
@@ -109,7 +111,7 @@ def test_opening_a_run_imports_nothing_heavy() -> None:
 def test_a_task_finds_the_run_by_content(
     old: Run, study_file: Path, runs: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    wanted = data.resolve(studies.load(study_file), study_file.parent)
+    wanted = facts.resolve(studies.load(study_file), study_file.parent)
     assert wanted.run_name != old.path.name  # today's code gives this study another id
     found = run.find(runs, wanted)
     assert found is not None
@@ -208,6 +210,29 @@ def test_arrays_that_other_versions_add_or_drop_damage_nothing(
     chunk = next(victim.glob("c*"))
     chunk.write_bytes(bytes(reversed(chunk.read_bytes())))
     assert [problem.path for problem in verify.problems(old)] == [chunk]
+
+
+def test_a_phase_that_newer_code_puts_in_between_damages_nothing(
+    folder: Path, runs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The law of newer code reads an array of a phase that the older run does not have."""
+    old = older.copy(folder, "ensemble", runs)
+    kind = old.layout.kind
+    law = next(phase for phase in kind.phases if phase.name == "law")
+    between = dataclasses.replace(law, name="factor", writes=(dataclasses.replace(law.writes[0], name="factor"),))
+    later = dataclasses.replace(law, reads=(*law.reads, "factor"))
+    phases = [one for phase in kind.phases for one in ([between, later] if phase is law else [phase])]
+    newer = Layout(dataclasses.replace(kind, phases=tuple(phases)), old.study)
+    monkeypatch.setattr(Run, "layout", newer)
+    assert old.layout.needs["law"] == ("factor",)
+    assert list(verify.problems(old)) == []
+    assert status.is_complete(old)
+    older.set_back(old, "law")
+    assert [shard.phase for phase in old.layout.phases for shard in old.missing(phase)] == [
+        "law",
+        "finalise",
+        "analysis",
+    ]
 
 
 def test_an_array_that_nothing_places_is_checked_by_its_checksum(

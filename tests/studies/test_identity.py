@@ -1,5 +1,6 @@
 """A study's id: the hash of what differs from the introduced values; and studies frozen by other versions."""
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any, ClassVar
@@ -20,7 +21,7 @@ from ntkhpc.phase.section import Section
 from ntkhpc.studies import content, frozen
 from ntkhpc.studies.base import AnyStudy
 from ntkhpc.studies.ensemble.study import Network, Study
-from ntkhpc.studies.load import KINDS
+from ntkhpc.studies.kinds import KINDS
 
 PINNED = Path(__file__).with_name("introduced.json")
 
@@ -159,10 +160,11 @@ def test_a_default_that_changed_later_enters_the_id() -> None:
 
 def test_a_frozen_study_has_the_introduced_value_of_what_it_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
     old = studies.dumps(as_kind(Study)).decode().replace("depth = 1\n", "")
-    monkeypatch.setitem(KINDS, "ensemble", DeeperStudy)
+    kind = KINDS["ensemble"]
+    monkeypatch.setitem(KINDS, "ensemble", dataclasses.replace(kind, study=DeeperStudy))
     assert frozen.loads(old).network.depth == 1  # type: ignore[attr-defined]
     assert studies.loads(old).network.depth == 2  # type: ignore[attr-defined]
-    monkeypatch.setitem(KINDS, "ensemble", NewerStudy)
+    monkeypatch.setitem(KINDS, "ensemble", dataclasses.replace(kind, study=NewerStudy))
     found = frozen.loads(studies.dumps(as_kind(Study)).decode())
     assert found == as_kind(NewerStudy)
     assert found.id == as_kind(Study).id

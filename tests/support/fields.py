@@ -9,8 +9,7 @@ from msgspec import structs
 
 from ntkhpc.data.sources import AnySource
 from ntkhpc.phase.section import Section
-from ntkhpc.studies import content
-from ntkhpc.studies.load import KINDS
+from ntkhpc.studies import KINDS, content
 
 REQUIRED = {
     "ensemble": {"name": "any", "network": {"widths": [4]}, "ensemble": {"n_train": [8, 12], "members": 20}},
@@ -42,7 +41,8 @@ def rooms() -> dict[str, type[Section]]:
             if isinstance(field.type, type) and issubclass(field.type, Section):
                 walk(f"{name}.{field.name}", field.type)
 
-    for name, section in (*KINDS.items(), *((f"data.{tag}", one) for tag, one in sources().items())):
+    kinds = ((name, kind.study) for name, kind in KINDS.items())
+    for name, section in (*kinds, *((f"data.{tag}", one) for tag, one in sources().items())):
         walk(name, section)
     return found
 
