@@ -17,12 +17,13 @@ from support.older import ARCHIVES
 from support.runs import ROOT, ntkhpc
 
 import ntkhpc as package
-from ntkhpc import cli, data, files, studies
+from ntkhpc import cli, files, studies
 from ntkhpc.engine import run, verify
 from ntkhpc.engine.run import Run
 from ntkhpc.errors import DamagedError, RunError
 from ntkhpc.launch import prepare
 from ntkhpc.phase.layout import Layout
+from ntkhpc.studies import facts
 
 KINDS = ("ensemble", "posterior")
 TO_SET_BACK = {"ensemble": "ensemble", "posterior": "theory"}
@@ -106,7 +107,7 @@ def test_opening_a_run_imports_nothing_heavy() -> None:
 def test_a_task_finds_the_run_by_content(
     old: Run, study_file: Path, runs: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    wanted = data.resolve(studies.load(study_file), study_file.parent)
+    wanted = facts.resolve(studies.load(study_file), study_file.parent)
     assert wanted.run_name != old.path.name  # today's code gives this study another id
     found = run.find(runs, wanted)
     assert found is not None

@@ -1,6 +1,7 @@
 """A study's id: the hash of what differs from the introduced values; and studies frozen by other versions."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -155,10 +156,10 @@ def test_a_default_that_changed_later_enters_the_id() -> None:
 
 def test_a_frozen_study_has_the_introduced_value_of_what_it_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
     old = studies.dumps(as_kind(Study)).decode().replace("depth = 1\n", "")
-    monkeypatch.setitem(KINDS, "ensemble", DeeperStudy)
+    monkeypatch.setitem(KINDS, "ensemble", replace(KINDS["ensemble"], study=DeeperStudy))
     assert frozen.loads(old).network.depth == 1  # type: ignore[attr-defined]
     assert studies.loads(old).network.depth == 2  # type: ignore[attr-defined]
-    monkeypatch.setitem(KINDS, "ensemble", NewerStudy)
+    monkeypatch.setitem(KINDS, "ensemble", replace(KINDS["ensemble"], study=NewerStudy))
     found = frozen.loads(studies.dumps(as_kind(Study)).decode())
     assert found == as_kind(NewerStudy)
     assert found.id == as_kind(Study).id

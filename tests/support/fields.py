@@ -42,7 +42,8 @@ def rooms() -> dict[str, type[Section]]:
             if isinstance(field.type, type) and issubclass(field.type, Section):
                 walk(f"{name}.{field.name}", field.type)
 
-    for name, section in (*KINDS.items(), *((f"data.{tag}", one) for tag, one in sources().items())):
+    kinds = ((name, kind.study) for name, kind in KINDS.items())
+    for name, section in (*kinds, *((f"data.{tag}", one) for tag, one in sources().items())):
         walk(name, section)
     return found
 
