@@ -1,5 +1,6 @@
 """A source of data is one class: what it must say is little, and everything else follows."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
@@ -13,8 +14,11 @@ from ntkhpc.data.source import SECONDS_PER_NUMBER, SECONDS_TO_OPEN, Facts, Sourc
 from ntkhpc.data.sources import AnySource
 from ntkhpc.data.split import Split, regression
 from ntkhpc.engine import plan, run
+from ntkhpc.engine.inputs import StoreInputs
 from ntkhpc.errors import StudyError
+from ntkhpc.phase.block import Block
 from ntkhpc.phase.section import Positive
+from ntkhpc.phase.work import Work
 from ntkhpc.studies import data as data_phase
 from ntkhpc.studies import facts
 from ntkhpc.studies.ensemble.study import Study
@@ -44,7 +48,7 @@ TEXT = tiny_text().replace('"calorimeter"', '"waves"')
 
 @pytest.fixture(autouse=True)
 def _known(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(studies.KINDS, "ensemble", WavyStudy)
+    monkeypatch.setitem(studies.KINDS, "ensemble", replace(studies.KINDS["ensemble"], study=WavyStudy))
 
 
 @pytest.mark.promise(
@@ -70,8 +74,7 @@ def test_the_data_phase_of_a_new_source_writes_what_it_loads(tmp_path: Path) -> 
     made = run.create(tmp_path, study)
     assert made.study == study
     study.data.prepare(study.known)
-    values, failed = data_phase.compute(made, made.plan.of_phase("data")[0], None)
-    assert failed == 0
+    values = data_phase.compute(Work(made.study, Block({}, {}), StoreInputs(made.store)))
     assert values["x_train"].shape == (40, 3)
     assert (values["y_test"] == study.data.load(study.known).y_test).all()
 
