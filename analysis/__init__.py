@@ -1,1 +1,5 @@
-"""What a finished run says: moments, scaling laws, figures and a report. Reads a run directory, trains nothing."""
+"""What a finished run says. Reads a run directory, trains nothing.
+
+Here are the statistics: moments, scaling laws, agreement with exact laws. `report` makes a report from sections;
+`ensemble` and `posterior` are the sections of each kind of study, one file a section.
+"""

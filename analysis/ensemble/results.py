@@ -8,13 +8,15 @@ import numpy as np
 import pandas as pd
 import xarray
 
-from analysis import aggregate, infinite, width
+from analysis import aggregate, infinite, resolution, spread, width
 from analysis.agreement import agreement
 from analysis.ensemble import power_laws
 from analysis.ensemble.power_laws import FITTED, Errors
 from analysis.fits import CurveFit, EnsembleFit, fit_curve
 from analysis.report import completeness
+from analysis.resolution import Resolution
 from analysis.scaling import FitResult
+from analysis.spread import Spread
 from analysis.width import WidthFit
 from ntkhpc.engine.run import Run
 from ntkhpc.phase.array import Array
@@ -128,6 +130,14 @@ class EnsembleResults:
                 for n in self.sizes
             }
         )
+
+    @cached_property
+    def in_units(self) -> Resolution | Spread | None:
+        """What the initialisation means in the units of the task; None for ensembles that are not there."""
+        data = self.study.data
+        if getattr(data, "energy_target", data.noun == "showers"):
+            return resolution.resolution(self.store)
+        return spread.spread(self.store, data)
 
     def losses(self, width: int, n_train: int) -> np.ndarray:
         """L of the trained members at the first draw; n_train is an index."""

@@ -4,26 +4,15 @@ from typing import Any
 
 from analysis.ensemble.results import EnsembleResults
 from analysis.report.section import Section
-from analysis.resolution import Resolution, resolution
 from analysis.scaling import plain
-from analysis.spread import Spread, spread
-
-
-def in_units(results: EnsembleResults) -> Resolution | Spread | None:
-    """Of the widest ensemble at the largest n_train; None if it is not there."""
-    data = results.study.data
-    if getattr(data, "energy_target", data.noun == "showers"):
-        return resolution(results.store)
-    return spread(results.store, data)
 
 
 def claim(results: EnsembleResults) -> str:
-    found = in_units(results)
-    return found.sentence() if found else ""
+    return results.in_units.sentence() if results.in_units else ""
 
 
 def fits(results: EnsembleResults) -> dict[str, Any]:
-    found = in_units(results)
+    found = results.in_units
     return {"resolution": found and {key: plain(value) for key, value in found.to_dict().items()}}
 
 

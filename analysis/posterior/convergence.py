@@ -18,11 +18,13 @@ RELAXATIONS = 10
 
 
 def cautions(results: PosteriorResults) -> list[str]:
+    """What is wrong with the chains, each finding with the cells where it was found."""
     one = results.chains
-    if one is None:
-        return ["no networks were sampled (sampling.chains = 0): theory stands alone"]
-    found = []
     planned = results.study.sampling.chains
+    if one is None:
+        why = "their arrays are not in the store" if planned else "sampling.chains = 0"
+        return [f"no networks were sampled ({why}): theory stands alone"]
+    found = []
     lacking = int((planned - one.chains).sum())
     if lacking:
         found.append(f"{lacking:,} of {planned * one.chains.size:,} chains are missing")
