@@ -83,8 +83,7 @@ def _about_inputs(results: EnsembleResults) -> list[str]:
             f"networks of {len(deviation)} inputs without biases are linear along every ray from the mean input, "
             "which bounds what they can learn: network.bias_variance = 0.1 gives them biases"
         )
-    mixed_units = getattr(data, "mixed_units", data.noun == "samples")
-    if mixed_units and (faint := deviation < FAINT * deviation.max()).any():
+    if data.mixed_units and (faint := deviation < FAINT * deviation.max()).any():
         found.append(
             f"{faint.sum()} of {len(faint)} inputs vary by less than {FAINT:g} of the one that varies most, and are "
             'hardly seen: data.scaling = "feature" gives each the same weight'

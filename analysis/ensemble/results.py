@@ -135,7 +135,7 @@ class EnsembleResults:
     def in_units(self) -> Resolution | Spread | None:
         """What the initialisation means in the units of the task; None for ensembles that are not there."""
         data = self.study.data
-        if getattr(data, "energy_target", data.noun == "showers"):
+        if data.energy_target:
             return resolution.resolution(self.store)
         return spread.spread(self.store, data)
 
