@@ -11,7 +11,7 @@ from dask.base import compute
 from analysis import estimators
 from ntkhpc.studies import frozen
 from ntkhpc.studies.dims import CELL
-from ntkhpc.studies.ensemble.study import Study
+from ntkhpc.studies.ensemble.study import EnsembleStudy
 from ntkhpc.studies.ensemble.train import OK
 
 
@@ -134,7 +134,8 @@ def prediction_variance(
     From the moments of the tiles; the errors are the jackknife's over tiles. `scale` (outputs,) multiplies f and y.
     """
     chosen = np.ones(store.sizes["test_point"], bool) if chosen is None else chosen
-    y, tile = scale * store.y_test.values[chosen], frozen.loads(store.attrs["study_toml"]).of_kind(Study).ensemble.tile
+    y = scale * store.y_test.values[chosen]
+    tile = frozen.loads(store.attrs["study_toml"]).of_kind(EnsembleStudy).ensemble.tile
     shape = tuple(store.sizes[dim] for dim in CELL)
     found = {name: np.full(shape, np.nan) for name in ("bias2", "variance", "bias2_stderr", "variance_stderr")}
     for cell in np.ndindex(shape):
@@ -153,7 +154,7 @@ def prediction_variance(
 def mean_prediction(store: xarray.Dataset, cell: dict[str, int]) -> np.ndarray:
     """(test_point, output): the mean of f over the trained members of a cell, given by indices of its dimensions."""
     one = store.isel(cell)
-    tile = frozen.loads(store.attrs["study_toml"]).of_kind(Study).ensemble.tile
+    tile = frozen.loads(store.attrs["study_toml"]).of_kind(EnsembleStudy).ensemble.tile
     counts = _tile_counts(one.status.values, tile)
     return np.average(one.prediction_mean.values[counts > 0], axis=0, weights=counts[counts > 0])
 

@@ -17,7 +17,7 @@ from ntkhpc.errors import DamagedError, DataError, NtkhpcError, RunError, Schedu
 from ntkhpc.launch import submissions
 from ntkhpc.options import parse
 from ntkhpc.studies import facts
-from ntkhpc.studies.base import AnyStudy
+from ntkhpc.studies.base import Study
 
 if TYPE_CHECKING:
     from ntkhpc.launch.cluster import Queue
@@ -277,7 +277,7 @@ def _existing(options: argparse.Namespace, *, damaged: bool = False) -> Run:
     return run.find(options.runs, wanted, damaged=damaged) or run.load(options.runs / wanted.run_name)
 
 
-def _study(task: str) -> AnyStudy:
+def _study(task: str) -> Study:
     """The study of TASK, with what its data files tell."""
     path = studies.find(task)
     return facts.resolve(studies.load(path), path.absolute().parent)

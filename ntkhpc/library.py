@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ntkhpc.engine import run, status
 from ntkhpc.engine.status import PhaseStatus
 from ntkhpc.errors import RunError
-from ntkhpc.studies.base import AnyStudy
+from ntkhpc.studies.base import Study
 
 if TYPE_CHECKING:  # loaded where they are needed: they take seconds
     import pandas
@@ -34,7 +34,7 @@ class OpenRun:
         self.path = self._run.path
 
     @property
-    def study(self) -> AnyStudy:
+    def study(self) -> Study:
         """The study that the run was made of: its sections and fields are attributes."""
         return self._run.study
 

@@ -20,7 +20,7 @@ from analysis.spread import Spread
 from analysis.width import WidthFit
 from ntkhpc.engine.run import Run
 from ntkhpc.phase.array import Array
-from ntkhpc.studies.ensemble.study import Study
+from ntkhpc.studies.ensemble.study import EnsembleStudy
 from ntkhpc.studies.ensemble.train import DIVERGED, OK
 
 K = TypeVar("K")
@@ -43,8 +43,8 @@ class EnsembleResults:
     missing: str
 
     @property
-    def study(self) -> Study:
-        return self.run.study.of_kind(Study)
+    def study(self) -> EnsembleStudy:
+        return self.run.study.of_kind(EnsembleStudy)
 
     @property
     def has_law(self) -> bool:

@@ -5,7 +5,7 @@ import xarray
 
 from analysis.posterior.results import PosteriorResults
 from analysis.report.section import Section
-from ntkhpc.studies.posterior.study import BayesStudy
+from ntkhpc.studies.posterior.study import PosteriorStudy
 
 R_HAT, ESS, ESS_A_CHAIN = 1.01, 400, 100
 """Above the first, chains have not converged; below the others, errors of means are themselves uncertain."""
@@ -49,7 +49,7 @@ def cautions(results: PosteriorResults) -> list[str]:
     return found + _about_relaxation(results.study)
 
 
-def _about_relaxation(study: BayesStudy) -> list[str]:
+def _about_relaxation(study: PosteriorStudy) -> list[str]:
     """Langevin dynamics forgets in its own time, the same in all cells."""
     sampling, posterior = study.sampling, study.posterior
     if sampling.sampler != "langevin":

@@ -14,7 +14,7 @@ from analysis.posterior.exponents import Difference, SampledFit
 from analysis.report import completeness
 from ntkhpc.engine.run import Run
 from ntkhpc.phase.layout import CREATE
-from ntkhpc.studies.posterior.study import BayesStudy
+from ntkhpc.studies.posterior.study import PosteriorStudy
 
 SCANS = ("temperature", "readout")
 PHASES = ("theory", "adaptive", "chains")
@@ -30,8 +30,8 @@ class PosteriorResults:
     missing: str
 
     @property
-    def study(self) -> BayesStudy:
-        return self.run.study.of_kind(BayesStudy)
+    def study(self) -> PosteriorStudy:
+        return self.run.study.of_kind(PosteriorStudy)
 
     @cached_property
     def theory(self) -> xarray.Dataset:

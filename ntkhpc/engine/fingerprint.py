@@ -7,7 +7,7 @@ from typing import Any
 from ntkhpc.engine.run import DECIDING, Manifest, versions
 from ntkhpc.errors import DeviceError, SurroundingsError
 from ntkhpc.files import canonical_json, sha256
-from ntkhpc.studies.base import AnyStudy
+from ntkhpc.studies.base import Study
 
 PINNED = {
     "NPROC": "1",
@@ -49,7 +49,7 @@ def require_platform() -> None:
         )
 
 
-def collect(study: AnyStudy, manifest: Manifest) -> dict[str, Any]:
+def collect(study: Study, manifest: Manifest) -> dict[str, Any]:
     """Return the fingerprint of this process, with its `id`."""
     import jax
 

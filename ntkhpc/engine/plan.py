@@ -13,7 +13,7 @@ from msgspec import Struct
 from ntkhpc import studies
 from ntkhpc.errors import StudyError
 from ntkhpc.phase.layout import Layout
-from ntkhpc.studies.base import AnyStudy
+from ntkhpc.studies.base import Study
 
 MAX_SHARDS = 1_000_000
 
@@ -47,7 +47,7 @@ class Plan(Struct, frozen=True):
         return sum(shard.seconds for shard in self.shards)
 
 
-def make(study: AnyStudy) -> Plan:
+def make(study: Study) -> Plan:
     """The plan of a study. Raises StudyError, before it makes any shard, if there would be more than a million."""
     layout = studies.layout(study)
     _require_few(layout)

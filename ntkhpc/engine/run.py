@@ -31,7 +31,7 @@ from ntkhpc.engine.plan import Plan, Shard
 from ntkhpc.errors import DamagedError, NtkhpcError, RunError
 from ntkhpc.phase.layout import Layout
 from ntkhpc.studies import facts, frozen
-from ntkhpc.studies.base import AnyStudy
+from ntkhpc.studies.base import Study
 
 FORMATS = {
     1: "study.toml: what is known of data files (sha256, bytes, rows, features, outputs) is in [data]. "
@@ -84,7 +84,7 @@ class Run:
     given: frozenset[str] | None = None
 
     @cached_property
-    def study(self) -> AnyStudy:
+    def study(self) -> Study:
         """Raises DamagedError unless it is the study the run was made with, RunError if this code cannot read it."""
         return frozen.loads(self._made_with("study.toml").decode(), self.path / "study.toml")
 
@@ -183,7 +183,7 @@ def load(path: Path, *, damaged: bool = False, given: Iterable[str] | None = Non
     return found
 
 
-def find(runs: Path, wanted: AnyStudy, *, damaged: bool = False) -> Run | None:
+def find(runs: Path, wanted: Study, *, damaged: bool = False) -> Run | None:
     """The run of a study, whatever id an older version gave it; None if there is none.
 
     Raises RunError if several runs have this very study. Runs that cannot be read are passed over.
@@ -205,7 +205,7 @@ def find(runs: Path, wanted: AnyStudy, *, damaged: bool = False) -> Run | None:
     return found[0] if found else None
 
 
-def _is_of(one: Run, wanted: AnyStudy) -> bool:
+def _is_of(one: Run, wanted: Study) -> bool:
     """Whether a run is of a study. A study whose data files were not looked at is compared as its user wrote it."""
     theirs, ours = one.study.content, wanted.content
     if "path" in ours["data"]:
@@ -215,7 +215,7 @@ def _is_of(one: Run, wanted: AnyStudy) -> bool:
     return theirs == ours
 
 
-def create(runs: Path, wanted: AnyStudy) -> Run:
+def create(runs: Path, wanted: Study) -> Run:
     """Make the run directory of a study, or return the one that is there.
 
     Two processes may do so at once: rename() lets one of them win, and the other takes the winner's.

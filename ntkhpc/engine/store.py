@@ -22,13 +22,13 @@ from ntkhpc.errors import DamagedError
 from ntkhpc.phase.array import Array
 from ntkhpc.phase.layout import CREATE, Layout
 from ntkhpc.phase.work import Values
-from ntkhpc.studies.base import AnyStudy
+from ntkhpc.studies.base import Study
 
 # A chunk that happens to equal the fill value must exist all the same: it was computed.
 _WHOLE: ArrayConfigParams = {"write_empty_chunks": True}
 
 
-def create(path: Path, study: AnyStudy) -> None:
+def create(path: Path, study: Study) -> None:
     """Make every array, dimension name, unit and coordinate. Nothing but whole chunks is written afterwards.
 
     The metadata are consolidated here and now, which is safe because they never change again.
@@ -71,7 +71,7 @@ def _attributes(layout: Layout) -> dict[str, Any]:
     }
 
 
-def written(path: Path, study: AnyStudy, phase: str) -> tuple[Array, ...]:
+def written(path: Path, study: Study, phase: str) -> tuple[Array, ...]:
     """The arrays that a phase writes, of those that the store has: one that an older version made may lack some."""
     return tuple(array for array in studies.layout(study).arrays(phase) if (path / array.name).is_dir())
 
@@ -87,7 +87,7 @@ def load(path: Path, *names: str) -> dict[str, np.ndarray]:
     return {name: _read(path, name, ..., path / name) for name in names}
 
 
-def write(path: Path, study: AnyStudy, shard: Shard, values: Values) -> None:
+def write(path: Path, study: Study, shard: Shard, values: Values) -> None:
     """Write a shard's values into its own chunks, flush them to disk, read them back and compare.
 
     `values` maps every array of the shard's phase to the whole region of the shard, in the array's type. Arrays that
@@ -125,7 +125,7 @@ def write(path: Path, study: AnyStudy, shard: Shard, values: Values) -> None:
     failpoints.reach("values-compared", path)
 
 
-def read(path: Path, study: AnyStudy, shard: Shard, array: Array) -> np.ndarray:
+def read(path: Path, study: Study, shard: Shard, array: Array) -> np.ndarray:
     """A shard's part of one array as it is on disk.
 
     Raises DamagedError, naming the chunk, where one is missing or does not match its checksum.
@@ -151,7 +151,7 @@ def _read(path: Path, name: str, region: Any, where: Path) -> np.ndarray:
         raise DamagedError(f"a chunk is damaged: {error}", where=where) from error
 
 
-def _own_region(array: Array, study: AnyStudy, shard: Shard) -> tuple[slice, ...]:
+def _own_region(array: Array, study: Study, shard: Shard) -> tuple[slice, ...]:
     """The shard's part of an array. Raises ValueError unless it is made of whole chunks."""
     layout = studies.layout(study)
     region = layout.region(array, shard.region)
@@ -161,7 +161,7 @@ def _own_region(array: Array, study: AnyStudy, shard: Shard) -> tuple[slice, ...
     return region
 
 
-def chunk_files(path: Path, study: AnyStudy, shard: Shard, array: Array | None = None) -> list[Path]:
+def chunk_files(path: Path, study: Study, shard: Shard, array: Array | None = None) -> list[Path]:
     """The files that hold a shard's values, of one array or of all that its phase writes."""
     if array is None:
         return [file for one in written(path, study, shard.phase) for file in chunk_files(path, study, shard, one)]

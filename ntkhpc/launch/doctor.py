@@ -21,7 +21,7 @@ from ntkhpc.engine.run import versions
 from ntkhpc.errors import NtkhpcError, SchedulerError
 from ntkhpc.launch import container, nodecheck, slurm, speed
 from ntkhpc.launch.profile import Partition, Profile
-from ntkhpc.studies.base import AnyStudy
+from ntkhpc.studies.base import Study
 
 NODE_SECONDS = 900
 _CHECKOUT = Path(__file__).resolve().parent.parent.parent
@@ -35,7 +35,7 @@ class Finding:
     what: str
 
 
-def examine(runs: Path, profile: Profile | None, wanted: AnyStudy | None, console: Console) -> int:
+def examine(runs: Path, profile: Profile | None, wanted: Study | None, console: Console) -> int:
     """Print findings as they come; 0 if nothing is wrong."""
     wrong = 0
     for finding in _all(runs, profile, wanted):
@@ -46,7 +46,7 @@ def examine(runs: Path, profile: Profile | None, wanted: AnyStudy | None, consol
     return 1 if wrong else 0
 
 
-def _all(runs: Path, profile: Profile | None, wanted: AnyStudy | None) -> Iterator[Finding]:
+def _all(runs: Path, profile: Profile | None, wanted: Study | None) -> Iterator[Finding]:
     yield Finding(None, f"Python {sys.version.split()[0]}, {len(os.sched_getaffinity(0))} cores here")
     runs.mkdir(parents=True, exist_ok=True)
     yield _file_system("this machine", runs, nodecheck.file_system(runs))
@@ -120,7 +120,7 @@ def _minutes(limit: str) -> float:
 
 
 def _node(
-    runs: Path, profile: Profile, label: str, partition: Partition, sif: Path | None, wanted: AnyStudy | None
+    runs: Path, profile: Profile, label: str, partition: Partition, sif: Path | None, wanted: Study | None
 ) -> Iterator[Finding]:
     """Run `nodecheck` on a node of the partition, as a task would be run."""
     token = runs.resolve() / f".ntkhpc-doctor-{uuid.uuid4().hex[:12]}"
@@ -188,7 +188,7 @@ def _ask_node(
     )
 
 
-def _keep(profile: Profile, label: str, wanted: AnyStudy, answer: dict[str, Any]) -> None:
+def _keep(profile: Profile, label: str, wanted: Study, answer: dict[str, Any]) -> None:
     path = speed.probe_file(profile)
     try:
         kept = json.loads(path.read_text())

@@ -13,10 +13,10 @@ from ntkhpc.engine.run import Run
 from ntkhpc.errors import RunError, SurroundingsError
 from ntkhpc.launch import container, speed, tasks
 from ntkhpc.launch.profile import Profile
-from ntkhpc.studies.base import AnyStudy
+from ntkhpc.studies.base import Study
 
 
-def open_run(runs: Path, study: AnyStudy, profile: Profile | None = None) -> Run:
+def open_run(runs: Path, study: Study, profile: Profile | None = None) -> Run:
     """The run of a study, whatever version made it, or a new one; `profile` is that of the cluster it will run on.
 
     Raises, before anything is made, SurroundingsError or ProfileError if it cannot fit, DataError if its data cannot
@@ -47,7 +47,7 @@ def open_run(runs: Path, study: AnyStudy, profile: Profile | None = None) -> Run
         return existing
 
 
-def _require_room(runs: Path, study: AnyStudy, wanted: plan.Plan) -> None:
+def _require_room(runs: Path, study: Study, wanted: plan.Plan) -> None:
     layout = studies.layout(study)
     most = layout.phases[max(layout.phases, key=lambda name: len(wanted.of_phase(name)))]
     there = runs
@@ -67,7 +67,7 @@ def _require_room(runs: Path, study: AnyStudy, wanted: plan.Plan) -> None:
         raise SurroundingsError(
             f"the run needs about {wanted.files:,} files and {inodes.f_favail:,} inodes are free",
             where=there,
-            todo=f"choose another place with RUNS=/path, or {most.fewer}",
+            todo=f"choose another place with RUNS=/path, or {most.fewer or layout.kind.smaller}",
         )
 
 

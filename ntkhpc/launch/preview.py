@@ -13,10 +13,10 @@ from ntkhpc.launch import cluster, container, sbatch, speed, tasks
 from ntkhpc.launch.profile import Profile
 from ntkhpc.launch.speed import Probe
 from ntkhpc.launch.submissions import Array, Intent
-from ntkhpc.studies.base import AnyStudy
+from ntkhpc.studies.base import Study
 
 
-def show(wanted: AnyStudy, planned: Plan, profile: Profile, target: Path, console: Console) -> None:
+def show(wanted: Study, planned: Plan, profile: Profile, target: Path, console: Console) -> None:
     """Print the exact scripts, what each array asks for, and the task hours of a run that would be in `target`."""
     probe = speed.probe(wanted, profile)
     experience = tasks.Experience(speed=speed.speeds(profile, wanted.id))

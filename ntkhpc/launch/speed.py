@@ -11,7 +11,7 @@ from pathlib import Path
 from ntkhpc import studies
 from ntkhpc.engine.fingerprint import PINNED
 from ntkhpc.launch.profile import Profile, folders
-from ntkhpc.studies.base import AnyStudy
+from ntkhpc.studies.base import Study
 
 PROBE_SECONDS = 180
 
@@ -33,7 +33,7 @@ def speeds(profile: Profile, study_id: str) -> dict[str, float]:
         return {}
 
 
-def probe(wanted: AnyStudy, profile: Profile) -> Probe:
+def probe(wanted: Study, profile: Profile) -> Probe:
     """Return the speeds that `make doctor` has measured, else the speed of this machine, measured now.
 
     Scripts use the former or the reference core. They never use the speed of this machine, which may be busy.

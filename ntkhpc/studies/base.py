@@ -12,10 +12,10 @@ from ntkhpc.studies import content
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
-Kind = TypeVar("Kind", bound="AnyStudy")
+Kind = TypeVar("Kind", bound="Study")
 
 
-class AnyStudy(Section, frozen=True, kw_only=True):
+class Study(Section, frozen=True, kw_only=True):
     """Everything that decides the values of a run; two studies with equal content have the same id."""
 
     name: str

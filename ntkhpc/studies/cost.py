@@ -4,7 +4,7 @@ The constants were fitted to timed shards of the default study on one 2.4 GHz x8
 meant to be right within a factor of two elsewhere. Profiles with timed probes replace them on a cluster.
 """
 
-from ntkhpc.studies.base import AnyStudy
+from ntkhpc.studies.base import Study
 
 FLOPS_PER_SECOND = 45e9
 """Of training in float32."""
@@ -29,6 +29,6 @@ def kernel_seconds(pairs: float, features: int, depth: int) -> float:
     return pairs * (features * 2 / FLOPS_FLOAT64 + depth * 16e-9)
 
 
-def rows_bytes(study: AnyStudy) -> int:
+def rows_bytes(study: Study) -> int:
     """Size of the inputs and targets of the pool and the test points."""
     return (study.data.pool + study.data.test) * (study.features + study.outputs) * 8

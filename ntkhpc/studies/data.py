@@ -8,11 +8,11 @@ from ntkhpc.phase.block import Block
 from ntkhpc.phase.phase import Phase
 from ntkhpc.phase.work import Values, Work
 from ntkhpc.studies import cost
-from ntkhpc.studies.base import AnyStudy
+from ntkhpc.studies.base import Study
 from ntkhpc.studies.dims import SPLIT
 
 
-def compute(work: Work[AnyStudy]) -> Values:
+def compute(work: Work[Study]) -> Values:
     study = work.study
     split = study.data.load(study.known)
     if (columns := (split.x_train.shape[1], split.y_train.shape[1])) != (study.features, study.outputs):
@@ -23,7 +23,7 @@ def compute(work: Work[AnyStudy]) -> Values:
     return {**vars(split), "permutation": permutations(study)}
 
 
-def permutations(study: AnyStudy) -> np.ndarray:
+def permutations(study: Study) -> np.ndarray:
     """(order, pool): draw d is one seeded permutation, and n_train its first n entries, so that sizes are nested.
 
     Where the rows are taken in file order, the first draw is the pool as it is.
@@ -35,11 +35,11 @@ def permutations(study: AnyStudy) -> np.ndarray:
     return orders
 
 
-def seconds(study: AnyStudy, block: Block) -> float:
+def seconds(study: Study, block: Block) -> float:
     return 4.0 + study.data.making_seconds(study.known)
 
 
-def memory_bytes(study: AnyStudy) -> int:
+def memory_bytes(study: Study) -> int:
     return cost.LIGHT_BYTES + study.data.making_bytes(study.known) + 6 * cost.rows_bytes(study)
 
 

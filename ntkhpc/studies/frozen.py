@@ -17,7 +17,7 @@ from msgspec import structs
 from ntkhpc.errors import DamagedError, RunError
 from ntkhpc.phase.section import Section, unruled
 from ntkhpc.studies import content
-from ntkhpc.studies.base import AnyStudy
+from ntkhpc.studies.base import Study
 from ntkhpc.studies.kinds import DEFAULT, KINDS
 
 Migration = Callable[[dict[str, Any]], dict[str, Any]]
@@ -49,7 +49,7 @@ MIGRATIONS: tuple[Migration, ...] = (facts_from_data,)
 """In the order of the formats (`FORMATS` in engine/run.py). A field that was moved, renamed or removed needs one."""
 
 
-def loads(text: str, where: object = "study.toml") -> AnyStudy:
+def loads(text: str, where: object = "study.toml") -> Study:
     """The study of a run. Raises RunError for one of newer code or of a format without a migration."""
     try:
         raw = tomllib.loads(text)

@@ -5,7 +5,7 @@ from functools import lru_cache
 from ntkhpc.phase.array import Array
 from ntkhpc.phase.kind import Kind
 from ntkhpc.phase.layout import Layout
-from ntkhpc.studies.base import AnyStudy
+from ntkhpc.studies.base import Study
 from ntkhpc.studies.ensemble.kind import KIND as ENSEMBLE
 from ntkhpc.studies.posterior.kind import KIND as POSTERIOR
 
@@ -15,7 +15,7 @@ KINDS: dict[str, Kind] = {kind.name: kind for kind in (ENSEMBLE, POSTERIOR)}
 DEFAULT = ENSEMBLE.name
 
 
-def kind_of(study: AnyStudy) -> Kind:
+def kind_of(study: Study) -> Kind:
     """The kind of a study. Raises TypeError for a study of none of them."""
     for kind in KINDS.values():
         if isinstance(study, kind.study):
@@ -24,7 +24,7 @@ def kind_of(study: AnyStudy) -> Kind:
 
 
 @lru_cache(maxsize=16)
-def layout(study: AnyStudy) -> Layout:
+def layout(study: Study) -> Layout:
     """The phases and arrays of a study."""
     return Layout(kind_of(study), study)
 

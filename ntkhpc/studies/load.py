@@ -17,11 +17,11 @@ import tomli_w
 from msgspec import Struct
 
 from ntkhpc.errors import StudyError
-from ntkhpc.studies.base import AnyStudy
+from ntkhpc.studies.base import Study
 from ntkhpc.studies.kinds import DEFAULT, KINDS
 
 
-def loads(text: str, where: object = "study") -> AnyStudy:
+def loads(text: str, where: object = "study") -> Study:
     """Parse and validate a study. Raises StudyError naming field, value, what is allowed and the nearest spelling.
 
     Facts of the data are none of its fields: the program finds them. `studies.frozen` reads what it wrote.
@@ -38,7 +38,7 @@ def loads(text: str, where: object = "study") -> AnyStudy:
         raise _explain(error, raw, kind, where) from error
 
 
-def load(path: Path) -> AnyStudy:
+def load(path: Path) -> Study:
     """The study of a file. Raises StudyError if it cannot be read, and as `loads` does."""
     try:
         text = path.read_text(encoding="utf-8")
@@ -53,7 +53,7 @@ def load(path: Path) -> AnyStudy:
     return loads(text, path)
 
 
-def dumps(study: AnyStudy) -> bytes:
+def dumps(study: Study) -> bytes:
     """The frozen spelling of a study: every field, defaults included, in the order of the classes; and the facts."""
     content = {name: value for name, value in msgspec.to_builtins(study).items() if value is not None}
     return tomli_w.dumps(content).encode()
@@ -81,7 +81,7 @@ def find(task: str, jobs: Path = Path("jobs")) -> Path:
     )
 
 
-def _kind(raw: dict[str, Any], where: object) -> type[AnyStudy]:
+def _kind(raw: dict[str, Any], where: object) -> type[Study]:
     given = raw.get("kind", DEFAULT)
     if isinstance(given, str) and given in KINDS:
         return KINDS[given].study
@@ -132,7 +132,7 @@ def _table(kind: Any, value: dict[str, Any], field: str, where: object) -> type[
     )
 
 
-def _explain(error: msgspec.ValidationError, raw: dict[str, Any], study: type[AnyStudy], where: object) -> StudyError:
+def _explain(error: msgspec.ValidationError, raw: dict[str, Any], study: type[Study], where: object) -> StudyError:
     """msgspec says what was expected and the path; add the value, the choices and the nearest spelling."""
     message, _, path = str(error).partition(" - at `$")
     keys = re.findall(r"[A-Za-z_]\w*|\d+", path.rstrip("`"))

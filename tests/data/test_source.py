@@ -21,7 +21,7 @@ from ntkhpc.phase.section import Positive
 from ntkhpc.phase.work import Work
 from ntkhpc.studies import data as data_phase
 from ntkhpc.studies import facts
-from ntkhpc.studies.ensemble.study import Study
+from ntkhpc.studies.ensemble.study import EnsembleStudy
 
 
 class Waves(Source, frozen=True, kw_only=True, tag="waves"):
@@ -37,7 +37,7 @@ class Waves(Source, frozen=True, kw_only=True, tag="waves"):
         return regression(x, np.sin(x.sum(axis=1, keepdims=True)), self.pool)
 
 
-class WavyStudy(Study, frozen=True, kw_only=True):
+class WavyStudy(EnsembleStudy, frozen=True, kw_only=True):
     """The line of `ntkhpc.data.sources`."""
 
     data: AnySource | Waves  # type: ignore[assignment]

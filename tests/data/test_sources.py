@@ -18,7 +18,7 @@ from ntkhpc.engine.run import Run
 from ntkhpc.errors import DataError, StudyError
 from ntkhpc.launch import container
 from ntkhpc.studies import facts, frozen
-from ntkhpc.studies.base import AnyStudy
+from ntkhpc.studies.base import Study
 
 STUDY = """
 name = "own"
@@ -54,11 +54,11 @@ def write(path: Path, columns: dict[str, np.ndarray]) -> None:
     path.write_text("\n".join(lines) + "\n")
 
 
-def resolved(folder: Path, *, path: str = "t.csv", more: str = "") -> AnyStudy:
+def resolved(folder: Path, *, path: str = "t.csv", more: str = "") -> Study:
     return facts.resolve(studies.loads(STUDY.format(path=path, more=more)), folder)
 
 
-def loaded(study: AnyStudy) -> Split:
+def loaded(study: Study) -> Split:
     return study.data.load(study.known)
 
 

@@ -17,7 +17,7 @@ from ntkhpc.engine import plan
 from ntkhpc.errors import NtkhpcError, ProfileError, SurroundingsError
 from ntkhpc.launch import prepare, tasks
 from ntkhpc.phase.phase import Phase
-from ntkhpc.studies.base import AnyStudy
+from ntkhpc.studies.base import Study
 
 TEXTS = {
     "ensemble": tiny_text(),
@@ -31,7 +31,7 @@ TEXTS = {
 PHASES = [(kind, name) for kind, text in TEXTS.items() for name in studies.layout(studies.loads(text)).phases]
 
 
-def described(kind: str, name: str) -> tuple[AnyStudy, Phase]:
+def described(kind: str, name: str) -> tuple[Study, Phase]:
     wanted = studies.loads(TEXTS[kind])
     return wanted, studies.layout(wanted).phases[name]
 
@@ -66,7 +66,7 @@ def test_a_partition_too_small_or_too_short_names_fields_of_the_study(kind: str,
     assert_names_own_fields(str(error.value), wanted)
 
 
-def refused(wanted: AnyStudy, runs: Path) -> NtkhpcError:
+def refused(wanted: Study, runs: Path) -> NtkhpcError:
     with pytest.raises(SurroundingsError) as caught:
         prepare.open_run(runs, wanted)
     assert not runs.exists()

@@ -17,7 +17,7 @@ from ntkhpc.engine import failures, plan, run, store
 from ntkhpc.engine.run import Run
 from ntkhpc.errors import StudyError
 from ntkhpc.studies.posterior import study as bayes_study
-from ntkhpc.studies.posterior.study import BayesStudy
+from ntkhpc.studies.posterior.study import PosteriorStudy
 
 TINY = """
 kind = "bayes"
@@ -52,12 +52,12 @@ updates = 20
 """
 
 
-def tiny(*changes: tuple[str, str]) -> BayesStudy:
+def tiny(*changes: tuple[str, str]) -> PosteriorStudy:
     text = TINY
     for old, new in changes:
         assert old in text
         text = text.replace(old, new)
-    return studies.loads(text).of_kind(BayesStudy)
+    return studies.loads(text).of_kind(PosteriorStudy)
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +103,7 @@ def test_the_template_explains_every_field_with_its_default() -> None:
     text = (ROOT / "jobs" / "template-bayes.toml").read_text()
     table = tomllib.loads(text)
     sections = {
-        "network": bayes_study.BayesNetwork,
+        "network": bayes_study.PosteriorNetwork,
         "posterior": bayes_study.Posterior,
         "scan": bayes_study.Scan,
         "sampling": bayes_study.Sampling,
@@ -111,7 +111,7 @@ def test_the_template_explains_every_field_with_its_default() -> None:
     }
     for name, section in sections.items():
         check_defaults(section, table[name], {})
-    assert set(table) == set(BayesStudy.__struct_fields__) - {"facts"}
+    assert set(table) == set(PosteriorStudy.__struct_fields__) - {"facts"}
     assert all("#" in line for line in text.splitlines() if " = " in line)
 
 
@@ -139,7 +139,7 @@ def test_without_chains_or_scans_there_are_no_such_arrays_or_shards() -> None:
 @pytest.mark.promise("The stored theory of a Bayesian study is that of the library's functions.")
 def test_stored_theory_is_that_of_the_functions(theory: Run) -> None:
     kept = store.load(theory.store, *(a.name for phase in ("data", "theory") for a in theory.layout.arrays(phase)))
-    wanted = theory.study.of_kind(BayesStudy)
+    wanted = theory.study.of_kind(PosteriorStudy)
     for (d, (i, n)), (j, width) in product(
         product(range(2), enumerate(wanted.posterior.n_train)), enumerate(wanted.theory_widths)
     ):

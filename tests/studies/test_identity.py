@@ -19,8 +19,8 @@ from ntkhpc.data.source import Facts
 from ntkhpc.errors import DamagedError, RunError, StudyError
 from ntkhpc.phase.section import Section
 from ntkhpc.studies import content, frozen
-from ntkhpc.studies.base import AnyStudy
-from ntkhpc.studies.ensemble.study import Network, Study
+from ntkhpc.studies.base import Study
+from ntkhpc.studies.ensemble.study import EnsembleStudy, Network
 from ntkhpc.studies.kinds import KINDS
 
 PINNED = Path(__file__).with_name("introduced.json")
@@ -28,7 +28,7 @@ PINNED = Path(__file__).with_name("introduced.json")
 CASES = [("ensemble", source) for source in SOURCES] + [("bayes", "calorimeter")]
 
 
-def frozen_study(table: dict[str, Any]) -> AnyStudy:
+def frozen_study(table: dict[str, Any]) -> Study:
     return frozen.loads(tomli_w.dumps(table))
 
 
@@ -119,7 +119,7 @@ class WiderNetwork(Network, frozen=True, kw_only=True):
     gate: str = "none"
 
 
-class NewerStudy(Study, frozen=True, kw_only=True):
+class NewerStudy(EnsembleStudy, frozen=True, kw_only=True):
     """A study with a new field in a table, and a new table."""
 
     network: WiderNetwork
@@ -134,11 +134,11 @@ class DeeperNetwork(Network, frozen=True, kw_only=True):
     depth: int = 2
 
 
-class DeeperStudy(Study, frozen=True, kw_only=True):
+class DeeperStudy(EnsembleStudy, frozen=True, kw_only=True):
     network: DeeperNetwork
 
 
-def as_kind(kind: type[AnyStudy], **network: Any) -> AnyStudy:
+def as_kind(kind: type[Study], **network: Any) -> Study:
     table = raw("ensemble")
     table["network"] |= network
     return msgspec.convert(table, kind)
@@ -146,28 +146,28 @@ def as_kind(kind: type[AnyStudy], **network: Any) -> AnyStudy:
 
 @pytest.mark.promise("A new optional field of a study changes no id.")
 def test_a_new_optional_field_changes_no_id() -> None:
-    assert as_kind(NewerStudy).id == as_kind(Study).id
-    assert as_kind(NewerStudy, gate="relu").id != as_kind(Study).id
+    assert as_kind(NewerStudy).id == as_kind(EnsembleStudy).id
+    assert as_kind(NewerStudy, gate="relu").id != as_kind(EnsembleStudy).id
 
 
 @pytest.mark.promise("A default that changes later enters the id of a study.")
 def test_a_default_that_changed_later_enters_the_id() -> None:
     """One text is another study for newer code; what is the same study has the same id."""
-    assert as_kind(DeeperStudy).id != as_kind(Study).id
-    assert as_kind(DeeperStudy).id == as_kind(Study, depth=2).id
-    assert as_kind(DeeperStudy, depth=1).id == as_kind(Study).id
+    assert as_kind(DeeperStudy).id != as_kind(EnsembleStudy).id
+    assert as_kind(DeeperStudy).id == as_kind(EnsembleStudy, depth=2).id
+    assert as_kind(DeeperStudy, depth=1).id == as_kind(EnsembleStudy).id
 
 
 def test_a_frozen_study_has_the_introduced_value_of_what_it_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
-    old = studies.dumps(as_kind(Study)).decode().replace("depth = 1\n", "")
+    old = studies.dumps(as_kind(EnsembleStudy)).decode().replace("depth = 1\n", "")
     kind = KINDS["ensemble"]
     monkeypatch.setitem(KINDS, "ensemble", dataclasses.replace(kind, study=DeeperStudy))
     assert frozen.loads(old).network.depth == 1  # type: ignore[attr-defined]
     assert studies.loads(old).network.depth == 2  # type: ignore[attr-defined]
     monkeypatch.setitem(KINDS, "ensemble", dataclasses.replace(kind, study=NewerStudy))
-    found = frozen.loads(studies.dumps(as_kind(Study)).decode())
+    found = frozen.loads(studies.dumps(as_kind(EnsembleStudy)).decode())
     assert found == as_kind(NewerStudy)
-    assert found.id == as_kind(Study).id
+    assert found.id == as_kind(EnsembleStudy).id
 
 
 @pytest.mark.parametrize(
@@ -182,7 +182,7 @@ def test_a_frozen_study_has_the_introduced_value_of_what_it_lacks(monkeypatch: p
     ],
 )
 def test_what_this_code_does_not_know_is_too_new_and_not_a_mistake(old: str, new: str, said: str) -> None:
-    text = studies.dumps(as_kind(Study)).decode()
+    text = studies.dumps(as_kind(EnsembleStudy)).decode()
     assert old in text
     with pytest.raises(RunError, match="too new") as caught:
         frozen.loads(text.replace(old, new, 1))
@@ -215,7 +215,7 @@ def test_facts_of_runs_of_format_1_were_in_the_data(source: str, found: dict, fa
 
 
 def test_what_lacks_a_required_field_is_too_old_and_what_is_no_toml_is_damaged() -> None:
-    text = studies.dumps(as_kind(Study)).decode()
+    text = studies.dumps(as_kind(EnsembleStudy)).decode()
     with pytest.raises(RunError, match=r"too old.*ensemble.members"):
         frozen.loads(text.replace("members = 20\n", "", 1))
     with pytest.raises(DamagedError):
@@ -224,7 +224,7 @@ def test_what_lacks_a_required_field_is_too_old_and_what_is_no_toml_is_damaged()
 
 def test_a_rule_that_came_later_leaves_frozen_studies_readable() -> None:
     """Files of users are checked by today's rules, studies of runs are not."""
-    text = studies.dumps(as_kind(Study)).decode().replace("pool = 40", "pool = 10")
+    text = studies.dumps(as_kind(EnsembleStudy)).decode().replace("pool = 40", "pool = 10")
     assert frozen.loads(text).data.pool == 10
     with pytest.raises(StudyError, match="12 samples"):
         studies.loads(text)
@@ -237,8 +237,8 @@ def test_older_formats_are_migrated_first(monkeypatch: pytest.MonkeyPatch) -> No
         network = {"activation" if key == "nonlinearity" else key: value for key, value in table["network"].items()}
         return {**table, "network": network}
 
-    text = studies.dumps(as_kind(Study)).decode().replace("activation", "nonlinearity")
+    text = studies.dumps(as_kind(EnsembleStudy)).decode().replace("activation", "nonlinearity")
     with pytest.raises(RunError, match="too new"):
         frozen.loads(text)
     monkeypatch.setattr(frozen, "MIGRATIONS", (renamed,))
-    assert frozen.loads(text) == as_kind(Study)
+    assert frozen.loads(text) == as_kind(EnsembleStudy)

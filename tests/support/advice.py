@@ -5,12 +5,12 @@ import re
 from msgspec import Struct
 from msgspec.structs import asdict
 
-from ntkhpc.studies.base import AnyStudy
+from ntkhpc.studies.base import Study
 
 _FIELD = re.compile(r"\b(?!partitions|limits|container|phases)([a-z_]+(?:\.[a-z_]+)+)\b(?!\()")
 
 
-def fields(table: AnyStudy | Struct, prefix: str = "") -> set[str]:
+def fields(table: Study | Struct, prefix: str = "") -> set[str]:
     """Dotted names of every field of a study, its tables included."""
     found = set()
     for name, value in asdict(table).items():
@@ -20,7 +20,7 @@ def fields(table: AnyStudy | Struct, prefix: str = "") -> set[str]:
     return found
 
 
-def assert_names_own_fields(message: str, wanted: AnyStudy) -> None:
+def assert_names_own_fields(message: str, wanted: Study) -> None:
     """Every dotted name in what to do is a field of this study, and there is one."""
     advice = message.partition("do:")[2] or message
     named = set(_FIELD.findall(advice))

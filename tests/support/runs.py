@@ -17,7 +17,7 @@ from ntkhpc.engine import plan, run
 from ntkhpc.engine.run import Run
 from ntkhpc.launch.container import worker_environment
 from ntkhpc.phase.layout import CREATE
-from ntkhpc.studies.base import AnyStudy
+from ntkhpc.studies.base import Study
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -70,7 +70,7 @@ def all_shards(target: Run) -> list[str]:
     return [shard.id for shard in target.plan.shards if shard.phase != "analysis"]
 
 
-def assert_every_array_is_covered_once(wanted: AnyStudy) -> None:
+def assert_every_array_is_covered_once(wanted: Study) -> None:
     """Every value that is not written with the run belongs to one shard, in whole chunks."""
     planned = plan.make(wanted)
     layout = studies.layout(wanted)

@@ -20,7 +20,7 @@ from ntkhpc.studies.ensemble.network import mlp
 if TYPE_CHECKING:
     from ntkhpc.infinite_width import Law, Panels, Training
     from ntkhpc.loss_law import Statistics
-    from ntkhpc.studies.ensemble.study import Study
+    from ntkhpc.studies.ensemble.study import EnsembleStudy
 
 Time = Literal["steps", "fixed", "infinite"]
 
@@ -66,7 +66,7 @@ _COLUMNS = {
 }
 
 
-def compute(work: "Work[Study]") -> Values:
+def compute(work: "Work[EnsembleStudy]") -> Values:
     from ntkhpc import infinite_width
 
     study, inputs = work.study, work.inputs
@@ -79,7 +79,9 @@ def compute(work: "Work[Study]") -> Values:
     }
 
 
-def curve(study: "Study", blocks: "Panels", y_train: np.ndarray, y_test: np.ndarray) -> "list[list[Statistics]]":
+def curve(
+    study: "EnsembleStudy", blocks: "Panels", y_train: np.ndarray, y_test: np.ndarray
+) -> "list[list[Statistics]]":
     """Statistics of the loss for every time and every size: one factorisation for the end of training of all sizes, one
     eigendecomposition a size for the finite times."""
     from ntkhpc import infinite_width, loss_law
@@ -101,7 +103,7 @@ def curve(study: "Study", blocks: "Panels", y_train: np.ndarray, y_test: np.ndar
     return [rows[time] for time in times]
 
 
-def _training(study: "Study", steps: int | None) -> "Training":
+def _training(study: "EnsembleStudy", steps: int | None) -> "Training":
     from ntkhpc.infinite_width import Training
 
     training = study.training
@@ -112,7 +114,7 @@ def _training(study: "Study", steps: int | None) -> "Training":
     )
 
 
-def seconds(study: "Study", block: Block) -> float:
+def seconds(study: "EnsembleStudy", block: Block) -> float:
     """One draw: kernels at the largest size, one factorisation, and a law for every size and time."""
     test, sizes = study.data.test, study.curve_sizes
     pairs = sizes[-1] ** 2 / 2 + sizes[-1] * test + test**2 / 2
@@ -126,7 +128,7 @@ def seconds(study: "Study", block: Block) -> float:
     return cost.SECONDS_PER_SHARD + kernels + flops / cost.FLOPS_FLOAT64
 
 
-def memory_bytes(study: "Study") -> int:
+def memory_bytes(study: "EnsembleStudy") -> int:
     """Kernels and their factors, cross panels and weights, covariances."""
     n, test = study.curve_sizes[-1], study.data.test
     return cost.KERNEL_BYTES + cost.rows_bytes(study) + 8 * (7 * n**2 + 6 * n * test + 4 * test**2)

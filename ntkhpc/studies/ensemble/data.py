@@ -12,7 +12,7 @@ from ntkhpc.studies import data
 from ntkhpc.studies.ensemble.network import mlp
 
 if TYPE_CHECKING:
-    from ntkhpc.studies.ensemble.study import Study
+    from ntkhpc.studies.ensemble.study import EnsembleStudy
 
 ARRAYS = (
     Array("lambda_max", ("draw", "n_train"), "f8", "1", "largest eigenvalue of the infinite-width NTK"),
@@ -20,13 +20,15 @@ ARRAYS = (
 )
 
 
-def compute(work: "Work[Study]") -> Values:
+def compute(work: "Work[EnsembleStudy]") -> Values:
     values = data.compute(work)
     lambda_max, learning_rate = learning_rates(work.study, values["x_train"], values["permutation"])
     return {**values, "lambda_max": lambda_max, "learning_rate": learning_rate}
 
 
-def learning_rates(study: "Study", x_train: np.ndarray, permutation: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def learning_rates(
+    study: "EnsembleStudy", x_train: np.ndarray, permutation: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """lambda_max of the infinite-width NTK and eta = fraction (1 + momentum) 2 c / lambda_max, each (draws, n_train).
 
     c = n_train * outputs; 2 (1 + momentum) c / lambda_max is the stability bound of heavy-ball descent. Kernels of
@@ -44,14 +46,14 @@ def learning_rates(study: "Study", x_train: np.ndarray, permutation: np.ndarray)
     return lambda_max, training.learning_rate_fraction * bound
 
 
-def seconds(study: "Study", block: Block) -> float:
+def seconds(study: "EnsembleStudy", block: Block) -> float:
     """Kernels, for the learning rates, come on top."""
     sizes = sum(size**2 for size in study.ensemble.n_train)
     pairs = study.ensemble.draws * sizes * (study.features + 60 * study.network.depth)
     return data.seconds(study, block) + pairs / 1e9
 
 
-def memory_bytes(study: "Study") -> int:
+def memory_bytes(study: "EnsembleStudy") -> int:
     return data.memory_bytes(study) + 4 * 8 * study.ensemble.n_train[-1] ** 2
 
 

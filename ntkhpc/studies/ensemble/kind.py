@@ -11,7 +11,7 @@ from ntkhpc.phase.kind import Kind
 from ntkhpc.studies import analysis, cost, dims
 from ntkhpc.studies.ensemble import curve, data, law, moments, train
 from ntkhpc.studies.ensemble.probe import speed
-from ntkhpc.studies.ensemble.study import Study
+from ntkhpc.studies.ensemble.study import EnsembleStudy
 
 DIMS = (
     *dims.COMMON,
@@ -33,7 +33,7 @@ DIMS = (
 )  # fmt: skip
 
 
-def _curve_steps(study: Study) -> list[list[int]]:
+def _curve_steps(study: EnsembleStudy) -> list[list[int]]:
     steps = [[study.curve_steps(time, n) for n in study.curve_sizes] for time in study.infinite_width.times]
     return [[-1 if one is None else one for one in row] for row in steps]
 
@@ -48,16 +48,16 @@ CONSTANTS = (
 )  # fmt: skip
 
 
-def _analysis_seconds(study: Study, block: Block) -> float:
+def _analysis_seconds(study: EnsembleStudy, block: Block) -> float:
     losses = math.prod((len(study.network.widths), len(study.ensemble.n_train), study.ensemble.draws))
     return 15.0 + losses * study.ensemble.members * study.data.test * 30e-9
 
 
-def _analysis_bytes(study: Study) -> int:
+def _analysis_bytes(study: EnsembleStudy) -> int:
     return cost.ANALYSIS_BYTES + 3 * train.chunk_bytes(study)
 
 
-def remarks(study: Study, load: Callable[[str], Any]) -> tuple[str, ...]:
+def remarks(study: EnsembleStudy, load: Callable[[str], Any]) -> tuple[str, ...]:
     """What a user must know before using the results: members that diverged."""
     used = load("members_used")
     lost = int(used.size * study.ensemble.members - used.sum())
@@ -73,7 +73,7 @@ _PHASES = (data.PHASE, train.PHASE, law.PHASE, curve.PHASE, moments.PHASE)
 
 KIND = Kind(
     "ensemble",
-    Study,
+    EnsembleStudy,
     title="Test loss over the initialisation ensemble",
     loss="L = sum over test points a and outputs k of (f_k(x_a) - y_ak)^2 / (2 N_T K)",
     dims=DIMS,

@@ -13,7 +13,7 @@ from ntkhpc.studies.dims import PROBABILITIES
 from ntkhpc.studies.ensemble.network import mlp
 
 if TYPE_CHECKING:
-    from ntkhpc.studies.ensemble.study import Study
+    from ntkhpc.studies.ensemble.study import EnsembleStudy
 
 ARRAYS = (
     Array("law_mean", ("draw", "n_train", "test_point", "output"), "f8", "1",
@@ -28,7 +28,7 @@ ARRAYS = (
 )  # fmt: skip
 
 
-def compute(work: "Work[Study]") -> Values:
+def compute(work: "Work[EnsembleStudy]") -> Values:
     from ntkhpc import infinite_width, loss_law
 
     study, inputs = work.study, work.inputs
@@ -54,7 +54,7 @@ def compute(work: "Work[Study]") -> Values:
     return {name: np.array(value)[None, None] for name, value in values.items()}
 
 
-def seconds(study: "Study", block: Block) -> float:
+def seconds(study: "EnsembleStudy", block: Block) -> float:
     """One cell: kernels, one eigendecomposition of T and one of the covariance, which also gives the distribution."""
     n_train, test = block.value("n_train"), study.data.test
     pairs = n_train**2 / 2 + n_train * test + test**2 / 2
@@ -63,7 +63,7 @@ def seconds(study: "Study", block: Block) -> float:
     return cost.SECONDS_PER_SHARD + kernels + flops / cost.FLOPS_FLOAT64
 
 
-def memory_bytes(study: "Study") -> int:
+def memory_bytes(study: "EnsembleStudy") -> int:
     """Kernels and their factors, cross panels and weights, covariances and their eigenvectors."""
     n, test = study.ensemble.n_train[-1], study.data.test
     return cost.KERNEL_BYTES + cost.rows_bytes(study) + 8 * (7 * n**2 + 6 * n * test + 7 * test**2)

@@ -18,7 +18,7 @@ from ntkhpc.studies.ensemble import train
 from ntkhpc.studies.ensemble.train import OK
 
 if TYPE_CHECKING:
-    from ntkhpc.studies.ensemble.study import Study
+    from ntkhpc.studies.ensemble.study import EnsembleStudy
 
 ARRAYS = (
     Array("bias2", (*CELL, "test_point"), "f8", "1", "sum over outputs of (mean f - y)^2 / (2 outputs)"),
@@ -29,7 +29,7 @@ ARRAYS = (
 _MOMENTS = ("status", "prediction_mean", "prediction_m2")
 
 
-def compute(work: "Work[Study]") -> Values:
+def compute(work: "Work[EnsembleStudy]") -> Values:
     study = work.study
     shape = (len(study.network.widths), len(study.ensemble.n_train), study.ensemble.draws)
     bias2, variance = np.empty((*shape, study.data.test)), np.empty((*shape, study.data.test))
@@ -75,14 +75,14 @@ def bias_and_variance(count: int, mean: np.ndarray, m2: np.ndarray, y: np.ndarra
     return bias2.mean(axis=1) / 2, variance.mean(axis=1) / 2
 
 
-def seconds(study: "Study", block: Block) -> float:
+def seconds(study: "EnsembleStudy", block: Block) -> float:
     ensemble = study.ensemble
     cells = len(study.network.widths) * len(ensemble.n_train) * ensemble.draws
     shards = cells * math.ceil(ensemble.members / ensemble.shard_members)
     return 1.0 + shards * train.chunk_bytes(study, *_MOMENTS) / 200e6
 
 
-def memory_bytes(study: "Study") -> int:
+def memory_bytes(study: "EnsembleStudy") -> int:
     return cost.LIGHT_BYTES + 3 * train.chunk_bytes(study, *_MOMENTS)
 
 

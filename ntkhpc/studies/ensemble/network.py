@@ -6,7 +6,7 @@ from ntkhpc.phase.section import Increasing, NonNegativeFloat, Positive, Positiv
 
 if TYPE_CHECKING:
     from ntkhpc.networks import MLP
-    from ntkhpc.studies.ensemble.study import Study
+    from ntkhpc.studies.ensemble.study import EnsembleStudy
 
 
 class Network(Section, frozen=True, kw_only=True):
@@ -23,7 +23,7 @@ class Network(Section, frozen=True, kw_only=True):
         require_increasing("widths", self.widths)
 
 
-def mlp(study: "Study") -> "MLP":
+def mlp(study: "EnsembleStudy") -> "MLP":
     """The architecture, without its width."""
     from ntkhpc.networks import MLP
 
@@ -31,7 +31,7 @@ def mlp(study: "Study") -> "MLP":
     return MLP(network.depth, network.activation, network.weight_variance, network.bias_variance, study.outputs)
 
 
-def forward_flops(study: "Study", width: int, samples: int) -> float:
+def forward_flops(study: "EnsembleStudy", width: int, samples: int) -> float:
     """Operations to evaluate one network on so many samples."""
     depth, features, outputs = study.network.depth, study.features, study.outputs
     return 2.0 * samples * (features * width + (depth - 1) * width**2 + width * outputs)

@@ -10,13 +10,13 @@ from ntkhpc.studies.ensemble import train
 from ntkhpc.studies.ensemble.network import forward_flops
 
 if TYPE_CHECKING:
-    from ntkhpc.studies.ensemble.study import Study
+    from ntkhpc.studies.ensemble.study import EnsembleStudy
 
 SECONDS = 1.0
 """Projected time of what is timed."""
 
 
-def speed(study: "Study") -> float:
+def speed(study: "EnsembleStudy") -> float:
     """Projected over measured time of one tile of the largest width and n_train."""
     from ntkhpc import training
 

@@ -2,15 +2,15 @@
 
 from typing import Literal
 
-from ntkhpc.studies.base import AnyStudy
+from ntkhpc.studies.base import Study
 from ntkhpc.studies.ensemble.curve import InfiniteWidth, Time
 from ntkhpc.studies.ensemble.network import Network
 from ntkhpc.studies.ensemble.train import Ensemble, Steps, Training
 
-__all__ = ["Ensemble", "InfiniteWidth", "Network", "Steps", "Study", "Time", "Training"]
+__all__ = ["Ensemble", "EnsembleStudy", "InfiniteWidth", "Network", "Steps", "Time", "Training"]
 
 
-class Study(AnyStudy, frozen=True, kw_only=True):
+class EnsembleStudy(Study, frozen=True, kw_only=True):
     """Trained networks of several widths and training-set sizes, and infinitely wide ones."""
 
     network: Network

@@ -20,7 +20,7 @@ from ntkhpc.studies.dims import CELL
 from ntkhpc.studies.ensemble.network import forward_flops, mlp
 
 if TYPE_CHECKING:
-    from ntkhpc.studies.ensemble.study import Study
+    from ntkhpc.studies.ensemble.study import EnsembleStudy
     from ntkhpc.training import Program, Trained
 
 OK, DIVERGED, MISSING = 0, 1, -1
@@ -86,7 +86,7 @@ ARRAYS = (
 )  # fmt: skip
 
 
-def compute(work: "Work[Study]") -> Values:
+def compute(work: "Work[EnsembleStudy]") -> Values:
     from ntkhpc import training
 
     study, inputs = work.study, work.inputs
@@ -115,7 +115,7 @@ def compute(work: "Work[Study]") -> Values:
     return _assemble(study, tiles)
 
 
-def program(study: "Study", width: int, trace_steps: tuple[int, ...]) -> "Program":
+def program(study: "EnsembleStudy", width: int, trace_steps: tuple[int, ...]) -> "Program":
     """What is trained, as the science knows it: a training option is handed on here and nowhere else."""
     from ntkhpc.training import Program
 
@@ -165,7 +165,7 @@ def _steps_done(finite: np.ndarray, trace_steps: tuple[int, ...]) -> np.ndarray:
     return np.array([-1, *trace_steps], np.int32)[count]
 
 
-def _assemble(study: "Study", tiles: list[dict[str, np.ndarray]]) -> Values:
+def _assemble(study: "EnsembleStudy", tiles: list[dict[str, np.ndarray]]) -> Values:
     """Join tiles along members, or along tiles for their moments, into the block's part of each array."""
     written = [array.name for array in ARRAYS if array.when(study)]
     return {name: np.concatenate([tile[name] for tile in tiles])[(None,) * len(CELL)] for name in written}
@@ -180,7 +180,7 @@ It lies between 265 MiB, all read from the compilation cache, and 410 MiB, where
 """
 
 
-def training_flops(study: "Study", width: int, n_train: int) -> float:
+def training_flops(study: "EnsembleStudy", width: int, n_train: int) -> float:
     """One member: forward and both backward products, less the input gradient of the first layer; then evaluations."""
     forward = forward_flops(study, width, n_train)
     step = 3 * forward - 2.0 * n_train * study.features * width
@@ -188,28 +188,28 @@ def training_flops(study: "Study", width: int, n_train: int) -> float:
     return study.training.steps(n_train) * step + traced
 
 
-def members_seconds(study: "Study", width: int, n_train: int, members: int) -> float:
+def members_seconds(study: "EnsembleStudy", width: int, n_train: int, members: int) -> float:
     per_member = training_flops(study, width, n_train) / cost.FLOPS_PER_SECOND
     per_member += study.training.steps(n_train) * SECONDS_PER_STEP
     return cost.SECONDS_PER_SHARD + members * per_member * slowness(study)
 
 
-def slowness(study: "Study") -> float:
+def slowness(study: "EnsembleStudy") -> float:
     """How much longer than in float32 a step takes."""
     return 2.0 if study.training.precision == "float64" else 1.0
 
 
-def seconds(study: "Study", block: Block) -> float:
+def seconds(study: "EnsembleStudy", block: Block) -> float:
     """The last tile is trained whole, padded with members beyond the ensemble."""
     members = len(block.range("tile")) * study.ensemble.tile
     return members_seconds(study, block.value("width"), block.value("n_train"), members)
 
 
-def tile_seconds(study: "Study", block: Block) -> float:
+def tile_seconds(study: "EnsembleStudy", block: Block) -> float:
     return members_seconds(study, block.value("width"), block.value("n_train"), study.ensemble.tile)
 
 
-def memory_bytes(study: "Study") -> int:
+def memory_bytes(study: "EnsembleStudy") -> int:
     itemsize = 8 if study.training.precision == "float64" else 4
     width, samples = study.network.widths[-1], max(study.ensemble.n_train[-1], study.data.test)
     activations = 4 * samples * width * study.network.depth * itemsize
@@ -217,7 +217,7 @@ def memory_bytes(study: "Study") -> int:
     return WORKER_BYTES + cost.rows_bytes(study) + 3 * chunk_bytes(study) + activations + parameters
 
 
-def chunk_bytes(study: "Study", *names: str) -> int:
+def chunk_bytes(study: "EnsembleStudy", *names: str) -> int:
     """Size of one shard's chunks, with their checksums, of all arrays or of those that are named."""
     ensemble = study.ensemble
     members = min(ensemble.members, ensemble.shard_members)

@@ -20,7 +20,7 @@ from ntkhpc.studies import cost
 from ntkhpc.studies.posterior.cell import CELL, FLOPS_PER_SECOND, INPUTS, SAMPLER_BYTES, Cell, across_bytes
 
 if TYPE_CHECKING:
-    from ntkhpc.studies.posterior.study import BayesStudy
+    from ntkhpc.studies.posterior.study import PosteriorStudy
 
 
 class AdaptiveKernel(Section, frozen=True, kw_only=True):
@@ -47,7 +47,7 @@ ARRAYS = (
 )  # fmt: skip
 
 
-def compute(work: "Work[BayesStudy]") -> Values:
+def compute(work: "Work[PosteriorStudy]") -> Values:
     from ntkhpc.bayesian import adaptive
     from ntkhpc.bayesian.prior import output_layer
 
@@ -82,7 +82,7 @@ PROGRAM_SECONDS = 4.0
 """To compile the neurons' moves."""
 
 
-def populations_seconds(study: "BayesStudy", n_train: int, populations: int) -> float:
+def populations_seconds(study: "PosteriorStudy", n_train: int, populations: int) -> float:
     """Four steps of every neuron and an inverse an update; a look at the test points every fifth in the second half."""
     neurons, updates, test = study.adaptive.neurons, study.adaptive.updates, study.data.test
     rank = min(n_train, study.features)
@@ -93,15 +93,15 @@ def populations_seconds(study: "BayesStudy", n_train: int, populations: int) -> 
     return cost.SECONDS_PER_SHARD + PROGRAM_SECONDS + populations * per_population
 
 
-def seconds(study: "BayesStudy", block: Block) -> float:
+def seconds(study: "PosteriorStudy", block: Block) -> float:
     return populations_seconds(study, block.value("sampled_n_train"), study.adaptive.populations)
 
 
-def tile_seconds(study: "BayesStudy", block: Block) -> float:
+def tile_seconds(study: "PosteriorStudy", block: Block) -> float:
     return populations_seconds(study, block.value("sampled_n_train"), 1)
 
 
-def memory_bytes(study: "BayesStudy") -> int:
+def memory_bytes(study: "PosteriorStudy") -> int:
     n, test, features, neurons = study.sampled_sizes[-1], study.data.test, study.features, study.adaptive.neurons
     moving = neurons * (4 * min(n, features) + 6 * n + 4 * test)
     matrices = 8 * (moving + 12 * n**2 + 8 * n * test)

@@ -9,7 +9,7 @@ from ntkhpc.phase.work import Work
 if TYPE_CHECKING:
     from ntkhpc.bayesian.inputs import Data
     from ntkhpc.bayesian.target import Problem
-    from ntkhpc.studies.posterior.study import BayesStudy
+    from ntkhpc.studies.posterior.study import PosteriorStudy
 
 CELL = ("sampled_width", "sampled_n_train", "draw")
 
@@ -26,14 +26,14 @@ SAMPLER_BYTES = 700 * 2**20
 class Cell:
     """Data and problem of one width, training-set size and draw, and the seed of what is random there."""
 
-    study: "BayesStudy"
+    study: "PosteriorStudy"
     width: int
     data: "Data"
     problem: "Problem"
     seed: int
 
     @classmethod
-    def of(cls, work: "Work[BayesStudy]") -> "Cell":
+    def of(cls, work: "Work[PosteriorStudy]") -> "Cell":
         """That of a shard whose block is in one cell."""
         from ntkhpc.bayesian.inputs import Data
         from ntkhpc.bayesian.target import Problem

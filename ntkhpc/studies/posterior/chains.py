@@ -22,7 +22,7 @@ from ntkhpc.studies.posterior.cell import CELL, FLOPS_PER_SECOND, INPUTS, SAMPLE
 
 if TYPE_CHECKING:
     from ntkhpc.bayesian.chains import Program
-    from ntkhpc.studies.posterior.study import BayesStudy
+    from ntkhpc.studies.posterior.study import PosteriorStudy
 
 
 class Sampling(Section, frozen=True, kw_only=True):
@@ -73,7 +73,7 @@ ARRAYS = (
 _STATE = "state_"
 
 
-def compute(work: "Work[BayesStudy]") -> Values:
+def compute(work: "Work[PosteriorStudy]") -> Values:
     cell, study = Cell.of(work), work.study
     program = _program(study, (cell.width,))
 
@@ -97,7 +97,7 @@ def compute(work: "Work[BayesStudy]") -> Values:
     return _assemble(state, tiles[1:], langevin=study.sampling.sampler == "langevin")
 
 
-def _program(study: "BayesStudy", widths: tuple[int, ...]) -> "Program":
+def _program(study: "PosteriorStudy", widths: tuple[int, ...]) -> "Program":
     import jax
 
     from ntkhpc.bayesian.chains import Program
@@ -118,7 +118,7 @@ def _program(study: "BayesStudy", widths: tuple[int, ...]) -> "Program":
 _FINITE = ("position", "log_density", "loss", "expected_loss", "q_bar", "mean", "mean_square", "spread")
 
 
-def _require_finite(study: "BayesStudy", arrays: Values) -> None:
+def _require_finite(study: "PosteriorStudy", arrays: Values) -> None:
     """Raises DivergedError if a chain has left the finite numbers: what it gave would be read as missing."""
     if all(np.isfinite(arrays[name]).all() for name in _FINITE if name in arrays):
         return
@@ -164,21 +164,21 @@ PROGRAM_SECONDS = 12.0
 SECONDS_PER_GRADIENT = 150e-6
 
 
-def seconds(study: "BayesStudy", block: Block) -> float:
+def seconds(study: "PosteriorStudy", block: Block) -> float:
     """Warm-up and kept samples."""
     warmup, sample = _seconds_per_draw(study, block)
     per_chain = study.sampling.warmup * warmup + study.sampling.draws * sample
     return cost.SECONDS_PER_SHARD + PROGRAM_SECONDS + len(block.range("chain")) * per_chain
 
 
-def tile_seconds(study: "BayesStudy", block: Block) -> float:
+def tile_seconds(study: "PosteriorStudy", block: Block) -> float:
     """The start, and the warm-up or a tile of kept samples, whichever takes longer."""
     warmup, sample = _seconds_per_draw(study, block)
     per_chain = max(study.sampling.warmup * warmup, study.sampling.tile * sample)
     return cost.SECONDS_PER_SHARD + PROGRAM_SECONDS + len(block.range("chain")) * per_chain
 
 
-def _seconds_per_draw(study: "BayesStudy", block: Block) -> tuple[float, float]:
+def _seconds_per_draw(study: "PosteriorStudy", block: Block) -> tuple[float, float]:
     """Of one chain, while it warms up and of a kept sample.
 
     Gradients of the potential: hidden units at the training points, one factorisation, and the way back.
@@ -193,14 +193,14 @@ def _seconds_per_draw(study: "BayesStudy", block: Block) -> tuple[float, float]:
     return moves, moves + kept / FLOPS_PER_SECOND
 
 
-def gradients_per_transition(study: "BayesStudy", weights: int) -> float:
+def gradients_per_transition(study: "PosteriorStudy", weights: int) -> float:
     """Leapfrog steps of a trajectory; as the dimension grows they shrink like its fourth root."""
     if study.sampling.sampler == "langevin":
         return 1.0
     return float((0.9 if study.sampling.sampler == "hmc" else 4.0) * weights**0.25)
 
 
-def memory_bytes(study: "BayesStudy") -> int:
+def memory_bytes(study: "PosteriorStudy") -> int:
     n, test, features = study.sampled_sizes[-1], study.data.test, study.features
     width, chains = study.sampled_widths[-1], study.sampling.shard_chains
     hidden = n * width + test * width + min(n, features) * width

@@ -6,7 +6,7 @@ from ntkhpc.phase.kind import Kind
 from ntkhpc.studies import analysis, cost, data, dims
 from ntkhpc.studies.posterior import adaptive, chains, theory
 from ntkhpc.studies.posterior.probe import speed
-from ntkhpc.studies.posterior.study import BayesStudy
+from ntkhpc.studies.posterior.study import PosteriorStudy
 
 DIMS = (
     *dims.COMMON,
@@ -26,11 +26,11 @@ DIMS = (
 )  # fmt: skip
 
 
-def _analysis_seconds(study: BayesStudy, block: Block) -> float:
+def _analysis_seconds(study: PosteriorStudy, block: Block) -> float:
     return 20.0
 
 
-def _analysis_bytes(study: BayesStudy) -> int:
+def _analysis_bytes(study: PosteriorStudy) -> int:
     return cost.ANALYSIS_BYTES + 8 * 8 * len(study.theory_widths) * study.data.test * len(study.posterior.n_train)
 
 
@@ -38,7 +38,7 @@ _PHASES = (data.PHASE, theory.PHASE, adaptive.PHASE, chains.PHASE)
 
 KIND = Kind(
     "bayes",
-    BayesStudy,
+    PosteriorStudy,
     title="Posterior of Bayesian networks of one hidden layer",
     loss="L = sum over test points a of (f(x_a) - y_a)^2 / N_T, twice that of kind ensemble",
     dims=DIMS,

@@ -8,12 +8,12 @@ import numpy as np
 from ntkhpc.studies import cost
 
 if TYPE_CHECKING:
-    from ntkhpc.studies.posterior.study import BayesStudy
+    from ntkhpc.studies.posterior.study import PosteriorStudy
 
 SIZE = 800
 
 
-def speed(study: "BayesStudy") -> float:
+def speed(study: "PosteriorStudy") -> float:
     """Projected over measured time of one eigendecomposition, what a posterior's theory costs most."""
     from ntkhpc import linalg
 

@@ -7,15 +7,15 @@ import math
 from typing import Literal
 
 from ntkhpc.phase.section import Increasing, Positive, PositiveFloat, Section, require_increasing
-from ntkhpc.studies.base import AnyStudy
+from ntkhpc.studies.base import Study
 from ntkhpc.studies.posterior.adaptive import AdaptiveKernel
 from ntkhpc.studies.posterior.chains import Sampling
 from ntkhpc.studies.posterior.theory import Scan
 
-__all__ = ["AdaptiveKernel", "BayesNetwork", "BayesStudy", "Posterior", "Sampling", "Scan"]
+__all__ = ["AdaptiveKernel", "Posterior", "PosteriorNetwork", "PosteriorStudy", "Sampling", "Scan"]
 
 
-class BayesNetwork(Section, frozen=True, kw_only=True):
+class PosteriorNetwork(Section, frozen=True, kw_only=True):
     """Fully connected networks with one hidden layer of each of the widths; no biases."""
 
     widths: Increasing
@@ -37,11 +37,11 @@ class Posterior(Section, frozen=True, kw_only=True):
         require_increasing("n_train", self.n_train)
 
 
-class BayesStudy(AnyStudy, frozen=True, kw_only=True):
+class PosteriorStudy(Study, frozen=True, kw_only=True):
     """Theory of the posterior over widths, training-set sizes and temperatures, beside samples of it."""
 
     kind: Literal["bayes"]
-    network: BayesNetwork
+    network: PosteriorNetwork
     posterior: Posterior
     scan: Scan = Scan()
     sampling: Sampling = Sampling()

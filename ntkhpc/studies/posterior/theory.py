@@ -19,7 +19,7 @@ from ntkhpc.studies.dims import PROBABILITIES
 
 if TYPE_CHECKING:
     from ntkhpc.bayesian import OneLayerPosterior, OneLayerProblem
-    from ntkhpc.studies.posterior.study import BayesStudy
+    from ntkhpc.studies.posterior.study import PosteriorStudy
 
 
 class Scan(Section, frozen=True, kw_only=True):
@@ -73,7 +73,7 @@ ARRAYS = (
 )  # fmt: skip
 
 
-def compute(work: "Work[BayesStudy]") -> Values:
+def compute(work: "Work[PosteriorStudy]") -> Values:
     from ntkhpc.bayesian import OneLayerProblem
 
     study, inputs = work.study, work.inputs
@@ -92,7 +92,7 @@ def compute(work: "Work[BayesStudy]") -> Values:
     return {name: np.asarray(value)[None, None] for name, value in values.items()}
 
 
-def _widths(study: "BayesStudy", problem: "OneLayerProblem", x_test: np.ndarray) -> dict[str, np.ndarray]:
+def _widths(study: "PosteriorStudy", problem: "OneLayerProblem", x_test: np.ndarray) -> dict[str, np.ndarray]:
     """The saddle point and the distribution of L at every width."""
     from ntkhpc.bayesian import loss_distribution, posterior_covariance
     from ntkhpc.bayesian.prior import output_layer
@@ -131,7 +131,7 @@ def _errors(name: str, found: "list[OneLayerPosterior]") -> dict[str, np.ndarray
     }
 
 
-def _mixtures(study: "BayesStudy", problem: "OneLayerProblem") -> dict[str, np.ndarray]:
+def _mixtures(study: "PosteriorStudy", problem: "OneLayerProblem") -> dict[str, np.ndarray]:
     found = [problem.mixture(width, study.posterior.temperature) for width in study.theory_widths]
     return {
         "mixture_bias": np.array([one.bias for one in found]),
@@ -140,7 +140,7 @@ def _mixtures(study: "BayesStudy", problem: "OneLayerProblem") -> dict[str, np.n
 
 
 def _gradient_descent(
-    study: "BayesStudy", x_train: np.ndarray, y_train: np.ndarray, x_test: np.ndarray, y_test: np.ndarray
+    study: "PosteriorStudy", x_train: np.ndarray, y_train: np.ndarray, x_test: np.ndarray, y_test: np.ndarray
 ) -> dict[str, np.ndarray]:
     """The ensemble of infinitely wide networks with this prior as initialisation, trained to the end.
 
@@ -168,7 +168,7 @@ def _gradient_descent(
     }
 
 
-def _scans(study: "BayesStudy", problem: "OneLayerProblem") -> dict[str, np.ndarray]:
+def _scans(study: "PosteriorStudy", problem: "OneLayerProblem") -> dict[str, np.ndarray]:
     """Errors and order parameters at other temperatures, and at other precisions of the read-out."""
     scan, temperature = study.scan, study.posterior.temperature
     points = {
@@ -186,7 +186,7 @@ WORKER_BYTES = 330 * 2**20
 """Resident size of a worker that solved saddle points, 280 MiB."""
 
 
-def seconds(study: "BayesStudy", block: Block) -> float:
+def seconds(study: "PosteriorStudy", block: Block) -> float:
     """One training set: two eigendecompositions of its kernels, and the law of the loss at every width."""
     n_train, test, widths = block.value("n_train"), study.data.test, len(study.theory_widths)
     pairs = n_train**2 / 2 + n_train * test + test**2 / 2
@@ -197,7 +197,7 @@ def seconds(study: "BayesStudy", block: Block) -> float:
     return cost.SECONDS_PER_SHARD + kernels + flops / cost.FLOPS_FLOAT64
 
 
-def memory_bytes(study: "BayesStudy") -> int:
+def memory_bytes(study: "PosteriorStudy") -> int:
     n, test = study.posterior.n_train[-1], study.data.test
     return WORKER_BYTES + cost.rows_bytes(study) + 8 * (7 * n**2 + 6 * n * test + 7 * test**2)
 
