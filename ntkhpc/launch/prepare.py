@@ -67,7 +67,7 @@ def _require_room(runs: Path, study: Study, wanted: plan.Plan) -> None:
         raise SurroundingsError(
             f"the run needs about {wanted.files:,} files and {inodes.f_favail:,} inodes are free",
             where=there,
-            todo=f"choose another place with RUNS=/path, or {most.fewer or layout.kind.smaller}",
+            todo=f"choose another place with RUNS=/path, or {most.fewer or 'lower ' + layout.kind.smaller}",
         )
 
 
