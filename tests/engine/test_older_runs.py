@@ -143,8 +143,9 @@ def test_two_runs_of_one_study_are_not_chosen_between(
 
 
 def test_an_older_run_is_gone_on_with_in_its_own_code(old: Run, kind: str, folder: Path) -> None:
-    here, then = run.versions(), old.manifest.versions
-    if changed := {name for name in then if here.get(name) != then[name]}:
+    then = old.manifest.versions  # those that its own code asks for, whatever today's does
+    here = run.versions(tuple(name for name in then if name != "python"))
+    if changed := {name for name in then if here[name] != then[name]}:
         pytest.skip(f"the run was made with other versions of {', '.join(sorted(changed))}")
     shard = older.set_back(old, TO_SET_BACK[kind])
     resumed(old)
