@@ -4,7 +4,9 @@ from collections import defaultdict
 from typing import Any
 
 from ntkhpc.engine import receipts
-from ntkhpc.engine.run import Run, code_hash, versions
+from ntkhpc.engine.frozen_code import current_hash
+from ntkhpc.engine.packages import versions
+from ntkhpc.engine.run import Run
 
 
 def provenance(run: Run) -> dict[str, Any]:
@@ -34,5 +36,5 @@ def provenance(run: Run) -> dict[str, Any]:
         "started": min((receipt.started for receipt in found), default=""),
         "changes": manifest.changes,
         # A report made again is made with the code of a checkout, of which the manifest knows nothing.
-        "analysis": {"code": code_hash(), "versions": versions()},
+        "analysis": {"code": current_hash(), "versions": versions()},
     }

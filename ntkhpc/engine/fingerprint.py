@@ -4,7 +4,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-from ntkhpc.engine.run import DECIDING, Manifest, versions
+from ntkhpc.engine.packages import DECIDING, versions
+from ntkhpc.engine.run import Manifest
 from ntkhpc.errors import DeviceError, SurroundingsError
 from ntkhpc.files import canonical_json, sha256
 from ntkhpc.studies.base import Study

@@ -9,11 +9,8 @@ manifest says, and its id is never computed again.
 """
 
 import contextlib
-import importlib.metadata
 import os
-import platform
 import shutil
-import subprocess
 import time
 import uuid
 from collections.abc import Iterable
@@ -26,7 +23,7 @@ import msgspec
 from msgspec import Struct
 
 from ntkhpc import files, studies
-from ntkhpc.engine import failpoints, plan
+from ntkhpc.engine import failpoints, frozen_code, packages, plan
 from ntkhpc.engine.plan import Plan, Shard
 from ntkhpc.errors import DamagedError, NtkhpcError, RunError
 from ntkhpc.phase.layout import Layout
@@ -46,18 +43,8 @@ A new one is for what older code cannot read, or would take for something else; 
 
 FORMAT = max(FORMATS)
 
-DECIDING = ("blackjax", "jax", "jaxlib", "numpy", "optax", "scipy", "zarr")
-"""Packages that decide the values of shards: the missing shards of a run are refused with another version of one."""
-
-PACKAGES = (*DECIDING, "dask", "lmfit", "pandas", "pyarrow", "xarray")
-"""Packages whose versions are recorded. pandas and pyarrow read users' tables, in the one shard of phase `data`; dask,
-lmfit and xarray decide numbers of reports. neural-tangents serves the library alone."""
-
 ABANDONED_SECONDS = 3600
 """Making a run directory takes seconds; one that is still staged after an hour was killed."""
-
-_CHECKOUT = Path(__file__).resolve().parents[2]
-_FROZEN = ("ntkhpc", "analysis")
 
 
 class Manifest(Struct, frozen=True, kw_only=True):
@@ -133,11 +120,6 @@ class Run:
     def code(self) -> Path:
         """The frozen package that jobs import."""
         return self.path / "code" / self.manifest.code[:12]
-
-    @staticmethod
-    def frozen_hash(code: Path) -> str:
-        """Hash of a frozen copy of the package as it is now."""
-        return _code_hash(_sources(code))
 
     def receipt(self, shard: Shard) -> Path:
         return self.path / "receipts" / shard.phase / f"{shard.id}.json"
@@ -235,7 +217,7 @@ def create(runs: Path, wanted: Study) -> Run:
         (staged / "study.toml").write_bytes(studies.dumps(wanted))
         (staged / "plan.json").write_bytes(plan.dumps(plan.make(wanted)))
         store.create(staged / "store.zarr", wanted)
-        code = freeze_code(staged)
+        code = frozen_code.freeze(staged)
         failpoints.reach("code-frozen", staged)
         for phase in studies.layout(wanted).phases:
             for kind in ("receipts", "claims"):
@@ -245,8 +227,8 @@ def create(runs: Path, wanted: Study) -> Run:
             study_id=wanted.id,
             code=code,
             lock=files.sha256_file(staged / "code" / code[:12] / "requirements.lock"),
-            versions=versions(),
-            git=_git(),
+            versions=packages.versions(),
+            git=frozen_code.git(),
             files={str(file.relative_to(staged)): files.sha256_file(file) for file in files.tree(staged)},
         )
         (staged / "manifest.json").write_bytes(files.seal(msgspec.to_builtins(manifest)))
@@ -264,74 +246,3 @@ def create(runs: Path, wanted: Study) -> Run:
     finally:
         shutil.rmtree(staged, ignore_errors=True)
     return load(path)
-
-
-def freeze_code(run_path: Path) -> str:
-    """Copy the package into `code/<hash>/`, so that an edit of the checkout never changes a running study; the hash."""
-    contents = _sources()
-    code = _code_hash(contents)
-    target = run_path / "code" / code[:12]
-    if not target.exists():
-        staged = target.with_name(f".{code[:12]}.{uuid.uuid4().hex[:12]}.tmp")
-        for name, content in contents.items():
-            (staged / name).parent.mkdir(parents=True, exist_ok=True)
-            (staged / name).write_bytes(content)
-        os.rename(staged, target)
-    return code
-
-
-def code_hash() -> str:
-    """Hash of the code that runs now: of the checkout, which would be frozen, or of a frozen copy."""
-    return _code_hash(_sources())
-
-
-def _sources(root: Path = _CHECKOUT) -> dict[str, bytes]:
-    paths = [path for name in _FROZEN for path in files.tree(root / name) if path.suffix == ".py"]
-    contents = {str(path.relative_to(root)): path.read_bytes() for path in paths}
-    return {**contents, "requirements.lock": _lock(root).read_bytes()}
-
-
-def _lock(root: Path) -> Path:
-    """The lock that belongs to the packages of `root`: in the package where it is installed, at the top elsewhere."""
-    packaged = root / "ntkhpc" / "requirements.lock"
-    return packaged if packaged.is_file() else root / "requirements.lock"
-
-
-def _code_hash(contents: dict[str, bytes]) -> str:
-    return files.sha256(files.canonical_json({name: files.sha256(data) for name, data in contents.items()}))
-
-
-def versions(packages: tuple[str, ...] = PACKAGES) -> dict[str, str]:
-    """Versions of Python and of packages, `missing` for one that is not installed."""
-    installed = {}
-    for name in packages:
-        try:
-            installed[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            installed[name] = "missing"
-    # The patch level decides no bit; a container's rarely is the login node's.
-    return {"python": ".".join(platform.python_version_tuple()[:2]), **installed}
-
-
-def changed_versions(recorded: dict[str, str]) -> list[tuple[str, str, str]]:
-    """Name, recorded version and version here of Python and of each deciding package that changed.
-
-    A package that the record of an older run does not name is none of them.
-    """
-    here = versions(DECIDING)
-    return [(name, recorded[name], here[name]) for name in here if recorded.get(name, here[name]) != here[name]]
-
-
-def _git() -> dict[str, Any] | None:
-    """Commit of the repository that tracks this very file; None for an installed package or a frozen copy."""
-
-    def ask(*arguments: str) -> str:
-        return subprocess.run(
-            ["git", *arguments], cwd=_CHECKOUT, capture_output=True, text=True, check=True, timeout=30
-        ).stdout.strip()
-
-    try:
-        ask("ls-files", "--error-unmatch", "--", str(Path(__file__).resolve()))
-        return {"commit": ask("rev-parse", "HEAD"), "dirty": bool(ask("status", "--porcelain"))}
-    except (OSError, subprocess.SubprocessError):
-        return None

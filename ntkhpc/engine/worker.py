@@ -18,12 +18,13 @@ from typing import Any
 import msgspec
 
 from ntkhpc import files
-from ntkhpc.engine import claims, failpoints, failures, fingerprint, receipts, stop, store
+from ntkhpc.engine import claims, failpoints, failures, fingerprint, frozen_code, receipts, stop, store
 from ntkhpc.engine.claims import Claim, Owner
 from ntkhpc.engine.inputs import StoreInputs
+from ntkhpc.engine.packages import changed_versions, versions
 from ntkhpc.engine.plan import Shard
 from ntkhpc.engine.receipts import Receipt
-from ntkhpc.engine.run import Manifest, Run, changed_versions, load, versions
+from ntkhpc.engine.run import Manifest, Run, load
 from ntkhpc.engine.tiles import Tiles
 from ntkhpc.errors import ClaimLostError, ConflictError, DamagedError, RunError
 from ntkhpc.phase.work import Values, Work
@@ -221,7 +222,7 @@ def _require_same_versions(run: Run) -> None:
 def _require_intact_code(run: Run) -> None:
     """Raises DamagedError unless this very code is the one the manifest names."""
     code = run.code
-    if run.frozen_hash(code) != run.manifest.code or not Path(__file__).resolve().is_relative_to(code.resolve()):
+    if frozen_code.hash_of(code) != run.manifest.code or not Path(__file__).resolve().is_relative_to(code.resolve()):
         raise DamagedError(
             "the code that would run is not the code frozen in the run",
             where=code,

@@ -17,7 +17,7 @@ from rich.markup import escape
 
 from ntkhpc import files, studies
 from ntkhpc.engine.fingerprint import PINNED
-from ntkhpc.engine.run import versions
+from ntkhpc.engine.packages import versions
 from ntkhpc.errors import NtkhpcError, SchedulerError
 from ntkhpc.launch import container, nodecheck, slurm, speed
 from ntkhpc.launch.profile import Partition, Profile

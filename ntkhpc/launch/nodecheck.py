@@ -37,7 +37,7 @@ def file_system(folder: Path) -> dict[str, bool | str]:
 
 
 def look(folder: Path, token: str, study_file: str | None) -> dict[str, Any]:
-    from ntkhpc.engine.run import versions
+    from ntkhpc.engine.packages import versions
 
     found: dict[str, Any] = {
         "host": os.environ.get("SLURMD_NODENAME") or platform.node(),

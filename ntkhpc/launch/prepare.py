@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 
 from ntkhpc import files, studies
-from ntkhpc.engine import plan, run
+from ntkhpc.engine import frozen_code, packages, plan, run
 from ntkhpc.engine.run import Run
 from ntkhpc.errors import RunError, SurroundingsError
 from ntkhpc.launch import container, speed, tasks
@@ -100,20 +100,20 @@ def _memory() -> int:
 def accept_change(existing: Run, why: str) -> None:
     """Let the missing shards run with today's code and packages. The manifest records it, and the report says it."""
     manifest = existing.manifest
-    code = run.freeze_code(existing.path)
+    code = frozen_code.freeze(existing.path)
     frozen = existing.path / "code" / code[:12]
     change = {
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
         "why": why,
         "code": [manifest.code, code],
-        "versions": [manifest.versions, run.versions()],
+        "versions": [manifest.versions, packages.versions()],
     }
     new = {str(path.relative_to(existing.path)): files.sha256_file(path) for path in files.tree(frozen)}
     manifest = msgspec.structs.replace(
         manifest,
         code=code,
         lock=files.sha256_file(frozen / "requirements.lock"),
-        versions=run.versions(),
+        versions=packages.versions(),
         files={**manifest.files, **new},
         changes=[*manifest.changes, change],
     )
@@ -124,9 +124,9 @@ def differences(existing: Run) -> list[str]:
     """Say how today's code and packages differ from those with which the run was made."""
     manifest = existing.manifest
     found = []
-    if run.code_hash() != manifest.code:
+    if frozen_code.current_hash() != manifest.code:
         found.append("the code of this checkout is not the code frozen in the run")
-    return found + [f"{name} {old} became {new}" for name, old, new in run.changed_versions(manifest.versions)]
+    return found + [f"{name} {old} became {new}" for name, old, new in packages.changed_versions(manifest.versions)]
 
 
 def require_same_packages(existing: Run) -> None:

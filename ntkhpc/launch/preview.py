@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from ntkhpc import studies
-from ntkhpc.engine import run, status
+from ntkhpc.engine import frozen_code, status
 from ntkhpc.engine.plan import Plan
 from ntkhpc.errors import NtkhpcError
 from ntkhpc.launch import cluster, container, sbatch, speed, tasks
@@ -53,7 +53,7 @@ def image(profile: Profile) -> Path | None:
 
 def scripts(target: Path, made: Intent, profile: Profile, reads: tuple[Path, ...] = ()) -> list[tuple[Array, str]]:
     """Return the exact text for sbatch of each array. Names stand for the job ids, which SLURM gives."""
-    place = container.Place(target, target / "code" / run.code_hash()[:12], reads)
+    place = container.Place(target, target / "code" / frozen_code.current_hash()[:12], reads)
     return [
         (array, sbatch.executor(place, made, array, profile, [f"<{name}>" for name in array.needs]).text)
         for array in made.arrays

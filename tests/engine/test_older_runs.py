@@ -19,7 +19,7 @@ from support.runs import ROOT, ntkhpc
 
 import ntkhpc as package
 from ntkhpc import cli, files, studies
-from ntkhpc.engine import run, status, verify
+from ntkhpc.engine import frozen_code, packages, run, status, verify
 from ntkhpc.engine.run import Run
 from ntkhpc.errors import DamagedError, RunError
 from ntkhpc.launch import prepare
@@ -148,7 +148,7 @@ def test_two_runs_of_one_study_are_not_chosen_between(
 @pytest.mark.promise("A run of an older version goes on in its own code; what is computed again agrees within 0.2 %.")
 def test_an_older_run_is_gone_on_with_in_its_own_code(old: Run, kind: str, folder: Path) -> None:
     then = old.manifest.versions  # those that its own code asks for, whatever today's does
-    here = run.versions(tuple(name for name in then if name != "python"))
+    here = packages.versions(tuple(name for name in then if name != "python"))
     if changed := {name for name in then if here[name] != then[name]}:
         pytest.skip(f"the run was made with other versions of {', '.join(sorted(changed))}")
     shard = older.set_back(old, TO_SET_BACK[kind])
@@ -164,7 +164,7 @@ def test_an_older_run_is_gone_on_with_in_todays_code(old: Run, kind: str, folder
     shard = older.set_back(old, TO_SET_BACK[kind])
     assert "accepted and recorded" in resumed(old, "--accept-change")
     check_again(old, shard, folder)
-    assert old.manifest.code == run.code_hash()
+    assert old.manifest.code == frozen_code.current_hash()
     assert len(old.manifest.changes) == 1
 
 
@@ -312,12 +312,12 @@ def test_a_study_or_plan_that_was_edited_is_damaged_and_nothing_goes_on(
     assert run.load(old.path).manifest.format == 1
 
 
-def test_packages_that_newer_code_records_keep_no_older_run_from_going_on(
+def test_packages_that_decide_in_newer_code_keep_no_older_run_from_going_on(
     folder: Path, runs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     old = older.copy(folder, "ensemble", runs)
     before = prepare.differences(old)
-    monkeypatch.setattr(run, "PACKAGES", (*run.PACKAGES, "pytest"))
+    monkeypatch.setattr(packages, "DECIDING", (*packages.DECIDING, "pytest"))
     assert prepare.differences(old) == before
 
 

@@ -7,7 +7,7 @@ from msgspec import structs, to_builtins
 from support.runs import make_run, run_shards
 
 from ntkhpc import files
-from ntkhpc.engine import run
+from ntkhpc.engine import frozen_code, packages
 from ntkhpc.engine.run import Run
 from ntkhpc.launch import prepare
 
@@ -22,26 +22,30 @@ def made_with(runs: Path, versions: dict[str, str]) -> Run:
 
 def test_packages_of_values_and_of_reports_are_recorded(runs: Path) -> None:
     recorded = make_run(runs).manifest.versions
-    assert set(recorded) == {"python", *run.PACKAGES}
+    assert set(recorded) == {"python", *packages.PACKAGES}
     assert "missing" not in recorded.values()
     assert {"jax", "zarr", "lmfit", "dask", "xarray"} <= set(recorded)
 
 
-@pytest.mark.parametrize("name", ["python", *run.DECIDING])
+@pytest.mark.parametrize("name", ["python", *packages.DECIDING])
 def test_another_version_of_what_decides_values_is_refused(name: str) -> None:
-    here = run.versions()
-    assert run.changed_versions({**here, name: "0"}) == [(name, "0", here[name])]
+    here = packages.versions()
+    assert packages.changed_versions({**here, name: "0"}) == [(name, "0", here[name])]
 
 
 def test_another_version_of_what_decides_no_value_is_not(runs: Path) -> None:
-    target = made_with(runs, {**run.versions(), **dict.fromkeys(set(run.PACKAGES) - set(run.DECIDING), "0")})
+    target = made_with(
+        runs, {**packages.versions(), **dict.fromkeys(set(packages.PACKAGES) - set(packages.DECIDING), "0")}
+    )
     assert prepare.differences(target) == []
     prepare.require_same_packages(target)
 
 
 def test_a_run_of_older_code_goes_on(runs: Path) -> None:
     """Its manifest names submitit, which decides nothing, and lacks what was not recorded then."""
-    older = {name: version for name, version in run.versions().items() if name in ("python", "jax", "jaxlib", "numpy")}
+    older = {
+        name: version for name, version in packages.versions().items() if name in ("python", "jax", "jaxlib", "numpy")
+    }
     target = made_with(runs, {**older, "submitit": "0"})
     assert prepare.differences(target) == []
     prepare.require_same_packages(target)
@@ -52,5 +56,5 @@ def test_a_run_of_older_code_goes_on(runs: Path) -> None:
 def test_git_is_asked_about_this_file_only(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A frozen copy within a checkout, or an installed package, is tracked by no repository."""
     frozen = make_run(runs).code
-    monkeypatch.setattr(run, "__file__", str(frozen / "ntkhpc" / "engine" / "run.py"))
-    assert run._git() is None
+    monkeypatch.setattr(frozen_code, "__file__", str(frozen / "ntkhpc" / "engine" / "frozen_code.py"))
+    assert frozen_code.git() is None
