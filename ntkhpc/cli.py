@@ -20,8 +20,8 @@ from ntkhpc.studies import facts
 from ntkhpc.studies.base import Study
 
 if TYPE_CHECKING:
-    from ntkhpc.launch.cluster import Queue
     from ntkhpc.launch.profile import Profile
+    from ntkhpc.launch.queue import Queue
 
 _console = Console(highlight=False, soft_wrap=True)
 
@@ -101,7 +101,7 @@ def _submit_missing(target: Run, options: argparse.Namespace, profile: "Profile"
 
 def _run_missing(target: Run, options: argparse.Namespace, profile: "Profile | None") -> int:
     from ntkhpc.engine import verify
-    from ntkhpc.launch import cluster, local, prepare  # submitit and zarr are not needed to plan or to look
+    from ntkhpc.launch import local, prepare, queue  # submitit and zarr are not needed to plan or to look
 
     if profile is not None:
         os.umask(int(profile.umask, 8))  # as jobs do
@@ -112,7 +112,7 @@ def _run_missing(target: Run, options: argparse.Namespace, profile: "Profile | N
     prepare.require_same_packages(target)
     if options.take_over:
         # What is in the queue is nobody's to take over.
-        there = cluster.queue(target) if submissions.folder(target).is_dir() else None
+        there = queue.ask(target) if submissions.folder(target).is_dir() else None
         taken = claims.drop(
             target, target.layout.phases, lambda o: claims.is_foreign(o) and (there is None or o.job not in there.jobs)
         )
@@ -158,10 +158,10 @@ def _report(target: Run) -> int:
     waiting: Queue | None = None
     silence: NtkhpcError | None = None
     if submissions.folder(target).is_dir() and not status.is_complete(target):
-        from ntkhpc.launch import cluster
+        from ntkhpc.launch import queue
 
         try:
-            waiting = cluster.queue(target)
+            waiting = queue.ask(target)
         except (SchedulerError, DamagedError) as error:
             silence = error
     _console.print(status.table(target, waiting, unknown=silence is not None))
@@ -186,16 +186,16 @@ def _report(target: Run) -> int:
 
 
 def _report_queue(target: Run, waiting: "Queue") -> int:
-    from ntkhpc.launch import cluster
+    from ntkhpc.launch import queue
 
-    for line in cluster.reasons(waiting):
+    for line in queue.reasons(waiting):
         _console.print(escape(line))
-    for line in cluster.lost(target, waiting):
+    for line in queue.lost(target, waiting):
         _console.print(escape(line))
     strangers = [owner for owner in status.owners(target, waiting.gone) if owner.job not in waiting.jobs]
     for owner in strangers:
         _console.print(f"claimed by {escape(str(owner))}; if that is gone: `make resume TAKE_OVER=1`")
-    _console.print(f"about {cluster.hours_left(target, waiting):.2f} task hours of work are left")
+    _console.print(f"about {queue.hours_left(target, waiting):.2f} task hours of work are left")
     if waiting.elements:
         _console.print("watch with `make status`")
     else:

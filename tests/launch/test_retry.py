@@ -12,7 +12,7 @@ from support.runs import make_run
 from ntkhpc import files
 from ntkhpc.engine import claims, exits, failures, run
 from ntkhpc.engine.plan import Shard
-from ntkhpc.launch import cluster, retry, sbatch, slurm, submissions, tasks
+from ntkhpc.launch import cluster, queue, retry, sbatch, slurm, submissions, tasks
 from ntkhpc.launch.profile import Container, Limits
 from ntkhpc.launch.submissions import End, Intent
 
@@ -89,9 +89,9 @@ def test_an_intent_is_read_once_however_many_tasks_ended(runs: Path, monkeypatch
     assert retry.verdict(target, target.plan.shards, {}, retry_bugs=False).experience.memory
     assert opened.count("intent.json") == len(made)
     opened.clear()
-    there = cluster.queue(target)
-    assert cluster.lost(target, there)
-    assert cluster.hours_left(target, there) > 0
+    there = queue.ask(target)
+    assert queue.lost(target, there)
+    assert queue.hours_left(target, there) > 0
     assert opened.count("intent.json") == len(made)
 
 
@@ -124,7 +124,7 @@ def test_a_dead_claim_is_dropped_and_a_live_one_kept(runs: Path) -> None:
     ]
     for shard, owner in zip(shards, owners, strict=True):
         assert not isinstance(claims.take(target, shard, owner, lambda _: False), claims.Owner)
-    there = cluster.Queue((slurm.Element("9", 1, "RUNNING", "a", ""),), {}, frozenset({"9"}))
+    there = queue.Queue((slurm.Element("9", 1, "RUNNING", "a", ""),), {}, frozenset({"9"}))
     dropped = claims.drop(target, ["ensemble"], there.gone)
     assert sorted(map(str, dropped)) == sorted(map(str, (owners[0], owners[2])))
     by_hand = msgspec.structs.replace(mine, job="777")  # inside a job of the user's own
@@ -189,8 +189,8 @@ def test_what_became_of_lost_shards_is_said_or_called_unknown(runs: Path, monkey
     law = next(array for array in made.intent.arrays if array.phase == "law")
     (made.path / "ends" / f"{law.name}.0.0").write_text("3 1 node1 x\n")
     known = {("71", 0): ("NODE_FAIL", "n"), ("70", 0): ("COMPLETED", "n")}
-    monkeypatch.setattr(cluster.slurm, "states", lambda jobs: known)
-    lines = cluster.lost(target, cluster.Queue((), {}, made=(made,)))
+    monkeypatch.setattr(queue.slurm, "states", lambda jobs: known)
+    lines = queue.lost(target, queue.Queue((), {}, made=(made,)))
     assert "1 shards without a result: SLURM says NODE_FAIL" in lines
     assert "1 shards without a result: an earlier phase was incomplete" in lines
     assert "1 shards without a result: was never submitted" in lines
