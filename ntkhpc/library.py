@@ -71,7 +71,7 @@ class OpenRun:
         return Figure(self._file(name, ".png"))
 
     def status(self) -> list[PhaseStatus]:
-        """Of each phase in order, how many of its shards are done, running, failed and missing."""
+        """Counts of done, running, failed and missing shards of each phase, in order."""
         return status.phases(self._run)
 
     def _made(self, suffix: str) -> list[str]:

@@ -40,7 +40,7 @@ class Stored:
 
 
 def stored(store: Path) -> dict[str, Stored]:
-    """By name, the arrays of a store, each by its own metadata; without those whose metadata cannot be read."""
+    """The arrays of a store by name, each by its own metadata; without those whose metadata cannot be read."""
     found = {}
     for path in sorted(store.glob(f"*/{METADATA}")):
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):

@@ -36,7 +36,7 @@ FORMATS = {
     2: "study.toml: what is known of data files is in [facts]. "
     "study_id: hash of the fields that differ from what they were when they were introduced",
 }
-"""By the manifest's `format`, what the files of a run were like. This code reads all of these and writes the last.
+"""What the files of a run were like, by the manifest's `format`. This code reads all of these and writes the last.
 
 A new one is for what older code cannot read, or would take for something else; not for a new field, array or phase.
 """

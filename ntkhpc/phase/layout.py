@@ -37,7 +37,7 @@ class Layout:
 
     @cached_property
     def phases(self) -> dict[str, Phase]:
-        """By name, in an order in which they can be run."""
+        """The phases by name, in an order in which they can be run."""
         return {phase.name: phase for phase in self.kind.phases if phase.when(self.study)}
 
     @cached_property
@@ -157,7 +157,7 @@ class Layout:
         return {dim.name: dim.values(self.study) for dim in self.kind.dims if dim.values is not None}
 
     def shard_name(self, phase: Phase, block: Block) -> str:
-        """By value, so that a person can tell what failed; unique because values are."""
+        """The id of a shard, made of values so that a person can tell what failed; unique because values are."""
         prefix = phase.name if phase.prefix is None else phase.prefix
         labels = [f"{d.label}{block.value(d.name)}" for d in self.kind.dims if d.label and d.name in phase.blocks]
         return "-".join([*([prefix] if prefix else []), *(labels or ["0"])])

@@ -7,9 +7,11 @@ meant to be right within a factor of two elsewhere. Profiles with timed probes r
 from ntkhpc.studies.base import Study
 
 FLOPS_PER_SECOND = 45e9
-"""Of training in float32."""
+"""Operations a second of one reference core, training in float32."""
 
 FLOPS_FLOAT64 = 30e9
+"""Operations a second of the same core on dense matrices in float64."""
+
 SECONDS_PER_SHARD = 1.8
 
 KERNEL_BYTES = 310 * 2**20

@@ -7,7 +7,7 @@ CELL = ("width", "n_train", "draw")
 """What networks are compared within: those of one cell differ by their initialisation alone."""
 
 PROBABILITIES = tuple(i / 200 for i in range(1, 200))
-"""At which the distribution of the loss is tabulated."""
+"""Probabilities at which the distribution of the loss is tabulated."""
 
 COMMON = (
     Dim("pool", size=lambda study: study.data.pool),

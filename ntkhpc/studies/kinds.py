@@ -10,7 +10,7 @@ from ntkhpc.studies.ensemble.kind import KIND as ENSEMBLE
 from ntkhpc.studies.posterior.kind import KIND as POSTERIOR
 
 KINDS: dict[str, Kind] = {kind.name: kind for kind in (ENSEMBLE, POSTERIOR)}
-"""By the study's field `kind`, which is `ensemble` where a file names none."""
+"""Kinds by the study's field `kind`; a file that names none is an `ensemble`."""
 
 DEFAULT = ENSEMBLE.name
 

@@ -79,7 +79,7 @@ def _require_finite(values: Values) -> None:
 
 
 PROGRAM_SECONDS = 4.0
-"""To compile the neurons' moves."""
+"""Seconds to compile the neurons' moves."""
 
 
 def populations_seconds(study: "PosteriorStudy", n_train: int, populations: int) -> float:

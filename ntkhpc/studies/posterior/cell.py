@@ -16,7 +16,7 @@ CELL = ("sampled_width", "sampled_n_train", "draw")
 INPUTS = ("x_train", "y_train", "x_test", "y_test", "permutation")
 
 FLOPS_PER_SECOND = 15e9
-"""Of a sampler's small matrices, in float64."""
+"""Operations a second of the reference core on a sampler's small matrices, in float64."""
 
 SAMPLER_BYTES = 700 * 2**20
 """Resident size of a worker that compiled several samplers, or programs of neurons."""
@@ -34,7 +34,7 @@ class Cell:
 
     @classmethod
     def of(cls, work: "Work[PosteriorStudy]") -> "Cell":
-        """That of a shard whose block is in one cell."""
+        """The cell of a shard, whose block is in one cell."""
         from ntkhpc.bayesian.inputs import Data
         from ntkhpc.bayesian.target import Problem
 

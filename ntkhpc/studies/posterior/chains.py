@@ -159,7 +159,7 @@ def _assemble(state: Values, tiles: list[Values], *, langevin: bool) -> Values:
 
 
 PROGRAM_SECONDS = 12.0
-"""To compile a sampler, anew for each width and training-set size."""
+"""Seconds to compile a sampler, anew for each width and training-set size."""
 
 SECONDS_PER_GRADIENT = 150e-6
 
@@ -179,7 +179,7 @@ def tile_seconds(study: "PosteriorStudy", block: Block) -> float:
 
 
 def _seconds_per_draw(study: "PosteriorStudy", block: Block) -> tuple[float, float]:
-    """Of one chain, while it warms up and of a kept sample.
+    """Seconds of one chain a draw in its warm-up, and a kept sample.
 
     Gradients of the potential: hidden units at the training points, one factorisation, and the way back.
     """
