@@ -45,7 +45,7 @@ def _plan(options: argparse.Namespace) -> int:
     wanted = _study(options.task)
     planned = plan.make(wanted)
     _console.print(f"study [bold]{planned.run_name}[/bold]: {len(planned.shards):,} shards")
-    for phase in planned.memory_bytes:
+    for phase in planned.phases:
         shards = planned.of_phase(phase)
         seconds, longest = sum(s.seconds for s in shards), max(s.seconds for s in shards)
         _console.print(
@@ -114,7 +114,7 @@ def _run_missing(target: Run, options: argparse.Namespace, profile: "Profile | N
         # What is in the queue is nobody's to take over.
         there = queue.ask(target) if submissions.folder(target).is_dir() else None
         taken = claims.drop(
-            target, target.layout.phases, lambda o: claims.is_foreign(o) and (there is None or o.job not in there.jobs)
+            target, target.plan.phases, lambda o: claims.is_foreign(o) and (there is None or o.job not in there.jobs)
         )
         for owner in taken:
             _console.print(f"taken over from {escape(str(owner))}")
@@ -241,7 +241,7 @@ def _verify(options: argparse.Namespace) -> int:
     for problem in found:
         print(problem)
     if not found:
-        finished = sum(len(target.finished(phase)) for phase in target.layout.phases)
+        finished = sum(len(target.finished(phase)) for phase in target.plan.phases)
         print(f"{target.path}: intact; {finished} of {len(target.plan.shards)} shards have receipts")
         return 0
     print(f"problems: {len(found)}")

@@ -12,6 +12,8 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+from ntkhpc.errors import DamagedError
+
 METADATA = "zarr.json"
 
 
@@ -46,6 +48,15 @@ def stored(store: Path) -> dict[str, Stored]:
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
             found[path.parent.name] = _array(path.parent.name, json.loads(path.read_bytes()))
     return found
+
+
+def of(store: Path, name: str) -> Stored:
+    """One array of a store, by its own metadata. Raises DamagedError if these cannot be read."""
+    path = store / name / METADATA
+    try:
+        return _array(name, json.loads(path.read_bytes()))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DamagedError(f"the metadata of {name} cannot be read: {error}", where=path, todo="make verify") from error
 
 
 def consolidated(store: Path) -> dict[str, Stored]:

@@ -88,7 +88,7 @@ def shards(run: Run) -> set[str]:
 
 def open_records(run: Run) -> Iterator[dict[str, Any]]:
     """Read the records of shards that still have no receipt, oldest first."""
-    finished = set().union(*(run.finished(phase) for phase in run.layout.phases))
+    finished = set().union(*(run.finished(phase) for phase in run.plan.phases))
     for path in paths(run):
         if path.name.rpartition("-")[0] in finished:
             continue

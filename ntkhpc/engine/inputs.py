@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from ntkhpc.engine import store
+from ntkhpc.errors import RunError
 from ntkhpc.phase.phase import Phase
 
 
@@ -36,4 +37,11 @@ class StoreInputs:
     def _require(self, name: str) -> str:
         if name not in self.reads:
             raise KeyError(f"{name} is none of the arrays that this phase says it reads: {', '.join(self.reads)}")
+        if not (self.path / name).is_dir():
+            raise RunError(
+                f"the store has no array {name}, which the code that runs now reads",
+                where=self.path,
+                cause="an older version made the run, and the code was changed since (ACCEPT_CHANGE)",
+                todo="go on with the code of the run's first version, or submit the study anew in another RUNS",
+            )
         return name

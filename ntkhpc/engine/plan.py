@@ -39,6 +39,11 @@ class Plan(Struct, frozen=True):
     store_bytes: int
     files: int
 
+    @property
+    def phases(self) -> tuple[str, ...]:
+        """The phases that the study had when it was planned, in an order in which they can be run."""
+        return tuple(self.memory_bytes)
+
     def of_phase(self, phase: str) -> tuple[Shard, ...]:
         return tuple(shard for shard in self.shards if shard.phase == phase)
 

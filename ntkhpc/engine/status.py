@@ -64,9 +64,8 @@ def phases(run: Run, waiting: Waiting | None = None) -> list[PhaseStatus]:
     waiting = waiting or _Nothing()
     failed = failures.shards(run)
     result = []
-    for phase in run.layout.phases:
-        if not (shards := run.plan.of_phase(phase)):
-            continue  # the run is older than the phase
+    for phase in run.plan.phases:
+        shards = run.plan.of_phase(phase)
         finished = run.finished(phase)
         running = (set(claims.live(run, phase, waiting.gone)) | set(waiting.running)) - finished
         queued = set(waiting.queued) - running
@@ -87,12 +86,12 @@ def phases(run: Run, waiting: Waiting | None = None) -> list[PhaseStatus]:
 
 def owners(run: Run, gone: Callable[[Owner], bool] = claims.gone_from_here) -> list[Owner]:
     """Who is at work on the run."""
-    found = {owner.attempt: owner for phase in run.layout.phases for owner in claims.live(run, phase, gone).values()}
+    found = {owner.attempt: owner for phase in run.plan.phases for owner in claims.live(run, phase, gone).values()}
     return list(found.values())
 
 
 def is_complete(run: Run) -> bool:
-    return all(not run.missing(phase) for phase in run.layout.phases)
+    return all(not run.missing(phase) for phase in run.plan.phases)
 
 
 def table(run: Run, waiting: Waiting | None = None, *, unknown: bool = False) -> Table:

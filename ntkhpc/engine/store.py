@@ -4,7 +4,6 @@ Why so: two processes writing parts of one chunk, or attributes of one group, lo
 """
 
 import warnings
-from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from zarr.core.array_spec import ArrayConfigParams
 from zarr.errors import ZarrUserWarning
 
 from ntkhpc import files, studies
-from ntkhpc.engine import failpoints
+from ntkhpc.engine import arrays, failpoints
 from ntkhpc.engine.plan import Shard
 from ntkhpc.errors import DamagedError
 from ntkhpc.phase.array import Array
@@ -99,7 +98,7 @@ def write(path: Path, study: Study, shard: Shard, values: Values) -> None:
     if missing := ({array.name for array in expected} - set(values)) | (set(values) - known):
         raise ValueError(f"shard {shard.id}: the arrays of phase {shard.phase} and the values differ in {missing}")
     for array in expected:
-        region = _own_region(array, study, shard)
+        region = _own_region(path, shard, array.name)
         shape = tuple(part.stop - part.start for part in region)
         value = values[array.name]
         if value.shape != shape or value.dtype != np.dtype(array.dtype):
@@ -134,7 +133,7 @@ def read(path: Path, study: Study, shard: Shard, array: Array) -> np.ndarray:
     if missing := [chunk for chunk in chunks if not chunk.exists()]:
         raise DamagedError("a chunk of a finished shard is missing", where=missing[0])
     where = chunks[0] if len(chunks) == 1 else path / array.name
-    return _read(path, array.name, _own_region(array, study, shard), where)
+    return _read(path, array.name, _own_region(path, shard, array.name), where)
 
 
 def is_intact(chunk: Path) -> bool:
@@ -151,13 +150,13 @@ def _read(path: Path, name: str, region: Any, where: Path) -> np.ndarray:
         raise DamagedError(f"a chunk is damaged: {error}", where=where) from error
 
 
-def _own_region(array: Array, study: Study, shard: Shard) -> tuple[slice, ...]:
-    """The shard's part of an array. Raises ValueError unless it is made of whole chunks."""
-    layout = studies.layout(study)
-    region = layout.region(array, shard.region)
-    for part, chunk, size in zip(region, layout.chunks(array), layout.shape(array), strict=True):
+def _own_region(path: Path, shard: Shard, name: str) -> tuple[slice, ...]:
+    """The shard's part of an array as the store has it. Raises ValueError unless it is made of whole chunks."""
+    stored = arrays.of(path, name)
+    region = stored.region(shard.region)
+    for part, chunk, size in zip(region, stored.chunks, stored.shape, strict=True):
         if part.start % chunk or (part.stop % chunk and part.stop != size):
-            raise ValueError(f"shard {shard.id}: {part} of {array.name} does not end at chunks of {chunk}")
+            raise ValueError(f"shard {shard.id}: {part} of {name} does not end at chunks of {chunk}")
     return region
 
 
@@ -165,12 +164,8 @@ def chunk_files(path: Path, study: Study, shard: Shard, array: Array | None = No
     """The files that hold a shard's values, of one array or of all that its phase writes."""
     if array is None:
         return [file for one in written(path, study, shard.phase) for file in chunk_files(path, study, shard, one)]
-    region = _own_region(array, study, shard)
-    numbers = [
-        range(part.start // chunk, -(-part.stop // chunk))
-        for part, chunk in zip(region, studies.layout(study).chunks(array), strict=True)
-    ]
-    return [path / array.name / ".".join(["c", *map(str, key)]) for key in product(*numbers)]
+    _own_region(path, shard, array.name)
+    return arrays.of(path, array.name).chunk_files(path, shard.region)
 
 
 def digests(values: Values) -> dict[str, str]:

@@ -47,7 +47,7 @@ def submit(run: Run, profile: Profile, console: Console, *, accept: bool = False
         there = queue.ask(run, made)
         if _withdraw(run, there, _missing(run, there), console, everything=accept):
             there = queue.ask(run, made)
-        claims.drop(run, run.layout.phases, there.gone)
+        claims.drop(run, run.plan.phases, there.gone)
         missing = _missing(run, there)
         if queued := len(there.shards):
             console.print(f"{queued:,} shards are in the queue already; they stay there")
@@ -193,7 +193,7 @@ def _withdraw(run: Run, there: Queue, missing: dict[str, list[Shard]], console: 
 
 
 def _missing(run: Run, there: Queue) -> dict[str, list[Shard]]:
-    return {phase: [one for one in run.missing(phase) if one.id not in there.shards] for phase in run.layout.phases}
+    return {phase: [one for one in run.missing(phase) if one.id not in there.shards] for phase in run.plan.phases}
 
 
 def _adopt(made: Iterable[Submission], console: Console) -> None:

@@ -29,7 +29,7 @@ def open_run(runs: Path, study: Study, profile: Profile | None = None) -> Run:
             planned = plan.make(study)
             if profile is not None:
                 container.require_plain_path(container.Place(there, there, study.data.folders()))
-                shards = {phase: planned.of_phase(phase) for phase in planned.memory_bytes}
+                shards = {phase: planned.of_phase(phase) for phase in planned.phases}
                 experience = tasks.Experience(speed=speed.speeds(profile, study.id))
                 tasks.arrays(
                     studies.layout(study), planned, shards, profile, "", array_size=1000, experience=experience
@@ -132,7 +132,7 @@ def differences(existing: Run) -> list[str]:
 def require_same_packages(existing: Run) -> None:
     """Raises RunError if shards are missing and the packages have other versions than the run was made with."""
     changed = [text for text in differences(existing) if " became " in text]
-    if changed and any(existing.missing(phase) for phase in existing.layout.phases):
+    if changed and any(existing.missing(phase) for phase in existing.plan.phases):
         raise RunError(
             f"packages changed since the run was made: {', '.join(changed)}",
             where=existing.path,

@@ -20,7 +20,7 @@ def show(wanted: Study, planned: Plan, profile: Profile, target: Path, console: 
     """Print the exact scripts, what each array asks for, and the task hours of a run that would be in `target`."""
     probe = speed.probe(wanted, profile)
     experience = tasks.Experience(speed=speed.speeds(profile, wanted.id))
-    shards = {phase: planned.of_phase(phase) for phase in planned.memory_bytes}
+    shards = {phase: planned.of_phase(phase) for phase in planned.phases}
     intent = cluster.intend(studies.layout(wanted), planned, profile, shards, experience, image(profile), None)
     for array, text in scripts(target.resolve(), intent, profile, wanted.data.folders()):
         console.rule(f"{array.phase}: {len(array.tasks):,} tasks")

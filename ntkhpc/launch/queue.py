@@ -69,7 +69,7 @@ def ask(run: Run, made: Sequence[Submission] | None = None) -> Queue:
 
 def _finished(run: Run) -> set[str]:
     """Return the ids of all shards that have a receipt. Each phase costs one listing of a directory."""
-    return set().union(*(run.finished(phase) for phase in run.layout.phases))
+    return set().union(*(run.finished(phase) for phase in run.plan.phases))
 
 
 def states(run: Run, made: Iterable[Submission]) -> dict[tuple[str, int], retry.State]:
@@ -87,7 +87,7 @@ def states(run: Run, made: Iterable[Submission]) -> dict[tuple[str, int], retry.
 def hours_left(run: Run, there: Queue) -> float:
     """Return the hours that the shards without a receipt take on reference cores, in tasks like the last ones."""
     workers = {array.phase: array.workers for one in there.made for array in one.intent.arrays}
-    return sum(s.seconds / workers.get(phase, 1) for phase in run.layout.phases for s in run.missing(phase)) / 3600
+    return sum(s.seconds / workers.get(phase, 1) for phase in run.plan.phases for s in run.missing(phase)) / 3600
 
 
 def reasons(waiting: Queue) -> list[str]:
