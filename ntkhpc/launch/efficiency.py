@@ -8,7 +8,7 @@ from ntkhpc.engine.receipts import Receipt
 from ntkhpc.engine.run import Run
 from ntkhpc.engine.status import duration
 from ntkhpc.launch import submissions
-from ntkhpc.launch.submissions import Array, End
+from ntkhpc.launch.submissions import End, JobArray
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ def _made_by(receipt: Receipt, end: End) -> bool:
     return "_".join(str(name) for name in names) == end.job and receipt.restart_count == end.restart
 
 
-def _use(array: Array, end: End, done: list[Receipt]) -> Use:
+def _use(array: JobArray, end: End, done: list[Receipt]) -> Use:
     # Workers run side by side, so their peaks may add up.
     peaks = sorted((receipt.peak_memory_bytes for receipt in done), reverse=True)[: array.workers]
     return Use(

@@ -12,7 +12,7 @@ from ntkhpc.errors import NtkhpcError
 from ntkhpc.launch import cluster, container, sbatch, speed, tasks
 from ntkhpc.launch.profile import Profile
 from ntkhpc.launch.speed import Probe
-from ntkhpc.launch.submissions import Array, Intent
+from ntkhpc.launch.submissions import Intent, JobArray
 from ntkhpc.studies.base import Study
 
 
@@ -51,7 +51,7 @@ def image(profile: Profile) -> Path | None:
         return Path(profile.container.image or "IMAGE-TO-BE-BUILT.sif")
 
 
-def scripts(target: Path, made: Intent, profile: Profile, reads: tuple[Path, ...] = ()) -> list[tuple[Array, str]]:
+def scripts(target: Path, made: Intent, profile: Profile, reads: tuple[Path, ...] = ()) -> list[tuple[JobArray, str]]:
     """Return the exact text for sbatch of each array. Names stand for the job ids, which SLURM gives."""
     place = container.Place(target, target / "code" / frozen_code.current_hash()[:12], reads)
     return [

@@ -19,7 +19,7 @@ from ntkhpc.errors import SchedulerError
 from ntkhpc.launch import container, slurm
 from ntkhpc.launch.container import Place
 from ntkhpc.launch.profile import Profile
-from ntkhpc.launch.submissions import Array, Intent
+from ntkhpc.launch.submissions import Intent, JobArray
 
 EXPORTED = "PATH,HOME,USER,LOGNAME,SHELL,LANG,MODULEPATH,MODULESHOME,LMOD_CMD,LMOD_DIR,LMOD_PKG,SLURM_CONF"
 """These variables of the login shell reach a job, and those of SLURM, and no others."""
@@ -28,7 +28,7 @@ EXPORTED = "PATH,HOME,USER,LOGNAME,SHELL,LANG,MODULEPATH,MODULESHOME,LMOD_CMD,LM
 class ArrayExecutor(submitit.SlurmExecutor):
     """submitit's executor with our command and a script that never moves."""
 
-    def __init__(self, target: Place, intent: Intent, array: Array, command: str, parameters: dict[str, Any]):
+    def __init__(self, target: Place, intent: Intent, array: JobArray, command: str, parameters: dict[str, Any]):
         self.target, self.folder_name = target, f"submissions/{intent.id}"
         super().__init__(folder=target.path / self.folder_name, python="")
         self.command = command
@@ -52,7 +52,7 @@ class ArrayExecutor(submitit.SlurmExecutor):
 def executor(
     target: Place,
     intent: Intent,
-    array: Array,
+    array: JobArray,
     profile: Profile,
     dependencies: list[str],
     exclude: tuple[str, ...] = (),
@@ -140,7 +140,7 @@ def _environment() -> Iterator[None]:
         os.environ.update(before)
 
 
-def _dask(target: Place, intent: Intent, profile: Profile, array: Array, sif: Path | None) -> dict[str, Any]:
+def _dask(target: Place, intent: Intent, profile: Profile, array: JobArray, sif: Path | None) -> dict[str, Any]:
     """Return arguments of dask-jobqueue's SLURMCluster. Its workers run in the image, each in a job of its own."""
     partition = profile.partitions[array.partition]
     python = container.command(target, profile.container, sif, {}, gpu=False)
@@ -183,7 +183,7 @@ def _setup(profile: Profile, sif: Path | None) -> list[str]:
     return lines
 
 
-def _teardown(intent: Intent, array: Array, restarts: int) -> list[str]:
+def _teardown(intent: Intent, array: JobArray, restarts: int) -> list[str]:
     """Return lines that run on the host. They end with the task's exit status, or SLURM calls a crash COMPLETED."""
     return [
         "code=$?",

@@ -23,7 +23,7 @@ from ntkhpc.engine.run import Run
 from ntkhpc.errors import DamagedError
 
 
-class Array(Struct, frozen=True, kw_only=True):
+class JobArray(Struct, frozen=True, kw_only=True):
     """A job array. Element i runs the shards `tasks[i]` in `workers` processes; memory and time are of one element."""
 
     name: str
@@ -48,7 +48,7 @@ class Intent(Struct, frozen=True, kw_only=True):
     profile: str
     image: str | None
     image_digest: str | None
-    arrays: tuple[Array, ...]
+    arrays: tuple[JobArray, ...]
 
 
 class End(Struct, frozen=True, kw_only=True):
@@ -74,20 +74,20 @@ class Submission:
         """What was asked for. It is read once, as nothing changes it."""
         return convert(files.read_sealed(self.path / "intent.json"), Intent)
 
-    def job(self, array: Array) -> str | None:
+    def job(self, array: JobArray) -> str | None:
         """Return the job id of an array. It is None if its submitter died before it knew it, or sbatch refused."""
         with contextlib.suppress(FileNotFoundError):
             return (self.path / f"{array.name}.job").read_text().strip() or None
         return None
 
-    def record_job(self, array: Array, job: str) -> None:
+    def record_job(self, array: JobArray, job: str) -> None:
         files.write_atomic(self.path / f"{array.name}.job", f"{job}\n".encode())
 
-    def never_submitted(self, array: Array) -> bool:
+    def never_submitted(self, array: JobArray) -> bool:
         """Return whether SLURM was asked for an array without a job id and did not know it."""
         return (self.path / f"{array.name}.never").exists()
 
-    def record_absence(self, array: Array) -> None:
+    def record_absence(self, array: JobArray) -> None:
         files.write_atomic(self.path / f"{array.name}.never", b"")
 
     def ends(self) -> list[End]:

@@ -18,7 +18,7 @@ from pathlib import Path
 from ntkhpc.engine import claims, exits, failures, plan
 from ntkhpc.engine.plan import Shard
 from ntkhpc.engine.run import Run, load
-from ntkhpc.launch.submissions import Array, Submission
+from ntkhpc.launch.submissions import JobArray, Submission
 
 POLL_SECONDS = 0.2
 GATE_SECONDS = 20.0
@@ -72,7 +72,7 @@ def main(arguments: list[str] | None = None) -> int:
     return 1
 
 
-def _earlier_phases(run: Run, array: Array, stop: "_Stop") -> list[str]:
+def _earlier_phases(run: Run, array: JobArray, stop: "_Stop") -> list[str]:
     """Return the phases that this one needs and that are not complete. It looks for a while: NFS shows files late."""
     deadline = time.monotonic() + GATE_SECONDS
     while missing := [phase for phase in run.layout.closure(array.phase) if run.missing(phase)]:
@@ -82,7 +82,7 @@ def _earlier_phases(run: Run, array: Array, stop: "_Stop") -> list[str]:
     return []
 
 
-def _incomplete(run: Run, array: Array, phases: list[str], stop: _Stop) -> int:
+def _incomplete(run: Run, array: JobArray, phases: list[str], stop: _Stop) -> int:
     """Report what is there, if this is the analysis, and return the status that says that the run is incomplete.
 
     The report is made in a process of its own: whatever its libraries do there, run out of memory included, this task
@@ -94,7 +94,7 @@ def _incomplete(run: Run, array: Array, phases: list[str], stop: _Stop) -> int:
     return exits.INCOMPLETE
 
 
-def _supervise(run: Run, array: Array, shards: list[Shard], stop: _Stop) -> None:
+def _supervise(run: Run, array: JobArray, shards: list[Shard], stop: _Stop) -> None:
     names = [shard.id for shard in plan.longest_first(_left(run, shards))]
     if not names or stop.told():
         return

@@ -9,7 +9,7 @@ from ntkhpc.engine import plan
 from ntkhpc.engine.plan import Plan, Shard
 from ntkhpc.errors import ProfileError
 from ntkhpc.launch.profile import Partition, Profile
-from ntkhpc.launch.submissions import Array
+from ntkhpc.launch.submissions import JobArray
 from ntkhpc.phase.layout import Layout
 from ntkhpc.phase.phase import Phase
 from ntkhpc.studies import analysis
@@ -54,13 +54,13 @@ def arrays(
     array_size: int,
     experience: Experience = Experience(),
     existing: Mapping[str, Iterable[str]] | None = None,
-) -> list[Array]:
+) -> list[JobArray]:
     """Make job arrays of the shards of each phase, in an order in which they can be submitted.
 
     `existing` names, for a phase, arrays that are in the queue already: what needs the phase waits for them too.
     Raises ProfileError, naming the field to change, if a worker does not fit its partition.
     """
-    found: list[Array] = []
+    found: list[JobArray] = []
     for phase, described in layout.phases.items():
         groups: dict[tuple[float, float], list[Shard]] = {}
         for shard in shards.get(phase, ()):
@@ -82,7 +82,7 @@ def arrays(
         ]
         for number, (tasks, (workers, memory_mb, minutes)) in enumerate(pieces):
             found.append(
-                Array(
+                JobArray(
                     name=f"{prefix}-{phase}-{number}",
                     phase=phase,
                     partition=profile.partition_of(phase),
@@ -164,7 +164,7 @@ def _seconds(task: list[Shard], workers: int) -> float:
     return max(task[0].seconds, sum(shard.seconds for shard in task) / workers + task[-1].seconds)
 
 
-def task_seconds(planned: Plan, found: Iterable[Array]) -> dict[str, float]:
+def task_seconds(planned: Plan, found: Iterable[JobArray]) -> dict[str, float]:
     """Return the seconds that the tasks of each phase hold their share of nodes, on the reference core."""
     seconds = {shard.id: shard.seconds for shard in planned.shards}
     held: dict[str, float] = {}

@@ -7,7 +7,7 @@ from ntkhpc.engine import plan
 from ntkhpc.engine.plan import Plan
 from ntkhpc.launch import tasks
 from ntkhpc.launch.profile import Limits, Partition, Profile
-from ntkhpc.launch.submissions import Array
+from ntkhpc.launch.submissions import JobArray
 from ntkhpc.phase.layout import Layout
 
 DEFAULTS = Limits()
@@ -39,6 +39,6 @@ def layout(made: Plan) -> Layout:
     return studies.layout(studies.loads(text))
 
 
-def arrays(made: Plan, wanted: Profile, size: int = 1000, **settings: object) -> list[Array]:
+def arrays(made: Plan, wanted: Profile, size: int = 1000, **settings: object) -> list[JobArray]:
     shards = {phase: made.of_phase(phase) for phase in made.memory_bytes}
     return tasks.arrays(layout(made), made, shards, wanted, "ntk", size, **settings)
