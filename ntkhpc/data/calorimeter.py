@@ -10,7 +10,7 @@ from ntkhpc.data import shower, shower_inputs
 from ntkhpc.data.shower_inputs import Showers
 from ntkhpc.data.source import MEBIBYTE, Facts
 from ntkhpc.data.split import Split
-from ntkhpc.phase.section import NonNegativeFloat, Positive, PositiveFloat
+from ntkhpc.phase.settings import NonNegativeFloat, Positive, PositiveFloat
 
 Particle = Literal["electron", "photon", "pion"]
 

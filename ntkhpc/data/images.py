@@ -12,7 +12,7 @@ from ntkhpc.data import download
 from ntkhpc.data.source import Source
 from ntkhpc.data.split import Split, standardise
 from ntkhpc.errors import DataError
-from ntkhpc.phase.section import PositiveFloat
+from ntkhpc.phase.settings import PositiveFloat
 
 TRAIN, TEST = 0, 1
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from ntkhpc.data.source import Source
 from ntkhpc.data.split import Split, regression
-from ntkhpc.phase.section import PositiveFloat
+from ntkhpc.phase.settings import PositiveFloat
 
 
 class Showers(Source, frozen=True, kw_only=True):

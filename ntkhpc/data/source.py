@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Self
 
 from ntkhpc.data.split import Split
-from ntkhpc.phase.section import Natural, Positive, Section, Seed
+from ntkhpc.phase.settings import Natural, Positive, Seed, Settings
 
 SECONDS_TO_OPEN = 5.0
 SECONDS_PER_NUMBER = 50e-9
@@ -16,7 +16,7 @@ SECONDS_PER_NUMBER = 50e-9
 MEBIBYTE = 2**20
 
 
-class Facts(Section, frozen=True, kw_only=True):
+class Facts(Settings, frozen=True, kw_only=True):
     """What is known of data before they are loaded: columns, and of a user's files rows, bytes and checksums.
 
     The program finds them out, no user writes them. `sha256` has one checksum a file; it is what makes a study of
@@ -30,7 +30,7 @@ class Facts(Section, frozen=True, kw_only=True):
     sha256: tuple[str, ...] = ()
 
 
-class Source(Section, frozen=True, kw_only=True, tag_field="source"):
+class Source(Settings, frozen=True, kw_only=True, tag_field="source"):
     """A table `[data]`: `pool` training samples to draw from, `test` test points N_T, and a seed for the draws."""
 
     pool: Positive

@@ -13,7 +13,7 @@ from ntkhpc.data.shower_inputs import Showers
 from ntkhpc.data.source import MEBIBYTE, Facts
 from ntkhpc.data.split import Split
 from ntkhpc.errors import DataError
-from ntkhpc.phase.section import NonNegativeFloat, PositiveFloat
+from ntkhpc.phase.settings import NonNegativeFloat, PositiveFloat
 
 
 class ShowerFile(Showers, frozen=True, kw_only=True, tag="showers"):

@@ -13,17 +13,16 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import Meta
 
 from ntkhpc import studies
 from ntkhpc.errors import ProfileError
+from ntkhpc.phase.settings import Natural, Positive, PositiveFloat, Settings
 from ntkhpc.studies.base import NAME
 
 WORD = r"[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,127}"
 Word = Annotated[str, Meta(pattern=rf"^(?:{WORD})?\Z")]
 List = Annotated[str, Meta(pattern=rf"^(?:{WORD}(?:[,&|]{WORD})*)?\Z")]
-Positive = Annotated[int, Meta(ge=1)]
-Natural = Annotated[int, Meta(ge=0)]
 
 DIRECTIVE = re.compile(r"--[a-z][a-z0-9-]*(?:=[A-Za-z0-9._:/@+,%=()\[\]-]+)?")
 GPU_REQUEST = re.compile(r"--(?:gres|gpus|gpus-per-node|gpus-per-task)=[A-Za-z0-9._:,=-]+")
@@ -39,17 +38,13 @@ OURS = frozenset(
 """Options of sbatch that a directive may not set: they are fields of a profile, or ours to keep."""
 
 
-class Section(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A TOML table."""
-
-
-class Partition(Section, frozen=True, kw_only=True):
+class Partition(Settings, frozen=True, kw_only=True):
     """A partition in which tasks of some phases run. `cores`, `memory_gb` and `minutes` are the most that one task may
     ask for."""
 
     partition: Word = ""
     cores: Positive = 1
-    memory_gb: Annotated[float, Meta(gt=0)]
+    memory_gb: PositiveFloat
     minutes: Positive
     gpu: str = ""
     account: Word = ""
@@ -66,7 +61,7 @@ class Partition(Section, frozen=True, kw_only=True):
 SCRATCH = r"^(?:|/[A-Za-z0-9._/+@=-]*|\$[A-Z][A-Z0-9_]*(?:/[A-Za-z0-9._/+@=-]*)?)\Z"
 
 
-class Container(Section, frozen=True, kw_only=True):
+class Container(Settings, frozen=True, kw_only=True):
     """How containers start. `image` is a path; without one, the image of this checkout's lock."""
 
     runtime: Literal["apptainer", "none"] = "apptainer"
@@ -75,18 +70,18 @@ class Container(Section, frozen=True, kw_only=True):
     binds: tuple[Annotated[str, Meta(pattern=r"^/[A-Za-z0-9._/+@=-]*\Z")], ...] = ()
 
 
-class Limits(Section, frozen=True, kw_only=True):
+class Limits(Settings, frozen=True, kw_only=True):
     """How much is submitted at once: at most `tasks` tasks of a phase. `array_size` 0 asks for SLURM's MaxArraySize."""
 
     array_size: Natural = 0
     throttle: Positive = 100
     tasks: Positive = 1000
-    task_minutes: Annotated[float, Meta(gt=0)] = 60.0
+    task_minutes: PositiveFloat = 60.0
     restarts: Natural = 20
     stop_seconds: Annotated[int, Meta(ge=5)] = 120
 
 
-class Analysis(Section, frozen=True, kw_only=True):
+class Analysis(Settings, frozen=True, kw_only=True):
     """Dask's workers for the analysis: processes of its job (`local`), or jobs of their own in the image (`slurm`).
 
     For the latter the analysis itself runs in the Python of the login node, as the image cannot call sbatch;
@@ -98,13 +93,13 @@ class Analysis(Section, frozen=True, kw_only=True):
     interface: Word = ""
 
 
-class Profile(Section, frozen=True, kw_only=True):
+class Profile(Settings, frozen=True, kw_only=True):
     """One cluster. `phases` names the partition of each phase; `default` is that of the others."""
 
     description: str = ""
     cluster: Word = ""
     partitions: dict[Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_-]{0,31}\Z")], Partition]
-    phases: dict[str, str] = {}
+    phases: dict[str, str] = msgspec.field(default_factory=dict)
     modules: tuple[Annotated[str, Meta(pattern=rf"^{WORD}\Z")], ...] = ()
     umask: Annotated[str, Meta(pattern=r"^0[0-7]{3}\Z")] = "0077"
     scratch: Annotated[str, Meta(pattern=SCRATCH)] = ""

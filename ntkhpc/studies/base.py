@@ -7,7 +7,7 @@ from ntkhpc.data.source import Facts
 from ntkhpc.data.sources import AnySource
 from ntkhpc.errors import DataError
 from ntkhpc.files import canonical_json, sha256
-from ntkhpc.phase.section import Section, Seed
+from ntkhpc.phase.settings import Seed, Settings
 from ntkhpc.studies import content
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -15,7 +15,7 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 Kind = TypeVar("Kind", bound="Study")
 
 
-class Study(Section, frozen=True, kw_only=True):
+class Study(Settings, frozen=True, kw_only=True):
     """Everything that decides the values of a run; two studies with equal content have the same id."""
 
     name: str

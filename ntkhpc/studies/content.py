@@ -9,10 +9,10 @@ from typing import Any
 import msgspec
 from msgspec import structs
 
-from ntkhpc.phase.section import Section
+from ntkhpc.phase.settings import Settings
 
 
-def introduced(section: type[Section]) -> dict[str, Any]:
+def introduced(section: type[Settings]) -> dict[str, Any]:
     """By name of each optional field, the value that it had when it was introduced.
 
     That is its default, unless the class, or one that it extends, declares another one in `introduced`.
@@ -29,7 +29,7 @@ def default(field: structs.FieldInfo) -> Any:
     return field.default if field.default is not msgspec.NODEFAULT else field.default_factory()
 
 
-def of(section: Section) -> dict[str, Any]:
+def of(section: Settings) -> dict[str, Any]:
     """The table as TOML would hold it, less what is as it was introduced. Its tag and required fields are always in it.
 
     A table in which nothing is left is left out.
@@ -38,7 +38,7 @@ def of(section: Section) -> dict[str, Any]:
     found: dict[str, Any] = {config.tag_field: config.tag} if config.tag_field else {}
     for field in structs.fields(section):
         value = getattr(section, field.name)
-        if isinstance(value, Section):
+        if isinstance(value, Settings):
             if table := of(value):
                 found[field.name] = table
         elif field.required or value != usual[field.name]:
@@ -47,6 +47,6 @@ def of(section: Section) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, tuple) and any(isinstance(one, Section) for one in value):
+    if isinstance(value, tuple) and any(isinstance(one, Settings) for one in value):
         return [of(one) for one in value]
     return msgspec.to_builtins(value)

@@ -5,7 +5,7 @@ from pathlib import Path
 from msgspec import structs
 
 from ntkhpc.errors import StudyError
-from ntkhpc.phase.section import unruled
+from ntkhpc.phase.settings import unruled
 from ntkhpc.studies.base import Kind
 
 

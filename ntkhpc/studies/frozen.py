@@ -15,7 +15,7 @@ import msgspec
 from msgspec import structs
 
 from ntkhpc.errors import DamagedError, RunError
-from ntkhpc.phase.section import Section, unruled
+from ntkhpc.phase.settings import Settings, unruled
 from ntkhpc.studies import content
 from ntkhpc.studies.base import Study
 from ntkhpc.studies.kinds import DEFAULT, KINDS
@@ -94,7 +94,7 @@ def _unreadable(age: str, made_by: str, what: str, where: object) -> RunError:
     )
 
 
-def _filled(raw: dict[str, Any], section: type[Section], path: str, where: object) -> dict[str, Any]:
+def _filled(raw: dict[str, Any], section: type[Settings], path: str, where: object) -> dict[str, Any]:
     """The table with the introduced value of every field that it lacks."""
     fields = {field.name: field for field in structs.fields(section)}
     for key in raw.keys() - fields.keys() - {section.__struct_config__.tag_field}:
@@ -106,17 +106,17 @@ def _filled(raw: dict[str, Any], section: type[Section], path: str, where: objec
                 filled[name] = _filled(raw[name], table, f"{path}{name}.", where)
         elif field.required:
             raise too_old(f"its study lacks {path}{name}", where)
-        elif isinstance(usual[name], Section):
+        elif isinstance(usual[name], Settings):
             filled[name] = _filled({}, type(usual[name]), f"{path}{name}.", where)
         else:
             filled[name] = msgspec.to_builtins(usual[name])
     return filled
 
 
-def _table(kind: Any, given: dict[str, Any], name: str, where: object) -> type[Section] | None:
+def _table(kind: Any, given: dict[str, Any], name: str, where: object) -> type[Settings] | None:
     """The class of a table; where there are several, the one that the table's tag names. None if no table is meant."""
     choices = get_args(kind) if isinstance(kind, UnionType) else (kind,)
-    tables = [one for one in choices if isinstance(one, type) and issubclass(one, Section)]
+    tables = [one for one in choices if isinstance(one, type) and issubclass(one, Settings)]
     if not tables or not (tag := tables[0].__struct_config__.tag_field):
         return tables[0] if tables else None
     known = {one.__struct_config__.tag: one for one in tables}

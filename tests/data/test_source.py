@@ -17,7 +17,7 @@ from ntkhpc.engine import plan, run
 from ntkhpc.engine.inputs import StoreInputs
 from ntkhpc.errors import StudyError
 from ntkhpc.phase.block import Block
-from ntkhpc.phase.section import Positive
+from ntkhpc.phase.settings import Positive
 from ntkhpc.phase.work import Work
 from ntkhpc.studies import data as data_phase
 from ntkhpc.studies import facts

@@ -17,7 +17,7 @@ from ntkhpc import studies
 from ntkhpc.data.calorimeter import Calorimeter
 from ntkhpc.data.source import Facts
 from ntkhpc.errors import DamagedError, RunError, StudyError
-from ntkhpc.phase.section import Section
+from ntkhpc.phase.settings import Settings
 from ntkhpc.studies import content, frozen
 from ntkhpc.studies.base import Study
 from ntkhpc.studies.ensemble.study import EnsembleStudy, Network
@@ -59,7 +59,7 @@ def test_introduced_values_are_values_of_their_fields_and_tables_have_none_of_th
         fields = {field.name: field for field in structs.fields(section)}
         for name, value in content.introduced(section).items():
             assert msgspec.convert(value, fields[name].type) == value, name
-            if isinstance(value, Section):  # a table that a file lacks is filled field by field
+            if isinstance(value, Settings):  # a table that a file lacks is filled field by field
                 assert content.default(fields[name]) == type(value)(), name
         assert vars(section).get("introduced", {}).keys() <= content.introduced(section).keys(), section
 
@@ -111,7 +111,7 @@ def test_what_is_written_out_in_full_has_the_same_id() -> None:
         assert frozen.loads(studies.dumps(plain).decode()).id == plain.id
 
 
-class Dropout(Section, frozen=True, kw_only=True):
+class Dropout(Settings, frozen=True, kw_only=True):
     rate: float = 0.0
 
 

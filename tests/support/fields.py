@@ -8,7 +8,7 @@ import msgspec
 from msgspec import structs
 
 from ntkhpc.data.sources import AnySource
-from ntkhpc.phase.section import Section
+from ntkhpc.phase.settings import Settings
 from ntkhpc.studies import KINDS, content
 
 REQUIRED = {
@@ -27,18 +27,18 @@ SOURCES = {
 """A table [data] of each source."""
 
 
-def sources() -> dict[str, type[Section]]:
+def sources() -> dict[str, type[Settings]]:
     return {str(one.__struct_config__.tag): one for one in get_args(AnySource)}
 
 
-def rooms() -> dict[str, type[Section]]:
+def rooms() -> dict[str, type[Settings]]:
     """Every class of a table: `ensemble`, `ensemble.training.steps`, `data.calorimeter`, ..."""
-    found: dict[str, type[Section]] = {}
+    found: dict[str, type[Settings]] = {}
 
-    def walk(name: str, section: type[Section]) -> None:
+    def walk(name: str, section: type[Settings]) -> None:
         found[name] = section
         for field in structs.fields(section):
-            if isinstance(field.type, type) and issubclass(field.type, Section):
+            if isinstance(field.type, type) and issubclass(field.type, Settings):
                 walk(f"{name}.{field.name}", field.type)
 
     kinds = ((name, kind.study) for name, kind in KINDS.items())
@@ -54,7 +54,7 @@ def introduced() -> dict[str, Any]:
         usual = content.introduced(section)
         for field in structs.fields(section):
             value = usual.get(field.name, "required")
-            if not isinstance(value, Section):
+            if not isinstance(value, Settings):
                 found[f"{room}.{field.name}"] = msgspec.to_builtins(value)
     return msgspec.json.decode(msgspec.json.encode(found))
 
@@ -71,7 +71,7 @@ def places(kind: str, source: str = "calorimeter") -> Iterator[tuple[tuple[str, 
         path = ("data",) if room == f"data.{source}" else tuple(rest)
         if room == f"data.{source}" or first == kind:
             for field in structs.fields(section):
-                is_table = isinstance(field.type, type) and issubclass(field.type, Section)
+                is_table = isinstance(field.type, type) and issubclass(field.type, Settings)
                 if not is_table and field.name not in ("kind", "data", "facts"):
                     yield (*path, field.name), field.type
 

@@ -12,7 +12,7 @@ from msgspec import Meta
 from ntkhpc.phase.array import Array
 from ntkhpc.phase.block import Block
 from ntkhpc.phase.phase import Phase
-from ntkhpc.phase.section import Positive, Section, require_increasing
+from ntkhpc.phase.settings import Positive, Settings, require_increasing
 from ntkhpc.phase.work import Values, Work
 from ntkhpc.studies import cost
 from ntkhpc.studies.ensemble.network import mlp
@@ -28,7 +28,7 @@ TIMES: tuple[Time, ...] = ("steps", "fixed", "infinite")
 """Meaning of the coordinate `time`: 0, 1, 2."""
 
 
-class InfiniteWidth(Section, frozen=True, kw_only=True):
+class InfiniteWidth(Settings, frozen=True, kw_only=True):
     """The exact learning curve of infinitely wide networks. Without `n_train`, at the ensemble's sizes."""
 
     n_train: tuple[Positive, ...] = ()

@@ -2,14 +2,14 @@
 
 from typing import TYPE_CHECKING, Literal
 
-from ntkhpc.phase.section import Increasing, NonNegativeFloat, Positive, PositiveFloat, Section, require_increasing
+from ntkhpc.phase.settings import Increasing, NonNegativeFloat, Positive, PositiveFloat, Settings, require_increasing
 
 if TYPE_CHECKING:
     from ntkhpc.networks import MLP
     from ntkhpc.studies.ensemble.study import EnsembleStudy
 
 
-class Network(Section, frozen=True, kw_only=True):
+class Network(Settings, frozen=True, kw_only=True):
     """Fully connected networks of the given widths; the depth counts hidden layers."""
 
     widths: Increasing

@@ -13,7 +13,7 @@ from msgspec import Meta
 from ntkhpc.phase.array import Array
 from ntkhpc.phase.block import Block
 from ntkhpc.phase.phase import Phase
-from ntkhpc.phase.section import Increasing, NonNegativeFloat, Positive, PositiveFloat, Section, require_increasing
+from ntkhpc.phase.settings import Increasing, NonNegativeFloat, Positive, PositiveFloat, Settings, require_increasing
 from ntkhpc.phase.work import Values, Work
 from ntkhpc.studies import cost
 from ntkhpc.studies.dims import CELL
@@ -27,7 +27,7 @@ OK, DIVERGED, MISSING = 0, 1, -1
 """Values of `status`; the last, its fill value, means: not computed."""
 
 
-class Steps(Section, frozen=True, kw_only=True):
+class Steps(Settings, frozen=True, kw_only=True):
     """Number of full-batch steps as a rule of n_train: ceil(factor * n_train ** power)."""
 
     factor: PositiveFloat = 4.0
@@ -38,7 +38,7 @@ class Steps(Section, frozen=True, kw_only=True):
         return max(1, math.ceil(self.factor * n_train**self.power - 1e-9))
 
 
-class Training(Section, frozen=True, kw_only=True):
+class Training(Settings, frozen=True, kw_only=True):
     """Full-batch gradient descent, with heavy-ball momentum if it is not zero."""
 
     steps: Steps = Steps()
@@ -48,7 +48,7 @@ class Training(Section, frozen=True, kw_only=True):
     matmul_precision: Literal["highest", "high", "default"] = "highest"
 
 
-class Ensemble(Section, frozen=True, kw_only=True):
+class Ensemble(Settings, frozen=True, kw_only=True):
     """Members of the initialisation ensemble, and how they are cut into tiles and shards."""
 
     n_train: Increasing

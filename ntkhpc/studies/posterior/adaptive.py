@@ -14,7 +14,7 @@ from ntkhpc.errors import DivergedError
 from ntkhpc.phase.array import Array
 from ntkhpc.phase.block import Block
 from ntkhpc.phase.phase import Phase
-from ntkhpc.phase.section import Section
+from ntkhpc.phase.settings import Settings
 from ntkhpc.phase.work import Values, Work
 from ntkhpc.studies import cost
 from ntkhpc.studies.posterior.cell import CELL, FLOPS_PER_SECOND, INPUTS, SAMPLER_BYTES, Cell, across_bytes
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ntkhpc.studies.posterior.study import PosteriorStudy
 
 
-class AdaptiveKernel(Section, frozen=True, kw_only=True):
+class AdaptiveKernel(Settings, frozen=True, kw_only=True):
     """Populations of neurons of the theory in `ntkhpc.bayesian.adaptive`, wherever there are chains; 0: without it."""
 
     populations: Annotated[int, Meta(ge=0)] = 4

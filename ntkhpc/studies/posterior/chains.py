@@ -15,7 +15,7 @@ from ntkhpc.errors import DivergedError
 from ntkhpc.phase.array import Array
 from ntkhpc.phase.block import Block
 from ntkhpc.phase.phase import Phase
-from ntkhpc.phase.section import Positive, PositiveFloat, Section, require_increasing
+from ntkhpc.phase.settings import Positive, PositiveFloat, Settings, require_increasing
 from ntkhpc.phase.work import Values, Work
 from ntkhpc.studies import cost
 from ntkhpc.studies.posterior.cell import CELL, FLOPS_PER_SECOND, INPUTS, SAMPLER_BYTES, Cell, across_bytes
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ntkhpc.studies.posterior.study import PosteriorStudy
 
 
-class Sampling(Section, frozen=True, kw_only=True):
+class Sampling(Settings, frozen=True, kw_only=True):
     """Chains of posterior samples. Without `widths` or `n_train` those of the study; no chains: theory alone."""
 
     chains: Annotated[int, Meta(ge=0)] = 4

@@ -6,7 +6,7 @@ p(theta | D) ~ exp{ -SSE/(2 T) - sum_l lam_l |W_l|^2 / 2 } ;  f = v . phi(W x / 
 import math
 from typing import Literal
 
-from ntkhpc.phase.section import Increasing, Positive, PositiveFloat, Section, require_increasing
+from ntkhpc.phase.settings import Increasing, Positive, PositiveFloat, Settings, require_increasing
 from ntkhpc.studies.base import Study
 from ntkhpc.studies.posterior.adaptive import AdaptiveKernel
 from ntkhpc.studies.posterior.chains import Sampling
@@ -15,7 +15,7 @@ from ntkhpc.studies.posterior.theory import Scan
 __all__ = ["AdaptiveKernel", "Posterior", "PosteriorNetwork", "PosteriorStudy", "Sampling", "Scan"]
 
 
-class PosteriorNetwork(Section, frozen=True, kw_only=True):
+class PosteriorNetwork(Settings, frozen=True, kw_only=True):
     """Fully connected networks with one hidden layer of each of the widths; no biases."""
 
     widths: Increasing
@@ -25,7 +25,7 @@ class PosteriorNetwork(Section, frozen=True, kw_only=True):
         require_increasing("widths", self.widths)
 
 
-class Posterior(Section, frozen=True, kw_only=True):
+class Posterior(Settings, frozen=True, kw_only=True):
     """Likelihood, prior and training sets; precisions are those of the hidden weights and of the read-out."""
 
     n_train: Increasing

@@ -12,7 +12,7 @@ from ntkhpc.errors import DataError
 from ntkhpc.phase.array import Array
 from ntkhpc.phase.block import Block
 from ntkhpc.phase.phase import Phase
-from ntkhpc.phase.section import PositiveFloat, Section, require_increasing
+from ntkhpc.phase.settings import PositiveFloat, Settings, require_increasing
 from ntkhpc.phase.work import Values, Work
 from ntkhpc.studies import cost
 from ntkhpc.studies.dims import PROBABILITIES
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ntkhpc.studies.posterior.study import PosteriorStudy
 
 
-class Scan(Section, frozen=True, kw_only=True):
+class Scan(Settings, frozen=True, kw_only=True):
     """Other temperatures, and factors on the read-out's precision, at which theory alone is computed."""
 
     temperatures: tuple[PositiveFloat, ...] = ()

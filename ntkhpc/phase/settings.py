@@ -1,4 +1,4 @@
-"""A table of a study file, and the types of its fields."""
+"""A table of a study file or of a profile, and the types of its fields."""
 
 import contextlib
 import functools
@@ -20,7 +20,7 @@ Increasing = Annotated[tuple[Positive, ...], Meta(min_length=1)]
 _ruled = ContextVar("_ruled", default=True)
 
 
-class Section(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A TOML table. What its fields mean for one another is checked in `__post_init__`, which raises ValueError."""
 
     introduced: ClassVar[dict[str, object]] = {}
@@ -31,7 +31,7 @@ class Section(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         if rule := cls.__dict__.get("__post_init__"):
 
             @functools.wraps(rule)
-            def check(self: Section) -> None:
+            def check(self: Settings) -> None:
                 if _ruled.get():
                     rule(self)
 
@@ -40,7 +40,7 @@ class Section(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 @contextlib.contextmanager
 def unruled() -> Iterator[None]:
-    """Sections made meanwhile are not checked by the rules of `__post_init__`.
+    """Settings made meanwhile are not checked by the rules of `__post_init__`.
 
     For studies that are frozen in runs: a rule that was added or tightened later must not make a run unreadable.
     """
