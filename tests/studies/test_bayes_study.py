@@ -104,7 +104,7 @@ def test_the_template_explains_every_field_with_its_default() -> None:
     table = tomllib.loads(text)
     sections = {
         "network": bayes_study.PosteriorNetwork,
-        "posterior": bayes_study.Posterior,
+        "posterior": bayes_study.PosteriorSettings,
         "scan": bayes_study.Scan,
         "sampling": bayes_study.Sampling,
         "adaptive": bayes_study.AdaptiveKernel,

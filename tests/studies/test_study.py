@@ -78,7 +78,7 @@ def test_the_template_explains_every_field_with_its_default() -> None:
     text = (ROOT / "jobs" / "template.toml").read_text()
     loaded = studies.loads(text)
     sections = {name: type(getattr(loaded, name)) for name in ("data", "network", "training", "ensemble")}
-    sections |= {"steps": ensemble_study.Steps, "infinite_width": ensemble_study.InfiniteWidth}
+    sections |= {"steps": ensemble_study.StepRule, "infinite_width": ensemble_study.InfiniteWidth}
     check_defaults(ensemble_study.Study, tomllib.loads(text), sections)
     assert all("#" in line for line in text.splitlines() if " = " in line and not line.startswith("#")), text
 
@@ -124,7 +124,7 @@ def test_trace_steps_begin_at_zero_end_at_the_last_step_and_increase(last: int, 
 
 @given(factor=st.floats(0.01, 100), power=st.floats(0, 3), n=st.integers(1, 10_000))
 def test_steps_are_the_ceiling_of_the_rule(factor: float, power: float, n: int) -> None:
-    steps = ensemble_study.Steps(factor=factor, power=power)(n)
+    steps = ensemble_study.StepRule(factor=factor, power=power)(n)
     exact = factor * n**power
     assert steps >= 1
     assert exact - 1e-6 <= steps < max(1, exact) + 1

@@ -5,9 +5,9 @@ from typing import Literal
 from ntkhpc.studies.base import Study
 from ntkhpc.studies.ensemble.curve import InfiniteWidth, Time
 from ntkhpc.studies.ensemble.network import Network
-from ntkhpc.studies.ensemble.train import Ensemble, Steps, Training
+from ntkhpc.studies.ensemble.train import Ensemble, StepRule, TrainingSettings
 
-__all__ = ["Ensemble", "EnsembleStudy", "InfiniteWidth", "Network", "Steps", "Time", "Training"]
+__all__ = ["Ensemble", "EnsembleStudy", "InfiniteWidth", "Network", "StepRule", "Time", "TrainingSettings"]
 
 
 class EnsembleStudy(Study, frozen=True, kw_only=True):
@@ -15,7 +15,7 @@ class EnsembleStudy(Study, frozen=True, kw_only=True):
 
     network: Network
     ensemble: Ensemble
-    training: Training = Training()
+    training: TrainingSettings = TrainingSettings()
     infinite_width: InfiniteWidth = InfiniteWidth()
     kind: Literal["ensemble"] = "ensemble"
 

@@ -27,7 +27,7 @@ OK, DIVERGED, MISSING = 0, 1, -1
 """Values of `status`; the last, its fill value, means: not computed."""
 
 
-class Steps(Settings, frozen=True, kw_only=True):
+class StepRule(Settings, frozen=True, kw_only=True):
     """Number of full-batch steps as a rule of n_train: ceil(factor * n_train ** power)."""
 
     factor: PositiveFloat = 4.0
@@ -38,10 +38,10 @@ class Steps(Settings, frozen=True, kw_only=True):
         return max(1, math.ceil(self.factor * n_train**self.power - 1e-9))
 
 
-class Training(Settings, frozen=True, kw_only=True):
+class TrainingSettings(Settings, frozen=True, kw_only=True):
     """Full-batch gradient descent, with heavy-ball momentum if it is not zero."""
 
-    steps: Steps = Steps()
+    steps: StepRule = StepRule()
     learning_rate_fraction: Annotated[float, Meta(gt=0, lt=1)] = 0.5
     momentum: Annotated[float, Meta(ge=0, lt=1)] = 0.0
     precision: Literal["float32", "float64"] = "float32"

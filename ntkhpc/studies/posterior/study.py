@@ -12,7 +12,7 @@ from ntkhpc.studies.posterior.adaptive import AdaptiveKernel
 from ntkhpc.studies.posterior.chains import Sampling
 from ntkhpc.studies.posterior.theory import Scan
 
-__all__ = ["AdaptiveKernel", "Posterior", "PosteriorNetwork", "PosteriorStudy", "Sampling", "Scan"]
+__all__ = ["AdaptiveKernel", "PosteriorNetwork", "PosteriorSettings", "PosteriorStudy", "Sampling", "Scan"]
 
 
 class PosteriorNetwork(Settings, frozen=True, kw_only=True):
@@ -25,7 +25,7 @@ class PosteriorNetwork(Settings, frozen=True, kw_only=True):
         require_increasing("widths", self.widths)
 
 
-class Posterior(Settings, frozen=True, kw_only=True):
+class PosteriorSettings(Settings, frozen=True, kw_only=True):
     """Likelihood, prior and training sets; precisions are those of the hidden weights and of the read-out."""
 
     n_train: Increasing
@@ -42,7 +42,7 @@ class PosteriorStudy(Study, frozen=True, kw_only=True):
 
     kind: Literal["bayes"]
     network: PosteriorNetwork
-    posterior: Posterior
+    posterior: PosteriorSettings
     scan: Scan = Scan()
     sampling: Sampling = Sampling()
     adaptive: AdaptiveKernel = AdaptiveKernel()
