@@ -22,8 +22,8 @@ DAMAGED_CHUNK = "is damaged: its checksum does not match"
 
 
 @dataclass(frozen=True)
-class Problem:
-    """One finding. `shard` is set where computing that shard again mends it."""
+class Discrepancy:
+    """What is not as it was written. `shard` is set where computing that shard again mends it."""
 
     path: Path
     what: str
@@ -33,7 +33,7 @@ class Problem:
         return f"{self.path}: {self.what}"
 
 
-def problems(run: Run) -> Iterator[Problem]:
+def problems(run: Run) -> Iterator[Discrepancy]:
     """Everything about a run that is not as it was written. A run still under way may be checked too.
 
     Raises RunError for a run that this code cannot read.
@@ -41,21 +41,23 @@ def problems(run: Run) -> Iterator[Problem]:
     try:
         manifest = run.manifest
     except DamagedError as error:
-        yield Problem(run.path / "manifest.json", error.what)
+        yield Discrepancy(run.path / "manifest.json", error.what)
         return
     damaged: set[str] = set()
     for name, digest in sorted(manifest.files.items()):
         path = run.path / name
         if not path.is_file():
-            yield Problem(path, "is missing")
+            yield Discrepancy(path, "is missing")
             damaged.add(name)
         elif files.sha256_file(path) != digest:
-            yield Problem(path, "is not the file the run was made with")
+            yield Discrepancy(path, "is not the file the run was made with")
             damaged.add(name)
     if damaged & {"study.toml", "plan.json"}:
         return  # nothing more can be said without them
     if run.plan.study_id != manifest.study_id:
-        yield Problem(run.path / "plan.json", f"is the plan of study {run.plan.study_id}, not of {manifest.study_id}")
+        yield Discrepancy(
+            run.path / "plan.json", f"is the plan of study {run.plan.study_id}, not of {manifest.study_id}"
+        )
     layout = _layout(run, manifest.study_id, damaged)
     inputs = {phase: _inputs(run, phase) for phase in run.layout.phases}
     known = {run.path / name for name in manifest.files}
@@ -66,14 +68,14 @@ def problems(run: Run) -> Iterator[Problem]:
         yield from _shard_problems(run, shard, manifest.study_id, layout, inputs.get(shard.phase))
     for chunk in layout.chunks_of_no_phase(run.store):
         if chunk not in known and layout.is_checksummed(chunk) and not store.is_intact(chunk):
-            yield Problem(chunk, DAMAGED_CHUNK)
+            yield Discrepancy(chunk, DAMAGED_CHUNK)
         known.add(chunk)
     for room in ("store.zarr", "receipts", "code"):
         for path in files.tree(run.path / room):
             if path not in known and not is_leftover(path) and "__pycache__" not in path.parts:
-                yield Problem(path, "belongs to nothing in the plan; if it is not yours to keep, delete it")
+                yield Discrepancy(path, "belongs to nothing in the plan; if it is not yours to keep, delete it")
     for path in files.tree(run.path / "conflicts"):
-        yield Problem(path, "two executions of a shard gave different bytes; compare the fingerprints in it")
+        yield Discrepancy(path, "two executions of a shard gave different bytes; compare the fingerprints in it")
 
 
 @dataclass(frozen=True)
@@ -143,27 +145,29 @@ def is_leftover(path: Path) -> bool:
     return (path.name.startswith(".") and path.name.endswith(".tmp")) or path.name.endswith(".partial")
 
 
-def _shard_problems(run: Run, shard: Shard, study_id: str, layout: _Layout, inputs: str | None) -> Iterator[Problem]:
+def _shard_problems(
+    run: Run, shard: Shard, study_id: str, layout: _Layout, inputs: str | None
+) -> Iterator[Discrepancy]:
     """Every chunk by its own checksum, finished or not; then the values against the receipt, if there is one."""
     path, receipt = run.receipt(shard), None
     try:
         if (receipt := receipts.read(run, shard)) and not _is_own(receipt, shard, study_id):
-            yield Problem(path, "is the receipt of another shard or study", shard)
+            yield Discrepancy(path, "is the receipt of another shard or study", shard)
     except NtkhpcError as error:
-        yield Problem(path, error.what, shard)
+        yield Discrepancy(path, error.what, shard)
     if receipt is not None and inputs not in (None, receipt.inputs):
-        yield Problem(path, "was computed from other values than the phases before it have now", shard)
+        yield Discrepancy(path, "was computed from other values than the phases before it have now", shard)
     written = receipt.values if receipt is not None else {}
     for array in layout.of_phase(shard.phase):
         chunks = array.chunk_files(run.store, shard.region)
         absent = [chunk for chunk in chunks if not chunk.exists()]
         bad = [chunk for chunk in chunks if array.checksummed and chunk not in absent and not store.is_intact(chunk)]
-        yield from (Problem(chunk, DAMAGED_CHUNK, shard) for chunk in bad)
+        yield from (Discrepancy(chunk, DAMAGED_CHUNK, shard) for chunk in bad)
         if array.name not in written:
             continue
-        yield from (Problem(chunk, "is missing, though its shard has a receipt", shard) for chunk in absent)
+        yield from (Discrepancy(chunk, "is missing, though its shard has a receipt", shard) for chunk in absent)
         if array.name in layout.readable and not bad and not absent and not _holds(run, shard, array, written):
-            yield Problem(run.store / array.name, f"the values of {shard.id} are not those of its receipt", shard)
+            yield Discrepancy(run.store / array.name, f"the values of {shard.id} are not those of its receipt", shard)
 
 
 def _holds(run: Run, shard: Shard, array: Stored, written: dict[str, str]) -> bool:
@@ -180,7 +184,7 @@ def remarks(run: Run) -> tuple[str, ...]:
     return run.layout.kind.remarks(run.study, lambda name: store.load(run.store, name)[name])
 
 
-def set_aside(run: Run, found: list[Problem]) -> list[Shard]:
+def set_aside(run: Run, found: list[Discrepancy]) -> list[Shard]:
     """Move the receipts of damaged shards to `quarantine/`, so that `resume` computes them again."""
     shards = {problem.shard.id: problem.shard for problem in found if problem.shard is not None}
     if shards:
