@@ -41,7 +41,7 @@ MOST_STEPS = 1000
 
 
 @dataclass(frozen=True)
-class Program:
+class ChainProgram:
     """What is compiled once: everything that is not data or number of a chain.
 
     warmup, tile: draws of the warm-up and of a tile, each of `thin` transitions (Langevin: steps).
@@ -91,13 +91,13 @@ def _host(tree: Any) -> dict[str, np.ndarray]:
     return {name: np.asarray(value) for name, value in tree.items()}
 
 
-def _over_chains(program: Program, function: Callable, chains: Any) -> Any:
+def _over_chains(program: ChainProgram, function: Callable, chains: Any) -> Any:
     # One by one, a CPU is faster (no chain waits for the longest trajectory) and no chain feels its neighbours.
     return jax.vmap(function)(chains) if program.at_once else jax.lax.map(function, chains)
 
 
 @partial(jax.jit, static_argnums=0)
-def _start(program: Program, problem: Problem, seed: Array, chains: Array) -> Any:
+def _start(program: ChainProgram, problem: Problem, seed: Array, chains: Array) -> Any:
     count = sum(rows * columns for rows, columns in target.sizes(problem, program.widths))
     if program.sampler == "langevin":
         count += program.widths[-1] * problem.y_train.shape[1]
@@ -118,7 +118,7 @@ def _start(program: Program, problem: Problem, seed: Array, chains: Array) -> An
 
 
 @partial(jax.jit, static_argnums=0)
-def _warm(program: Program, problem: Problem, seed: Array, state: Any) -> Any:
+def _warm(program: ChainProgram, problem: Problem, seed: Array, state: Any) -> Any:
     def warm(state: Any) -> Any:
         key = jax.random.fold_in(seeds.chain_key(seed, state["chain"]), _WARM)
         if program.sampler == "langevin":
@@ -149,7 +149,7 @@ def _warm(program: Program, problem: Problem, seed: Array, state: Any) -> Any:
 
 
 @partial(jax.jit, static_argnums=0)
-def _advance(program: Program, problem: Problem, seed: Array, state: Any) -> Any:
+def _advance(program: ChainProgram, problem: Problem, seed: Array, state: Any) -> Any:
     def advance(state: Any) -> Any:
         chain = jax.random.fold_in(seeds.chain_key(seed, state["chain"]), _DRAW)
 
@@ -170,7 +170,7 @@ def _advance(program: Program, problem: Problem, seed: Array, state: Any) -> Any
     return _over_chains(program, advance, state)
 
 
-def _density(program: Program, problem: Problem) -> Callable[[Array], Array]:
+def _density(program: ChainProgram, problem: Problem) -> Callable[[Array], Array]:
     if program.sampler != "langevin":
         return lambda position: target.log_density(problem, program.activation, program.widths, position)
     # All weights; the dynamics itself takes the gradient of this times -T.
@@ -182,7 +182,7 @@ def _density(program: Program, problem: Problem) -> Callable[[Array], Array]:
 class _Algorithm:
     """A sampler as blackjax's adaptation takes it: a way to start, and a kernel."""
 
-    def __init__(self, program: Program) -> None:
+    def __init__(self, program: ChainProgram) -> None:
         self.program = program
         self.init = blackjax.hmc.init
 
@@ -201,7 +201,7 @@ class _Algorithm:
         return jittered
 
 
-def _move(program: Program, problem: Problem, key: Array, state: Any) -> tuple[Any, Transition]:
+def _move(program: ChainProgram, problem: Problem, key: Array, state: Any) -> tuple[Any, Transition]:
     density = _density(program, problem)
     if program.sampler == "langevin":
         args = problem, program.activation, program.widths
@@ -224,7 +224,9 @@ def _move(program: Program, problem: Problem, key: Array, state: Any) -> tuple[A
     return {**state, **found, "gradients": state["gradients"] + taken.gradients}, taken
 
 
-def _observe(program: Program, problem: Problem, key: Array, state: Any) -> tuple[dict[str, Array], dict[str, Array]]:
+def _observe(
+    program: ChainProgram, problem: Problem, key: Array, state: Any
+) -> tuple[dict[str, Array], dict[str, Array]]:
     """The values of one draw: numbers, and outputs at the test points."""
     across_key, readout_key = jax.random.split(key)
     y, temperature = jnp.asarray(problem.y_train), jnp.asarray(problem.temperature)

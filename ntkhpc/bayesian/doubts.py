@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ntkhpc.bayesian.chains import MOST_STEPS, Program, State
+from ntkhpc.bayesian.chains import MOST_STEPS, ChainProgram, State
 from ntkhpc.bayesian.target import Problem
 
 _ESS_PER_CHAIN = 100
@@ -14,7 +14,7 @@ _RELAXATIONS = 10
 
 
 def doubts(
-    program: Program, problem: Problem, state: State, draws: dict[str, np.ndarray], r_hat: float, ess: float
+    program: ChainProgram, problem: Problem, state: State, draws: dict[str, np.ndarray], r_hat: float, ess: float
 ) -> tuple[str, ...]:
     """Doubts about draws (C, n) by name, from their R-hat, bulk effective sample size and the state after them."""
     chains, n = draws["potential"].shape
@@ -47,7 +47,7 @@ def doubts(
     return tuple(found)
 
 
-def _of_langevin(program: Program, problem: Problem, state: State) -> list[str]:
+def _of_langevin(program: ChainProgram, problem: Problem, state: State) -> list[str]:
     rate, temperature = program.learning_rate, float(problem.temperature)
     found = []
     stiff = rate * float(state["curvature"].max())

@@ -10,7 +10,7 @@ import numpy as np
 
 from ntkhpc import convergence
 from ntkhpc.bayesian import inputs
-from ntkhpc.bayesian.chains import Program, State, Values
+from ntkhpc.bayesian.chains import ChainProgram, State, Values
 from ntkhpc.bayesian.doubts import doubts
 from ntkhpc.bayesian.inputs import Activation, Data
 from ntkhpc.bayesian.target import Problem
@@ -98,7 +98,7 @@ def sample_posterior(
     for name, number, least in (("chains", chains, 1), ("warmup", warmup, 1), ("draws", draws, 8), ("thin", thin, 1)):
         if number < least:
             raise ValueError(f"{name} = {number} must be at least {least}")
-    program = Program(
+    program = ChainProgram(
         activation, tuple(map(int, sizes)), sampler, warmup, draws, thin, learning_rate=learning_rate,
         at_once=jax.default_backend() != "cpu",
     )  # fmt: skip
@@ -108,7 +108,7 @@ def sample_posterior(
     return summarise(program, problem, state, [values])
 
 
-def summarise(program: Program, problem: Problem, state: State, tiles: Sequence[Values]) -> PosteriorSample:
+def summarise(program: ChainProgram, problem: Problem, state: State, tiles: Sequence[Values]) -> PosteriorSample:
     """The sample that tiles of the same chains make together; state is that after the last of them.
 
     Raises RuntimeError if a chain has left the finite numbers.

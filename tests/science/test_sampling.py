@@ -15,7 +15,7 @@ from support.bayesian_problem import NARROW_T, NARROW_WIDTH, narrow, weighted_pr
 
 from ntkhpc import convergence
 from ntkhpc.bayesian import PosteriorSample, langevin, mixture, one_hidden_layer, readout, sample_posterior, target
-from ntkhpc.bayesian.chains import Program, State, Values
+from ntkhpc.bayesian.chains import ChainProgram, State, Values
 from ntkhpc.bayesian.doubts import doubts
 from ntkhpc.bayesian.inputs import Data
 from ntkhpc.bayesian.sampling import summarise
@@ -166,7 +166,7 @@ def test_samplers_agree(nonlinear: PosteriorSample, sampler: str) -> None:
 
 def test_tiles_go_on_where_they_stopped(tmp_path: Path) -> None:
     """Bit for bit, through a file, and alone as beside another; two outputs, two hidden layers."""
-    program = Program("relu", (3, 4), warmup=10, tile=6)
+    program = ChainProgram("relu", (3, 4), warmup=10, tile=6)
     problem = Problem.make(Data.make(X, Y2, X_TEST, Y2_TEST), (3, 4), 0.1, LAM)
     state = program.warm(problem, 7, program.start(problem, 7, [2, 5]))
     start, tiles = state, []
@@ -176,7 +176,7 @@ def test_tiles_go_on_where_they_stopped(tmp_path: Path) -> None:
         np.savez(tmp_path / "state.npz", **state)
         with np.load(tmp_path / "state.npz") as saved:
             state = dict(saved)
-    longer = Program("relu", (3, 4), warmup=10, tile=18)
+    longer = ChainProgram("relu", (3, 4), warmup=10, tile=18)
     end, whole = longer.advance(problem, 7, start)
     assert same(end, state)
     for name in ("expected_loss", "loss", "q_bar", "potential"):
@@ -188,7 +188,7 @@ def test_tiles_go_on_where_they_stopped(tmp_path: Path) -> None:
     assert several.test_loss == one.test_loss == pytest.approx(one.bias + one.variance, rel=1e-12)
     assert several.warnings == one.warnings
     # Alone in a batch of one, a chain is the same up to rounding.
-    batch = Program("relu", (3, 4), warmup=10, tile=6, at_once=True)
+    batch = ChainProgram("relu", (3, 4), warmup=10, tile=6, at_once=True)
     _, alone = batch.advance(problem, 7, {name: array[1:] for name, array in start.items()})
     np.testing.assert_allclose(alone["loss"], tiles[0]["loss"][1:], rtol=1e-6)
     broken = [{**whole, "loss": math.nan * whole["loss"]}]
@@ -259,7 +259,7 @@ def doubted(
     c: float = 0.1,
     **changes: np.ndarray,
 ) -> tuple[str, ...]:
-    program = Program("erf", (5,), sampler, learning_rate=lr, thin=20)
+    program = ChainProgram("erf", (5,), sampler, learning_rate=lr, thin=20)
     problem = Problem.make(Data.make(*DATA), (5,), 0.5, LAM[:2])
     state: State = {"curvature": np.full(2, c), "draw": np.full(2, 100)}
     draws: Values = {

@@ -21,7 +21,7 @@ from ntkhpc.studies import cost
 from ntkhpc.studies.posterior.cell import CELL, FLOPS_PER_SECOND, INPUTS, SAMPLER_BYTES, Cell, across_bytes
 
 if TYPE_CHECKING:
-    from ntkhpc.bayesian.chains import Program
+    from ntkhpc.bayesian.chains import ChainProgram
     from ntkhpc.studies.posterior.study import PosteriorStudy
 
 
@@ -97,13 +97,13 @@ def compute(work: "Work[PosteriorStudy]") -> Values:
     return _assemble(state, tiles[1:], langevin=study.sampling.sampler == "langevin")
 
 
-def _program(study: "PosteriorStudy", widths: tuple[int, ...]) -> "Program":
+def _program(study: "PosteriorStudy", widths: tuple[int, ...]) -> "ChainProgram":
     import jax
 
-    from ntkhpc.bayesian.chains import Program
+    from ntkhpc.bayesian.chains import ChainProgram
 
     sampling = study.sampling
-    return Program(
+    return ChainProgram(
         activation=study.network.activation,
         widths=widths,
         sampler=sampling.sampler,
