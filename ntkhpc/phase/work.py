@@ -8,7 +8,7 @@ import numpy as np
 
 from ntkhpc.phase.block import Block
 
-Study = TypeVar("Study", covariant=True)
+S = TypeVar("S", covariant=True)
 
 Values = Mapping[str, np.ndarray]
 """Arrays by name."""
@@ -24,7 +24,7 @@ class Inputs(Protocol):
         """An array whose parts are read as they are indexed."""
 
 
-class Tiles(Protocol):
+class KeptTiles(Protocol):
     """Finished parts of a shard, which outlive an attempt at it."""
 
     def load(self, number: int) -> dict[str, np.ndarray] | None:
@@ -34,17 +34,17 @@ class Tiles(Protocol):
 
 
 @dataclass(frozen=True)
-class Work(Generic[Study]):
+class Work(Generic[S]):
     """One shard's work: the study, the shard's block, the arrays that its phase reads, and its finished tiles.
 
     A computation returns the values of the block for every array that the phase writes, of shape
     `shape(array)[block]`: dimensions that the phase is cut along keep their place, with the length of the block.
     """
 
-    study: Study
+    study: S
     block: Block
     inputs: Inputs
-    tiles: Tiles | None = None
+    tiles: KeptTiles | None = None
 
     def tile(self, number: int, make: Callable[[], Values]) -> dict[str, np.ndarray]:
         """The values of a tile: from an earlier attempt under the same fingerprint, or made and kept.
