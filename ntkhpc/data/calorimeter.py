@@ -7,7 +7,7 @@ from msgspec import Meta, structs
 
 from ntkhpc import seeds
 from ntkhpc.data import shower, shower_inputs
-from ntkhpc.data.shower_inputs import Showers
+from ntkhpc.data.shower_inputs import ShowerSource
 from ntkhpc.data.source import MEBIBYTE, Facts
 from ntkhpc.data.split import Split
 from ntkhpc.phase.settings import NonNegativeFloat, Positive, PositiveFloat
@@ -23,7 +23,7 @@ SECONDS_PER_TOWER = 4e-6
 """For the cells that stand behind one another in all layers, of one shower."""
 
 
-class Calorimeter(Showers, frozen=True, kw_only=True, tag="calorimeter"):
+class Calorimeter(ShowerSource, frozen=True, kw_only=True, tag="calorimeter"):
     """Energy regression of showers from the package's own generator (a parametrisation)."""
 
     pool: Positive = 8192

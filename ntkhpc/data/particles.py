@@ -34,7 +34,7 @@ class Component:
 
 
 @dataclass(frozen=True)
-class Showers:
+class ShowerProfiles:
     """Components of n showers, and the mean signal of a single track, in GeV on the electron scale, (n, layers)."""
 
     components: tuple[Component, ...]
@@ -43,7 +43,7 @@ class Showers:
 
 def start(
     geometry: Geometry, particle: str, energy: np.ndarray, streams: Sequence[Generator], normals: np.ndarray
-) -> Showers:
+) -> ShowerProfiles:
     """Showers of particles of `energy` (n,) in GeV, each drawn from its own stream and its normals (n, 2).
 
     Raises ValueError for a particle that is none of PARTICLES.
@@ -55,27 +55,29 @@ def start(
     return PARTICLES[particle](geometry, energy, streams, normals)
 
 
-def electron(geometry: Geometry, energy: np.ndarray, streams: Sequence[Generator], normals: np.ndarray) -> Showers:
+def electron(
+    geometry: Geometry, energy: np.ndarray, streams: Sequence[Generator], normals: np.ndarray
+) -> ShowerProfiles:
     """Showers that start at the front."""
     return _electromagnetic(geometry, energy, normals, np.zeros(len(energy)))
 
 
-def photon(geometry: Geometry, energy: np.ndarray, streams: Sequence[Generator], normals: np.ndarray) -> Showers:
+def photon(geometry: Geometry, energy: np.ndarray, streams: Sequence[Generator], normals: np.ndarray) -> ShowerProfiles:
     """Showers of electrons of the same energy that start where the photon converts."""
     depth = CONVERSION * np.array([stream.standard_exponential() for stream in streams])
     return _electromagnetic(geometry, energy, normals, depth)
 
 
-def _electromagnetic(geometry: Geometry, energy: np.ndarray, normals: np.ndarray, depth: np.ndarray) -> Showers:
+def _electromagnetic(geometry: Geometry, energy: np.ndarray, normals: np.ndarray, depth: np.ndarray) -> ShowerProfiles:
     """Showers that start at `depth` (n,) in X0."""
     profile = longitudinal(geometry, energy, normals[:, 0], normals[:, 1])
     since = np.maximum(geometry.in_steps(geometry.depths) - depth[:, None], 0)
     lateral = _in_mm(geometry, radial(geometry, energy, profile.tau(_middles(since))))
     whole = Component(energy, spots(geometry, energy), profile.contained(since), lateral)
-    return Showers((whole,), np.zeros((len(energy), geometry.layers)))
+    return ShowerProfiles((whole,), np.zeros((len(energy), geometry.layers)))
 
 
-def pion(geometry: Geometry, energy: np.ndarray, streams: Sequence[Generator], normals: np.ndarray) -> Showers:
+def pion(geometry: Geometry, energy: np.ndarray, streams: Sequence[Generator], normals: np.ndarray) -> ShowerProfiles:
     """A track that loses the minimum until it interacts, after -ln U interaction lengths, and two cascades from there.
 
     Shape of both: a = 0.6165 + 0.3183 ln E, with b = 0.2198 per X0 in the electromagnetic part and
@@ -113,7 +115,7 @@ def pion(geometry: Geometry, energy: np.ndarray, streams: Sequence[Generator], n
         Radial(np.ones_like(wide), wide, wide),
     )
     # Electrons are calibrated to their energy, of which a sampling calorimeter sees less than of a track's.
-    return Showers((electromagnetic, hadronic), np.diff(lost, axis=1) / geometry.e_over_mip)
+    return ShowerProfiles((electromagnetic, hadronic), np.diff(lost, axis=1) / geometry.e_over_mip)
 
 
 def _share(energy: float, stream: Generator) -> float:

@@ -13,7 +13,7 @@ from numpy.random import Generator
 from ntkhpc import seeds
 from ntkhpc.data import window
 from ntkhpc.data.geometry import Geometry, lcd_ecal, nai_block
-from ntkhpc.data.particles import Component, Showers, start
+from ntkhpc.data.particles import Component, ShowerProfiles, start
 
 __all__ = ["Geometry", "layer_energies", "lcd_ecal", "nai_block", "simulate"]
 
@@ -67,7 +67,7 @@ def layer_energies(geometry: Geometry, particle: str, energy: np.ndarray, seed: 
 
 def _batches(
     geometry: Geometry, particle: str, energy: np.ndarray, seed: int, first: int
-) -> Iterator[tuple[int, list[Generator], np.ndarray, Showers]]:
+) -> Iterator[tuple[int, list[Generator], np.ndarray, ShowerProfiles]]:
     """Batches of showers: number of their first, their streams, a normal each for the constant term, and profiles."""
     energy = np.asarray(energy, np.float64)
     if energy.ndim != 1 or not ((energy >= 1) & (energy < np.inf)).all():
@@ -82,7 +82,7 @@ def _batches(
 
 
 def _longitudinal(
-    geometry: Geometry, showers: Showers, i: int, stream: Generator
+    geometry: Geometry, showers: ShowerProfiles, i: int, stream: Generator
 ) -> tuple[list[np.ndarray], np.ndarray]:
     """Of shower i the spots of each component in each layer, and the signal in GeV of its track, all (layers,)."""
     counts = []

@@ -26,7 +26,7 @@ INPUTS = ("layers", "rings", "cells")
 
 
 @dataclass(frozen=True, eq=False)
-class Showers:
+class ShowerBlock:
     """energy (n,): incident, GeV; cells (n, grid.cells): deposits divided by `scale`, GeV, as the grid orders them."""
 
     energy: np.ndarray
@@ -119,7 +119,7 @@ def _chosen(path: Path | tuple[Path, ...], layout: str, wanted: Wanted) -> list[
     return choose(paths, _SOURCES[layout][0], wanted)
 
 
-def _blocks(part: Part, layout: str, scale: float) -> Iterator[Showers]:
+def _blocks(part: Part, layout: str, scale: float) -> Iterator[ShowerBlock]:
     """The wanted showers of a file in blocks; a block without one is not read."""
     if not (np.isfinite(scale) and scale > 0):
         raise DataError(f"scale = {scale}; the deposits are divided by it: it must be a positive number")
@@ -131,7 +131,7 @@ def _blocks(part: Part, layout: str, scale: float) -> Iterator[Showers]:
             row = part.row[here]
             cells = source.cells(int(row[0]), int(row[-1]) + 1)[row - row[0]]
             _check_deposits(cells, row, part.path)
-            yield Showers(part.energy[here], cells / scale, part.grid)
+            yield ShowerBlock(part.energy[here], cells / scale, part.grid)
 
 
 def _check_deposits(cells: np.ndarray, row: np.ndarray, where: Path) -> None:

@@ -9,7 +9,7 @@ from ntkhpc.data.split import Split, regression
 from ntkhpc.phase.settings import PositiveFloat
 
 
-class Showers(Source, frozen=True, kw_only=True):
+class ShowerSource(Source, frozen=True, kw_only=True):
     """What generated and stored showers share: how their energies become inputs. The target is log E."""
 
     inputs: Literal["layers", "rings", "cells"] = "layers"

@@ -4,6 +4,6 @@ from ntkhpc.data.calorimeter import Calorimeter
 from ntkhpc.data.cifar10 import Cifar10
 from ntkhpc.data.mnist import Mnist
 from ntkhpc.data.user_showers import ShowerFile
-from ntkhpc.data.user_table import Table
+from ntkhpc.data.user_table import TableFile
 
-AnySource = Calorimeter | ShowerFile | Table | Mnist | Cifar10
+AnySource = Calorimeter | ShowerFile | TableFile | Mnist | Cifar10

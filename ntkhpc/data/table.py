@@ -25,7 +25,7 @@ FEWEST_ROWS = 4  # a training pool and test points of two each
 
 
 @dataclass(frozen=True, eq=False)
-class Table:
+class NamedColumns:
     """x (n, d) and y (n, k), float64; one name for each of their columns."""
 
     x: np.ndarray
@@ -34,7 +34,7 @@ class Table:
     y_names: tuple[str, ...]
 
 
-def read(path: Path, x: tuple[str, ...], y: tuple[str, ...]) -> Table:
+def read(path: Path, x: tuple[str, ...], y: tuple[str, ...]) -> NamedColumns:
     """x and y as named: arrays of 1 or 2 dimensions ("group/key" in HDF5), or columns of .csv and .parquet.
 
     x = ("*",) stands for all columns of numbers of a .csv or .parquet that are not in y. Integers and booleans become
@@ -42,7 +42,7 @@ def read(path: Path, x: tuple[str, ...], y: tuple[str, ...]) -> Table:
     of different lengths; values that are NaN are left to `check`.
     """
     (x_values, x_names), (y_values, y_names) = _format(path, x, y).read(path, x, y)
-    return Table(x_values, y_values, x_names, y_names)
+    return NamedColumns(x_values, y_values, x_names, y_names)
 
 
 def describe(path: Path, x: tuple[str, ...], y: tuple[str, ...]) -> tuple[int, int, int]:
@@ -51,7 +51,7 @@ def describe(path: Path, x: tuple[str, ...], y: tuple[str, ...]) -> tuple[int, i
     return rows, features, outputs
 
 
-def check(table: Table, where: object) -> None:
+def check(table: NamedColumns, where: object) -> None:
     """Raise DataError, naming columns and rows (counted from 0), unless the table can be learned from.
 
     Refused: no features, fewer than 4 rows, values that are not finite, a constant feature or target, and rows of x
@@ -79,7 +79,7 @@ def check(table: Table, where: object) -> None:
     _check_duplicates(table, where)
 
 
-def drop_duplicates(table: Table) -> Table:
+def drop_duplicates(table: NamedColumns) -> NamedColumns:
     """The table without rows whose x an earlier row has; their y are dropped too, whether the same or not."""
     keep = first_like(table.x) == np.arange(len(table.x))
     return replace(table, x=table.x[keep], y=table.y[keep])
@@ -122,7 +122,7 @@ def _constant(values: np.ndarray, names: tuple[str, ...]) -> list[str]:
     return [name for name, extent in zip(names, np.ptp(values, axis=0), strict=True) if not extent]
 
 
-def _check_duplicates(table: Table, where: object) -> None:
+def _check_duplicates(table: NamedColumns, where: object) -> None:
     first = first_like(table.x)
     again = np.flatnonzero(first != np.arange(len(first)))
     if not len(again):

@@ -9,14 +9,14 @@ from msgspec import Meta, structs
 
 from ntkhpc import files, seeds
 from ntkhpc.data import shower_inputs, staging, table
-from ntkhpc.data.shower_inputs import Showers
+from ntkhpc.data.shower_inputs import ShowerSource
 from ntkhpc.data.source import MEBIBYTE, Facts
 from ntkhpc.data.split import Split
 from ntkhpc.errors import DataError
 from ntkhpc.phase.settings import NonNegativeFloat, PositiveFloat
 
 
-class ShowerFile(Showers, frozen=True, kw_only=True, tag="showers"):
+class ShowerFile(ShowerSource, frozen=True, kw_only=True, tag="showers"):
     """Energy regression of showers in the user's files, in one of the public layouts."""
 
     path: Annotated[tuple[str, ...], Meta(min_length=1)]

@@ -17,7 +17,7 @@ Names = Annotated[tuple[str, ...], Meta(min_length=1)]
 FAINT = 0.01
 
 
-class Table(Source, frozen=True, kw_only=True, tag="file"):
+class TableFile(Source, frozen=True, kw_only=True, tag="file"):
     """Regression on columns `y` from columns `x` of the user's own .npz, .h5, .csv or .parquet file."""
 
     path: str
@@ -82,7 +82,7 @@ class Table(Source, frozen=True, kw_only=True, tag="file"):
         return regression(found.x[rows], found.y[rows], self.pool, log_target=self.log_target, scaling=self.scaling)
 
 
-def _read(section: Table, facts: Facts) -> table.Table:
+def _read(section: TableFile, facts: Facts) -> table.NamedColumns:
     """The whole table. Raises DataError if it is another one by now, or nothing can be learned from it."""
     path = Path(section.path)
     with staging.staged(path, *facts.sha256) as copy:
@@ -101,7 +101,7 @@ def _read(section: Table, facts: Facts) -> table.Table:
     return found
 
 
-def _require_enough(section: Table, rows: int, stored: int) -> None:
+def _require_enough(section: TableFile, rows: int, stored: int) -> None:
     """Raises DataError if the study wants more than the `rows` that are left of those that are `stored`."""
     if section.used_rows > rows:
         raise DataError(

@@ -10,7 +10,7 @@ from support.shower_arrays import ccc_arrays, lcd_arrays, step_arrays, write
 
 from ntkhpc.data import shower_files
 from ntkhpc.data.formats import calochallenge, hdf5, lcd, steps
-from ntkhpc.data.shower_files import Showers
+from ntkhpc.data.shower_files import ShowerBlock
 from ntkhpc.errors import DataError
 
 ODD = ROOT.parent / "shared" / "data" / "calorimeter"
@@ -176,14 +176,14 @@ def test_the_size_of_a_block_changes_no_bit(tmp_path: Path, monkeypatch: pytest.
 def test_memory_goes_with_blocks_and_not_with_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     largest = 0
     monkeypatch.setattr(hdf5, "BLOCK_BYTES", 2**20)
-    init = Showers.__init__
+    init = ShowerBlock.__init__
 
-    def watched(self: Showers, energy: np.ndarray, cells: np.ndarray, grid: object) -> None:
+    def watched(self: ShowerBlock, energy: np.ndarray, cells: np.ndarray, grid: object) -> None:
         nonlocal largest
         largest = max(largest, cells.nbytes)
         init(self, energy, cells, grid)
 
-    monkeypatch.setattr(Showers, "__init__", watched)
+    monkeypatch.setattr(ShowerBlock, "__init__", watched)
     path = write(tmp_path / "a.h5", lcd_arrays(40, hcal=None))  # 5 MB of cells in float64
     shower_files.read(path, "lcd")
     assert 0 < largest <= 2**20

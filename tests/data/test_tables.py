@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ntkhpc.data import table
-from ntkhpc.data.table import Table
+from ntkhpc.data.table import NamedColumns
 from ntkhpc.errors import DataError
 
 FRAME = pd.DataFrame(
@@ -215,13 +215,13 @@ def test_names_that_make_no_sense_are_refused(
         assert caught.value.where == tmp_path / name
 
 
-def make(rows: int = 8) -> Table:
+def make(rows: int = 8) -> NamedColumns:
     rng = np.random.default_rng(1)
-    return Table(rng.random((rows, 3)), rng.random((rows, 2)), ("a", "b", "c"), ("u", "v"))
+    return NamedColumns(rng.random((rows, 3)), rng.random((rows, 2)), ("a", "b", "c"), ("u", "v"))
 
 
-def spoil(side: str, place: object, value: object) -> Callable[[Table], Table]:
-    def change(good: Table) -> Table:
+def spoil(side: str, place: object, value: object) -> Callable[[NamedColumns], NamedColumns]:
+    def change(good: NamedColumns) -> NamedColumns:
         values = getattr(good, side).copy()
         values[place] = value
         return replace(good, **{side: values})
@@ -229,8 +229,8 @@ def spoil(side: str, place: object, value: object) -> Callable[[Table], Table]:
     return change
 
 
-def repeat(rows: list[int], *, same: bool = True) -> Callable[[Table], Table]:
-    def change(good: Table) -> Table:
+def repeat(rows: list[int], *, same: bool = True) -> Callable[[NamedColumns], NamedColumns]:
+    def change(good: NamedColumns) -> NamedColumns:
         y = good.y[rows] if same else good.y[: len(rows)] + 1
         return replace(good, x=np.vstack([good.x, good.x[rows]]), y=np.vstack([good.y, y]))
 

@@ -53,7 +53,7 @@ _GEV = 1e-3  # per MeV
 
 @dataclass(frozen=True, eq=False)
 class CaloChallenge:
-    """An open CaloChallenge file; see grid.Source."""
+    """An open CaloChallenge file; see grid.GridFile."""
 
     energy: np.ndarray
     pdg: np.ndarray

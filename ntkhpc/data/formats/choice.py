@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from ntkhpc.data.formats import hdf5
-from ntkhpc.data.formats.grid import Grid, Source
+from ntkhpc.data.formats.grid import Grid, GridFile
 from ntkhpc.data.formats.names import listed
 from ntkhpc.errors import DataError
 
-Opener = Callable[[Any, Path], Source]
+Opener = Callable[[Any, Path], GridFile]
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ def _first(parts: list[Part], rows: int) -> list[Part]:
     return kept
 
 
-def _passes(source: Source, wanted: Wanted, where: Path) -> np.ndarray:
+def _passes(source: GridFile, wanted: Wanted, where: Path) -> np.ndarray:
     keep = (source.energy >= wanted.energy_min) & (source.energy <= wanted.energy_max)
     if not wanted.pdg:
         return keep

@@ -62,7 +62,7 @@ def stack(*parts: Grid) -> Grid:
     return Grid(np.concatenate(layer), np.concatenate(ring))
 
 
-class Source(Protocol):
+class GridFile(Protocol):
     """An open file of showers. Only `cells` reads more than energies, particles and shapes."""
 
     @property

@@ -27,7 +27,7 @@ _WINDOWS = {"ECAL": ((25, 25, 25), (51, 51, 25)), "HCAL": ((5, 5, 60), (11, 11, 
 
 @dataclass(frozen=True, eq=False)
 class Lcd:
-    """An open LCD file; see grid.Source."""
+    """An open LCD file; see grid.GridFile."""
 
     energy: np.ndarray
     pdg: np.ndarray | None

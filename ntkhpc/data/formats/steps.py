@@ -50,8 +50,11 @@ RINGS = len(RING_EDGES_MM) + 1
 
 
 @dataclass(frozen=True, eq=False)
-class Steps:
-    """An open file of steps; see grid.Source. vertex (n, 3) in mm, direction (n, 3) of length 1: the primary's line."""
+class StepFile:
+    """An open file of steps; see grid.GridFile.
+
+    vertex (n, 3) in mm, direction (n, 3) of length 1: the primary's line.
+    """
 
     energy: np.ndarray
     pdg: np.ndarray
@@ -131,7 +134,7 @@ class Steps:
         return layer
 
 
-def source(file: Any, where: Path) -> Steps:
+def source(file: Any, where: Path) -> StepFile:
     """Raises DataError for a missing key, several primaries in an event, or subdetectors without a barrel."""
     event = hdf5.column(file, "primary/event_id", where)
     pdg = hdf5.column(file, "primary/pdg", where).astype(np.int64)
@@ -151,7 +154,7 @@ def source(file: Any, where: Path) -> Steps:
     # A primary at rest has no line; its energy of zero is refused by the reader.
     direction = momentum / np.where(energy > 0, energy, 1)[:, None]
     number = np.arange(LAYERS * RINGS)
-    return Steps(
+    return StepFile(
         energy, pdg, Grid(number // RINGS, number), event, vertex, direction, _names(file, where), steps, where
     )
 
