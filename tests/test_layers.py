@@ -129,12 +129,23 @@ def test_the_machinery_imports_no_jax_but_where_a_shard_runs() -> None:
 
 def test_kinds_are_told_apart_in_one_place() -> None:
     """Nothing else asks of which class a study or a source of data is, and no table is keyed by phases."""
-    classes = r"(\w*Study|Source|Calorimeter|Showers?\w*|Table|Images|Mnist|Cifar10)\b"
+    classes = r"(\w*Study|Source|Calorimeter|Showers?\w*|TableFile|Images|Mnist|Cifar10)\b"
     for path in SOURCES:
         if module(path) == "ntkhpc.studies.kinds":
             continue
         text = path.read_text()
         assert not re.search(rf"isinstance\([^()]*, *\(?{classes}", text), path
+
+
+def test_a_public_class_name_is_defined_once() -> None:
+    """One name, one meaning: whoever reads `Section` or `Source` need not ask from which module it came."""
+    places: dict[str, list[str]] = {}
+    for path in SOURCES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                places.setdefault(node.name, []).append(module(path))
+    twice = {name: found for name, found in places.items() if len(found) > 1}
+    assert not twice, f"names with two meanings: {twice}"
 
 
 def test_every_room_of_the_floors_exists() -> None:
