@@ -79,7 +79,7 @@ def test_the_template_explains_every_field_with_its_default() -> None:
     loaded = studies.loads(text)
     sections = {name: type(getattr(loaded, name)) for name in ("data", "network", "training", "ensemble")}
     sections |= {"steps": ensemble_study.StepRule, "infinite_width": ensemble_study.InfiniteWidth}
-    check_defaults(ensemble_study.Study, tomllib.loads(text), sections)
+    check_defaults(ensemble_study.EnsembleStudy, tomllib.loads(text), sections)
     assert all("#" in line for line in text.splitlines() if " = " in line and not line.startswith("#")), text
 
 
