@@ -135,7 +135,7 @@ def prediction_variance(
     """
     chosen = np.ones(store.sizes["test_point"], bool) if chosen is None else chosen
     y = scale * store.y_test.values[chosen]
-    tile = frozen.loads(store.attrs["study_toml"]).of_kind(EnsembleStudy).ensemble.tile
+    tile = _tile(store)
     shape = tuple(store.sizes[dim] for dim in CELL)
     found = {name: np.full(shape, np.nan) for name in ("bias2", "variance", "bias2_stderr", "variance_stderr")}
     for cell in np.ndindex(shape):
@@ -154,9 +154,15 @@ def prediction_variance(
 def mean_prediction(store: xarray.Dataset, cell: dict[str, int]) -> np.ndarray:
     """(test_point, output): the mean of f over the trained members of a cell, given by indices of its dimensions."""
     one = store.isel(cell)
-    tile = frozen.loads(store.attrs["study_toml"]).of_kind(EnsembleStudy).ensemble.tile
+    tile = _tile(store)
     counts = _tile_counts(one.status.values, tile)
     return np.average(one.prediction_mean.values[counts > 0], axis=0, weights=counts[counts > 0])
+
+
+def _tile(store: xarray.Dataset) -> int:
+    """Members of a tile, by the study that the store holds; stores of format 1 do not name their format."""
+    study = frozen.loads(store.attrs["study_toml"], format=store.attrs.get("format", 1))
+    return study.of_kind(EnsembleStudy).ensemble.tile
 
 
 def _tile_counts(status: np.ndarray, tile: int) -> np.ndarray:

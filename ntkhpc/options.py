@@ -69,11 +69,15 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="ntkhpc",
         description="Measure and predict how much a network's test loss varies because of its random initialisation.",
+        allow_abbrev=False,
         epilog="In a checkout `make VERB TASK=x RETRY=1` is `ntkhpc VERB --task=x --retry`; messages name the former.",
     )
     parser.add_argument("--version", action="version", version=f"ntkhpc {__version__}")
     subparsers = parser.add_subparsers(required=True, metavar="VERB", dest="verb")
-    subs = {name: subparsers.add_parser(name, help=text, description=text) for name, text in VERBS.items()}
+    subs = {
+        name: subparsers.add_parser(name, help=text, description=text, allow_abbrev=False)
+        for name, text in VERBS.items()
+    }
     _study(subs["plan"])
     _study(subs["submit"])
     _study(subs["doctor"], "time this study on a compute node, for `plan`: a name of jobs/, or a path")

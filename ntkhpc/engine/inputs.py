@@ -19,16 +19,18 @@ class StoreInputs:
     def __init__(self, path: Path, reads: tuple[str, ...] = ()):
         self.path, self.reads = path, reads
         self._read: dict[str, np.ndarray] = {}
+        self._hash = ""
 
-    def of(self, phase: Phase) -> "StoreInputs":
-        """Itself for the phase that it served last, else the inputs of another one; the former's are let go."""
-        if phase.reads != self.reads:
-            self._read, self.reads = {}, phase.reads
+    def of(self, phase: Phase, inputs_hash: str) -> "StoreInputs":
+        """Itself, for a phase whose inputs have this hash. What was read for another phase or hash is let go."""
+        if (phase.reads, inputs_hash) != (self.reads, self._hash):
+            self._read, self.reads, self._hash = {}, phase.reads, inputs_hash
         return self
 
     def __getitem__(self, name: str) -> np.ndarray:
         if name not in self._read:
             self._read[name] = store.load(self.path, self._require(name))[name]
+            self._read[name].setflags(write=False)  # the next shard is given the same
         return self._read[name]
 
     def open(self, name: str) -> Any:

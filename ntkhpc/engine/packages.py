@@ -26,7 +26,8 @@ def versions(packages: tuple[str, ...] = PACKAGES) -> dict[str, str]:
 def changed_versions(recorded: dict[str, str]) -> list[tuple[str, str, str]]:
     """Name, recorded version and version here of Python and of each deciding package that changed.
 
-    A package that the record of an older run does not name is none of them.
+    A package that the record does not name is none of them. Code of format 1 recorded submitit and compares every name
+    of its record; a run that goes on in such code must have all of them.
     """
-    here = versions(DECIDING)
+    here = versions(tuple(name for name in recorded if name != "python") if "submitit" in recorded else DECIDING)
     return [(name, recorded[name], here[name]) for name in here if recorded.get(name, here[name]) != here[name]]

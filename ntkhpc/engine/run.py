@@ -29,19 +29,7 @@ from ntkhpc.errors import DamagedError, NtkhpcError, RunError
 from ntkhpc.phase.layout import Layout
 from ntkhpc.studies import facts, frozen
 from ntkhpc.studies.base import Study
-
-FORMATS = {
-    1: "study.toml: what is known of data files (sha256, bytes, rows, features, outputs) is in [data]. "
-    "study_id: hash of every field of the study",
-    2: "study.toml: what is known of data files is in [facts]. "
-    "study_id: hash of the fields that differ from what they were when they were introduced",
-}
-"""What the files of a run were like, by the manifest's `format`. This code reads all of these and writes the last.
-
-A new one is for what older code cannot read, or would take for something else; not for a new field, array or phase.
-"""
-
-FORMAT = max(FORMATS)
+from ntkhpc.studies.frozen import FORMAT, FORMATS
 
 ABANDONED_SECONDS = 3600
 """Making a run directory takes seconds; one that is still staged after an hour was killed."""
@@ -73,7 +61,7 @@ class Run:
     @cached_property
     def study(self) -> Study:
         """Raises DamagedError unless it is the study the run was made with, RunError if this code cannot read it."""
-        return frozen.loads(self._made_with("study.toml").decode(), self.path / "study.toml")
+        return frozen.loads(self._made_with("study.toml").decode(), self.path / "study.toml", self.manifest.format)
 
     @cached_property
     def plan(self) -> Plan:

@@ -22,6 +22,7 @@ from ntkhpc.phase.array import Array
 from ntkhpc.phase.layout import CREATE, Layout
 from ntkhpc.phase.work import Values
 from ntkhpc.studies.base import Study
+from ntkhpc.studies.frozen import FORMAT
 
 # A chunk that happens to equal the fill value must exist all the same: it was computed.
 _WHOLE: ArrayConfigParams = {"write_empty_chunks": True}
@@ -65,6 +66,7 @@ def _attributes(layout: Layout) -> dict[str, Any]:
         "title": f"{layout.kind.title}: {study.run_name}",
         "study_id": study.id,
         "study_toml": studies.dumps(study).decode(),
+        "format": FORMAT,
         "loss": layout.kind.loss,
         "references": "arXiv:2503.05938, arXiv:2209.04882",
     }

@@ -22,15 +22,21 @@ _SEAL = "seal"
 
 
 class Tiles:
-    """Finished tiles of one shard; `reused` counts those that were loaded."""
+    """Finished tiles of one shard; `reused` counts those that were loaded.
 
-    def __init__(self, run: Run, shard: Shard, fingerprint: str):
+    Of `sequential` ones, each of which goes on where the one before ended, none is loaded after one that was made.
+    """
+
+    def __init__(self, run: Run, shard: Shard, fingerprint: str, *, sequential: bool = False):
         self.directory = run.path / "partial" / shard.phase / shard.id
         self.fingerprint = fingerprint
         self.reused = 0
+        self._sequential, self._made = sequential, False
 
     def load(self, tile: int) -> dict[str, np.ndarray] | None:
         """The values of a tile, or None if it must be computed."""
+        if self._sequential and self._made:
+            return None
         path = self._path(tile)
         try:
             with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as archive:
@@ -45,6 +51,7 @@ class Tiles:
 
     def save(self, tile: int, values: Values) -> None:
         """Keep a tile. Raises KeyboardInterrupt afterwards if this process was told to stop."""
+        self._made = True
         buffer = io.BytesIO()
         arrays: dict[str, Any] = {**values, _SEAL: np.array(self._seal(tile, values))}
         np.savez(buffer, **arrays)

@@ -118,22 +118,22 @@ def _attempt(bench: _Bench, shard: Shard, gone: Callable[[Owner], bool]) -> str:
         failpoints.reach("claim-released", run.path)
 
 
-def _compute(bench: _Bench, shard: Shard, tiles: Tiles) -> Values:
+def _compute(bench: _Bench, shard: Shard, inputs: str, tiles: Tiles) -> Values:
     """The values of a shard's block, of every array that its phase writes."""
     run = bench.run
     phase = run.layout.phases[shard.phase]
     if phase.compute is None:
         bench.computations[phase.name](load(run.path))  # it may look at every shard
         return {}
-    return phase.compute(Work(run.study, run.layout.block(shard.region), bench.inputs.of(phase), tiles))
+    return phase.compute(Work(run.study, run.layout.block(shard.region), bench.inputs.of(phase, inputs), tiles))
 
 
 def _compute_and_publish(bench: _Bench, shard: Shard, claim: Claim) -> str:
     run, manifest, marks = bench.run, bench.manifest, bench.marks
     started, clock = datetime.now(UTC), time.monotonic()
-    tiles = Tiles(run, shard, marks["id"])
+    tiles = Tiles(run, shard, marks["id"], sequential=run.layout.phases[shard.phase].sequential)
     inputs = receipts.inputs_hash(run, shard.phase)
-    values = _compute(bench, shard, tiles)
+    values = _compute(bench, shard, inputs, tiles)
     failpoints.reach("shard-computed", run.path)
     there = {array.name for array in store.written(run.store, run.study, shard.phase)}
     digests = store.digests({name: value for name, value in values.items() if name in there})

@@ -33,7 +33,9 @@ class Dim:
     def length(self, study: Any) -> int:
         if self.size is not None:
             return self.size(study)
-        return 0 if self.values is None else len(self.values(study))
+        values = () if self.values is None else self.values(study)
+        # len() of a range ends where an index of memory does; a plan must count further, to refuse it.
+        return values.stop - values.start if isinstance(values, range) else len(values)
 
     @property
     def coordinate(self) -> Array | None:

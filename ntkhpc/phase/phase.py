@@ -21,7 +21,8 @@ class Phase:
 
     `prefix` begins the names of its shards, which must differ from those of all other phases; None is its own name.
     `fewer`, `lower` and `shorten` say what in a study makes its shards fewer, smaller in memory, and its tiles quicker.
-    `probed` phases are those whose speed on a device is timed.
+    `probed` phases are those whose speed on a device is timed. Each tile of a `sequential` one goes on where
+    the one before ended.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Phase:
     lower: str = "data.test"
     shorten: str = ""
     probed: bool = False
+    sequential: bool = False
 
     @property
     def keeps_tiles(self) -> bool:

@@ -32,18 +32,24 @@ def default(field: structs.FieldInfo) -> Any:
 def of(section: Settings) -> dict[str, Any]:
     """The table as TOML would hold it, less what is as it was introduced. Its tag and required fields are always in it.
 
-    A table in which nothing is left is left out.
+    An optional table that is as it was introduced is left out whole, its tag too. One in which nothing is left although
+    it was introduced as something else, or as nothing, is there and empty.
     """
     config, usual = type(section).__struct_config__, introduced(type(section))
     found: dict[str, Any] = {config.tag_field: config.tag} if config.tag_field else {}
     for field in structs.fields(section):
         value = getattr(section, field.name)
-        if isinstance(value, Settings):
-            if table := of(value):
-                found[field.name] = table
-        elif field.required or value != usual[field.name]:
-            found[field.name] = _plain(value)
+        if not field.required and _same(value, usual[field.name]):
+            continue
+        found[field.name] = of(value) if isinstance(value, Settings) else _plain(value)
     return found
+
+
+def _same(value: Any, usual: Any) -> bool:
+    """Whether a value is the one it was introduced with: of tables whether they say the same, field by field."""
+    if isinstance(value, Settings) and type(value) is type(usual):
+        return of(value) == of(usual)
+    return bool(value == usual)
 
 
 def _plain(value: Any) -> Any:

@@ -20,8 +20,21 @@ from ntkhpc.studies import content
 from ntkhpc.studies.base import Study
 from ntkhpc.studies.kinds import DEFAULT, KINDS
 
+FORMATS = {
+    1: "study.toml: what is known of data files (sha256, bytes, rows, features, outputs) is in [data]. "
+    "study_id: hash of every field of the study",
+    2: "study.toml: what is known of data files is in [facts]. "
+    "study_id: hash of the fields that differ from what they were when they were introduced",
+}
+"""What the files of a run were like, by the manifest's `format`. This code reads all of these and writes the last.
+
+A new one is for what older code cannot read, or would take for something else; not for a new field, array or phase.
+"""
+
+FORMAT = max(FORMATS)
+
 Migration = Callable[[dict[str, Any]], dict[str, Any]]
-"""Turns what `study.toml` held in one format into what it holds in the next; leaves later ones as they are."""
+"""Turns what `study.toml` held in one format into what it holds in the next."""
 
 
 _COUNTS = ("rows", "bytes", "features", "outputs")
@@ -45,17 +58,34 @@ def facts_from_data(raw: dict[str, Any]) -> dict[str, Any]:
     return {**raw, "data": data, "facts": facts}
 
 
-MIGRATIONS: tuple[Migration, ...] = (facts_from_data,)
-"""In the order of the formats (`FORMATS` in engine/run.py). A field that was moved, renamed or removed needs one."""
+def no_populations_before_there_were_any(raw: dict[str, Any]) -> dict[str, Any]:
+    """Runs of kind bayes that are older than [adaptive] had no such theory; a later one without it means four."""
+    return raw if raw.get("kind") != "bayes" else {"adaptive": {"populations": 0}, **raw}
 
 
-def loads(text: str, where: object = "study.toml") -> Study:
-    """The study of a run. Raises RunError for one of newer code or of a format without a migration."""
+def from_first(raw: dict[str, Any]) -> dict[str, Any]:
+    """Format 1 to format 2."""
+    return no_populations_before_there_were_any(facts_from_data(raw))
+
+
+MIGRATIONS: tuple[Migration, ...] = (from_first,)
+"""From each format to the next. A field that was moved, renamed or removed needs a new format and a migration."""
+
+
+def loads(text: str, where: object = "study.toml", format: int = FORMAT) -> Study:
+    """The study of a run of a format. Raises RunError for one of newer code, or of another shape."""
+    try:
+        return _loads(text, where, format)
+    except (AttributeError, KeyError, TypeError) as error:  # a table that is a number, a tag that is a list
+        raise too_new(f"its study has another shape than this code knows: {error!r}", where) from error
+
+
+def _loads(text: str, where: object, format: int) -> Study:
     try:
         raw = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise DamagedError(f"the study cannot be read: {error}", where=where, todo="make verify") from error
-    for migrate in MIGRATIONS:
+    for migrate in MIGRATIONS[format - 1 :]:
         raw = migrate(raw)
     given = raw.get("kind", DEFAULT)
     if not isinstance(given, str) or given not in KINDS:
@@ -83,9 +113,7 @@ def _unreadable(age: str, made_by: str, what: str, where: object) -> RunError:
     run = where.parent if isinstance(where, Path) else Path("RUN")
     code = max((run / "code").glob("[!.]*"), key=lambda path: path.stat().st_mtime, default=run / "code" / "HASH")
     # Without PYTHONSAFEPATH the checkout that one stands in would come first.
-    command = (
-        f"PYTHONSAFEPATH=1 PYTHONPATH={shlex.quote(str(code))} python -m ntkhpc status --run={shlex.quote(str(run))}"
-    )
+    command = f"PYTHONSAFEPATH=1 PYTHONPATH={shlex.quote(str(code))} {sys.executable} -m ntkhpc status --run={shlex.quote(str(run))}"
     return RunError(
         f"the run is too {age} for this code: {what}",
         where=where,

@@ -221,5 +221,6 @@ PHASE = Phase(
     prefix="",
     fewer="raise sampling.shard_chains or lower posterior.draws",
     lower="sampling.widths, sampling.n_train, sampling.shard_chains or data.test",
+    sequential=True,
     shorten="sampling.warmup, sampling.tile or sampling.shard_chains",
 )
