@@ -270,7 +270,8 @@ def _existing(options: argparse.Namespace, *, damaged: bool = False) -> Run:
     except DataError:
         # The store has all that is needed; a run of this very study is found by what its user wrote.
         path = studies.find(options.task)
-        found = run.find(options.runs, facts.unresolved(studies.load(path), path.absolute().parent), damaged=damaged)
+        written = facts.unresolved(studies.load(path), path.absolute().parent)
+        found = run.find(options.runs, written, looked_at=False, damaged=damaged)
         if found is None:
             raise
         return found

@@ -59,6 +59,20 @@ def of(store: Path, name: str) -> Stored:
         raise DamagedError(f"the metadata of {name} cannot be read: {error}", where=path, todo="make verify") from error
 
 
+def names(store: Path) -> frozenset[str]:
+    """The arrays that a store was made with, whether or not their folders are still there.
+
+    Raises DamagedError if its metadata cannot be read.
+    """
+    path = store / METADATA
+    try:
+        return frozenset(json.loads(path.read_bytes())["consolidated_metadata"]["metadata"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DamagedError(
+            f"the metadata of the store cannot be read: {error!r}", where=path, todo="make verify"
+        ) from error
+
+
 def consolidated(store: Path) -> dict[str, Stored]:
     """The same by the copy of all metadata that the store's own holds; nothing where that cannot be read."""
     found = {}

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from ntkhpc.engine import store
+from ntkhpc.engine import arrays, store
 from ntkhpc.errors import RunError
 from ntkhpc.phase.phase import Phase
 
@@ -39,7 +39,7 @@ class StoreInputs:
     def _require(self, name: str) -> str:
         if name not in self.reads:
             raise KeyError(f"{name} is none of the arrays that this phase says it reads: {', '.join(self.reads)}")
-        if not (self.path / name).is_dir():
+        if name not in arrays.names(self.path):
             raise RunError(
                 f"the store has no array {name}, which the code that runs now reads",
                 where=self.path,

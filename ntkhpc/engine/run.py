@@ -9,6 +9,7 @@ manifest says, and its id is never computed again.
 """
 
 import contextlib
+import json
 import os
 import shutil
 import time
@@ -62,6 +63,19 @@ class Run:
     def study(self) -> Study:
         """Raises DamagedError unless it is the study the run was made with, RunError if this code cannot read it."""
         return frozen.loads(self._made_with("study.toml").decode(), self.path / "study.toml", self.manifest.format)
+
+    @property
+    def described(self) -> Study:
+        """The same, also where study.toml is damaged: the store holds its text too. Nothing else of the run is read."""
+        try:
+            return self.study
+        except DamagedError:
+            path = self.store / "zarr.json"
+            try:
+                said = json.loads(path.read_bytes())["attributes"]
+            except (ValueError, KeyError, TypeError) as error:
+                raise DamagedError(f"the attributes of the store cannot be read: {error!r}", where=path) from error
+            return frozen.loads(said["study_toml"], path, said.get("format", 1))
 
     @cached_property
     def plan(self) -> Plan:
@@ -153,36 +167,48 @@ def load(path: Path, *, damaged: bool = False, given: Iterable[str] | None = Non
     return found
 
 
-def find(runs: Path, wanted: Study, *, damaged: bool = False) -> Run | None:
+def find(runs: Path, wanted: Study, *, looked_at: bool = True, damaged: bool = False) -> Run | None:
     """The run of a study, whatever id an older version gave it; None if there is none.
 
-    Raises RunError if several runs have this very study. Runs that cannot be read are passed over.
+    A study whose data files were not `looked_at`, as they are not there, is compared as its user wrote it. Raises
+    RunError if several runs have this very study, and if a run of its name cannot be compared with it: to make another
+    one could compute everything again. A run that is found is loaded as `load` does.
     """
     if (runs / wanted.run_name).exists():
         return load(runs / wanted.run_name, damaged=damaged)
-    found = []
-    for manifest in sorted(runs.glob(f"{wanted.name}-*/manifest.json")):
-        with contextlib.suppress(NtkhpcError, OSError):
-            if _is_of(one := load(manifest.parent), wanted):
-                found.append(one)
+    found: list[Path] = []
+    unreadable: list[tuple[Path, Exception]] = []
+    for manifest in sorted(runs.glob(f"{wanted.name}-{'[0-9a-f]' * 10}/manifest.json")):
+        try:
+            if _is_of(Run(manifest.parent).described, wanted, manifest.parent, looked_at=looked_at):
+                found.append(manifest.parent)
+        except (NtkhpcError, OSError) as error:
+            unreadable.append((manifest.parent, error))
     if len(found) > 1:
         raise RunError(
             f"{len(found)} runs have the study {wanted.name!r}",
-            where=", ".join(str(one.path) for one in found),
-            cause="older versions gave it other ids",
-            todo=f"name one of them: RUN={found[0].path}",
+            where=", ".join(map(str, found)),
+            cause="older versions gave it other ids" if looked_at else "their data files are not there to tell which",
+            todo=f"name one of them: make status RUN={found[0]}, make resume RUN={found[0]}",
         )
-    return found[0] if found else None
+    if found:
+        return load(found[0], damaged=damaged)
+    if unreadable:
+        path, why = unreadable[0]
+        raise RunError(
+            f"a run of the name {wanted.name!r} cannot be read, so nobody knows whether it is this study's: "
+            f"{why.what if isinstance(why, NtkhpcError) else why}",
+            where=path,
+            cause="it is damaged, of another version, or its file system does not answer",
+            todo=f"look at it: make verify RUN={path}; to begin anew all the same, choose another place: RUNS=/path",
+        ) from why
+    return None
 
 
-def _is_of(one: Run, wanted: Study) -> bool:
-    """Whether a run is of a study. A study whose data files were not looked at is compared as its user wrote it."""
-    theirs, ours = one.study.content, wanted.content
-    if "path" in ours["data"]:
-        theirs = facts.unresolved(one.study, one.path).content
-    elif "sha256" not in ours["data"]:
-        theirs["data"].pop("sha256", None)
-    return theirs == ours
+def _is_of(theirs: Study, wanted: Study, path: Path, *, looked_at: bool) -> bool:
+    if looked_at:
+        return theirs.content == wanted.content
+    return facts.unresolved(theirs, path).content == wanted.content
 
 
 def create(runs: Path, wanted: Study) -> Run:

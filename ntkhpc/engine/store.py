@@ -74,7 +74,8 @@ def _attributes(layout: Layout) -> dict[str, Any]:
 
 def written(path: Path, study: Study, phase: str) -> tuple[Array, ...]:
     """The arrays that a phase writes, of those that the store has: one that an older version made may lack some."""
-    return tuple(array for array in studies.layout(study).arrays(phase) if (path / array.name).is_dir())
+    there = arrays.names(path)
+    return tuple(array for array in studies.layout(study).arrays(phase) if array.name in there)
 
 
 def open_array(path: Path, name: str, *, writable: bool = False) -> zarr.Array:

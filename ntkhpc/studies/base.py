@@ -12,7 +12,7 @@ from ntkhpc.studies import content
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
-Kind = TypeVar("Kind", bound="Study")
+S = TypeVar("S", bound="Study")
 
 
 class Study(Settings, frozen=True, kw_only=True):
@@ -94,7 +94,7 @@ class Study(Settings, frozen=True, kw_only=True):
         if n > self.data.pool:
             raise ValueError(f"{field} asks for {n} samples, data.pool has {self.data.pool}")
 
-    def of_kind(self, kind: type[Kind]) -> Kind:
+    def of_kind(self, kind: type[S]) -> S:
         """Itself, for what is written for one kind of study. Raises TypeError for another."""
         if not isinstance(self, kind):
             raise TypeError(f"study {self.name!r} is a {type(self).__name__}, this needs a {kind.__name__}")

@@ -32,24 +32,25 @@ def default(field: structs.FieldInfo) -> Any:
 def of(section: Settings) -> dict[str, Any]:
     """The table as TOML would hold it, less what is as it was introduced. Its tag and required fields are always in it.
 
-    An optional table that is as it was introduced is left out whole, its tag too. One in which nothing is left although
-    it was introduced as something else, or as nothing, is there and empty.
+    An optional table is left out, its tag too, if it is of the class that it was introduced as and says nothing else.
+    One that was introduced as nothing (None) is there, if only as an empty table.
     """
-    config, usual = type(section).__struct_config__, introduced(type(section))
-    found: dict[str, Any] = {config.tag_field: config.tag} if config.tag_field else {}
+    found, usual = _tag(section), introduced(type(section))
     for field in structs.fields(section):
         value = getattr(section, field.name)
-        if not field.required and _same(value, usual[field.name]):
-            continue
-        found[field.name] = of(value) if isinstance(value, Settings) else _plain(value)
+        if isinstance(value, Settings):
+            table = of(value)
+            if field.required or type(value) is not type(usual[field.name]) or table != _tag(value):
+                found[field.name] = table
+        elif field.required or value != usual[field.name]:
+            found[field.name] = _plain(value)
     return found
 
 
-def _same(value: Any, usual: Any) -> bool:
-    """Whether a value is the one it was introduced with: of tables whether they say the same, field by field."""
-    if isinstance(value, Settings) and type(value) is type(usual):
-        return of(value) == of(usual)
-    return bool(value == usual)
+def _tag(section: Settings) -> dict[str, Any]:
+    """What tells a table of a union from the others; nothing for a table of its own."""
+    config = type(section).__struct_config__
+    return {config.tag_field: config.tag} if config.tag_field else {}
 
 
 def _plain(value: Any) -> Any:

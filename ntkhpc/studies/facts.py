@@ -6,10 +6,10 @@ from msgspec import structs
 
 from ntkhpc.errors import StudyError
 from ntkhpc.phase.settings import unruled
-from ntkhpc.studies.base import Kind
+from ntkhpc.studies.base import S
 
 
-def resolve(study: Kind, folder: Path) -> Kind:
+def resolve(study: S, folder: Path) -> S:
     """The study with absolute paths, those of its user being relative to `folder`, and with what its files tell.
 
     A study of changed files has another id. Raises DataError for files that are not there or cannot be used.
@@ -22,7 +22,7 @@ def resolve(study: Kind, folder: Path) -> Kind:
         raise StudyError(str(error), where=f"study {study.name}") from error
 
 
-def unresolved(study: Kind, folder: Path) -> Kind:
+def unresolved(study: S, folder: Path) -> S:
     """The study as its user wrote it, but for paths, which are absolute; no file is opened.
 
     Today's rules for study files are not asked: it may be the study of a run that older code made.

@@ -5,6 +5,7 @@ never a default that changed since; what this code does not know came with newer
 """
 
 import shlex
+import sys
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -113,7 +114,8 @@ def _unreadable(age: str, made_by: str, what: str, where: object) -> RunError:
     run = where.parent if isinstance(where, Path) else Path("RUN")
     code = max((run / "code").glob("[!.]*"), key=lambda path: path.stat().st_mtime, default=run / "code" / "HASH")
     # Without PYTHONSAFEPATH the checkout that one stands in would come first.
-    command = f"PYTHONSAFEPATH=1 PYTHONPATH={shlex.quote(str(code))} {sys.executable} -m ntkhpc status --run={shlex.quote(str(run))}"
+    python = f"PYTHONSAFEPATH=1 PYTHONPATH={shlex.quote(str(code))} {shlex.quote(sys.executable)}"
+    command = f"{python} -m ntkhpc status --run={shlex.quote(str(run))}"
     return RunError(
         f"the run is too {age} for this code: {what}",
         where=where,

@@ -19,6 +19,7 @@ from support.runs import ROOT, ntkhpc
 
 import ntkhpc as package
 from ntkhpc import cli, files, studies
+from ntkhpc.data.source import Facts
 from ntkhpc.engine import frozen_code, packages, run, status, verify
 from ntkhpc.engine.run import Run
 from ntkhpc.errors import DamagedError, RunError
@@ -137,12 +138,51 @@ def test_two_runs_of_one_study_are_not_chosen_between(
 ) -> None:
     twin = older.copy(folder, kind, runs / "other")
     twin.path.rename(runs / f"older-{kind}-0123456789")
-    (runs / f"older-{kind}-unreadable").mkdir()
-    (runs / f"older-{kind}-unreadable" / "manifest.json").write_text("{}")  # is passed over
     said = ntkhpc("status", f"--task={study_file}", f"--runs={runs}")
     assert said.returncode == 1
     assert "2 runs have the study" in said.stderr
     assert f"RUN={runs}" in said.stderr
+
+
+def edited(old: Run, name: str, before: str, after: str) -> None:
+    path = old.path / name
+    assert before in path.read_text()
+    path.write_text(path.read_text().replace(before, after))
+
+
+@pytest.mark.promise("A run that is damaged or cannot be read is named for TASK too, and submit makes no second one.")
+@pytest.mark.parametrize(
+    ("name", "before", "after", "said"),
+    [
+        ("study.toml", "seed = ", "seed = 1", "is not the file the run was made with"),
+        ("plan.json", "\n", " \n", "is not the file the run was made with"),
+        ("manifest.json", '"format"', '"formal"', "does not match its own checksum"),
+    ],
+)
+def test_an_older_run_that_is_damaged_is_found_by_its_task(
+    name: str, before: str, after: str, said: str, old: Run, study_file: Path, runs: Path
+) -> None:
+    edited(old, name, before, after)
+    for verb in ("status", "verify", "submit"):
+        answer = ntkhpc(verb, f"--task={study_file}", f"--runs={runs}")
+        assert answer.returncode != 0, verb
+        assert said in answer.stdout + answer.stderr, verb
+        assert old.path.name in answer.stdout + answer.stderr, verb
+    assert [path.name for path in runs.iterdir()] == [old.path.name]
+
+
+def test_images_of_archives_are_not_taken_for_loose_ones(runs: Path) -> None:
+    """The same text, but the run was made of other files: another study."""
+    text = 'name = "c"\n[data]\nsource = "cifar10"\npool = 20\ntest = 5\n[network]\nwidths = [4]\n'
+    text += "[ensemble]\nn_train = [8]\nmembers = 4\ntrace_points = 2\n"
+    archive = studies.loads(text)
+    loose = msgspec.structs.replace(archive, facts=Facts(features=3072, outputs=10, sha256=("ab",)))
+    made = run.create(runs, loose)
+    assert run.find(runs, archive) is None
+    assert run.find(runs, loose) == made
+    found = run.find(runs, archive, looked_at=False)
+    assert found is not None
+    assert found.path == made.path
 
 
 @pytest.mark.promise("A run of an older version goes on in its own code; what is computed again agrees within 0.2 %.")

@@ -102,3 +102,12 @@ def test_writers_of_neighbouring_chunks_lose_nothing(runs: Path, finished: Run) 
     assert [writer.wait(timeout=120) for writer in writers] == [0, 0]
     for shard in target.plan.of_phase("ensemble"):
         assert store.digests(values_of(target, shard)) == store.digests(values_of(finished, shard))
+
+
+def test_an_array_whose_folder_is_lost_is_damage_and_not_an_older_store(runs: Path) -> None:
+    target = make_run(runs)
+    shard = target.plan.of_phase("finalise")[0]
+    fill = {a.name: np.full(target.layout.shape(a), a.fill_value, a.dtype) for a in target.layout.arrays("finalise")}
+    shutil.rmtree(target.store / "variance")
+    with pytest.raises(DamagedError, match="variance"):
+        store.write(target.store, target.study, shard, fill)

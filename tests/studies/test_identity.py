@@ -20,7 +20,7 @@ from ntkhpc.errors import DamagedError, RunError, StudyError
 from ntkhpc.phase.settings import Settings
 from ntkhpc.studies import content, frozen
 from ntkhpc.studies.base import Study
-from ntkhpc.studies.ensemble.study import EnsembleStudy, Network
+from ntkhpc.studies.ensemble.study import EnsembleStudy, Network, StepRule, TrainingSettings
 from ntkhpc.studies.kinds import KINDS
 
 PINNED = Path(__file__).with_name("introduced.json")
@@ -28,8 +28,8 @@ PINNED = Path(__file__).with_name("introduced.json")
 CASES = [("ensemble", source) for source in SOURCES] + [("bayes", "calorimeter")]
 
 
-def frozen_study(table: dict[str, Any]) -> Study:
-    return frozen.loads(tomli_w.dumps(table))
+def frozen_study(table: dict[str, Any], format: int = frozen.FORMAT) -> Study:
+    return frozen.loads(tomli_w.dumps(table), format=format)
 
 
 @pytest.mark.promise("The value that each field of a study had when it was introduced is pinned.")
@@ -150,6 +150,56 @@ def test_a_new_optional_field_changes_no_id() -> None:
     assert as_kind(NewerStudy, gate="relu").id != as_kind(EnsembleStudy).id
 
 
+class Sgd(Settings, frozen=True, kw_only=True, tag_field="rule", tag="sgd"):
+    batch: int = 32
+
+
+class Adam(Settings, frozen=True, kw_only=True, tag_field="rule", tag="adam"):
+    decay: float = 0.0
+
+
+class Leaps(Settings, frozen=True, kw_only=True):
+    count: int = 5
+
+
+class FurtherStudy(EnsembleStudy, frozen=True, kw_only=True):
+    """A study with a table of several kinds, and one that need not be there."""
+
+    optimiser: Sgd | Adam = Sgd()
+    leaps: Leaps | None = None
+
+
+def test_a_new_table_changes_no_id_until_it_says_something() -> None:
+    def id_of(**tables: Any) -> str:
+        return msgspec.convert({**raw("ensemble"), **tables}, FurtherStudy).id
+
+    usual = as_kind(EnsembleStudy).id
+    assert id_of() == id_of(optimiser={"rule": "sgd"}) == id_of(optimiser={"rule": "sgd", "batch": 32}) == usual
+    different = [{"optimiser": {"rule": "adam"}}, {"optimiser": {"rule": "sgd", "batch": 8}}, {"leaps": {}}]
+    assert len({usual, *(id_of(**one) for one in different), id_of(leaps={"count": 6})}) == 5
+    assert id_of(leaps={}) == id_of(leaps={"count": 5})
+
+
+class SlowerSteps(StepRule, frozen=True, kw_only=True):
+    introduced: ClassVar[dict[str, object]] = {"factor": 4.0}
+
+    factor: float = 8.0
+
+
+class SlowerTraining(TrainingSettings, frozen=True, kw_only=True):
+    steps: SlowerSteps = SlowerSteps()
+
+
+class SlowerStudy(EnsembleStudy, frozen=True, kw_only=True):
+    training: SlowerTraining = SlowerTraining()
+
+
+def test_a_default_that_changed_in_a_table_that_nobody_writes_enters_the_id() -> None:
+    assert msgspec.convert(raw("ensemble"), SlowerStudy).id != as_kind(EnsembleStudy).id
+    written = {**raw("ensemble"), "training": {"steps": {"factor": 4.0}}}
+    assert msgspec.convert(written, SlowerStudy).id == as_kind(EnsembleStudy).id
+
+
 @pytest.mark.promise("A default that changes later enters the id of a study.")
 def test_a_default_that_changed_later_enters_the_id() -> None:
     """One text is another study for newer code; what is the same study has the same id."""
@@ -204,7 +254,7 @@ def test_facts_of_runs_of_format_1_were_in_the_data(source: str, found: dict, fa
     if source == "cifar10":
         table["data"] |= {"grey": True, "size": 28, "classes": ["cat", "dog"], "targets": []}
     now = frozen_study(table)
-    old = frozen_study({**table, "data": {**table["data"], **found}})
+    old = frozen_study({**table, "data": {**table["data"], **found}}, format=1)
     assert old.data == now.data
     if facts is None:
         assert old == now
@@ -240,5 +290,21 @@ def test_older_formats_are_migrated_first(monkeypatch: pytest.MonkeyPatch) -> No
     text = studies.dumps(as_kind(EnsembleStudy)).decode().replace("activation", "nonlinearity")
     with pytest.raises(RunError, match="too new"):
         frozen.loads(text)
-    monkeypatch.setattr(frozen, "MIGRATIONS", (renamed,))
-    assert frozen.loads(text) == as_kind(EnsembleStudy)
+    monkeypatch.setattr(frozen, "MIGRATIONS", (*frozen.MIGRATIONS, renamed))
+    assert frozen.loads(text, format=frozen.FORMAT) == as_kind(EnsembleStudy)
+    with pytest.raises(RunError, match="too new"):
+        frozen.loads(text, format=frozen.FORMAT + 1)
+
+
+def test_a_posterior_that_is_older_than_adaptive_kernels_has_no_populations() -> None:
+    table = raw("bayes")
+    assert frozen_study(table, format=1).adaptive.populations == 0  # type: ignore[attr-defined]
+    assert frozen_study(table).adaptive.populations == 4  # type: ignore[attr-defined]
+    assert frozen_study({**table, "adaptive": {"populations": 3}}, format=1).adaptive.populations == 3  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("table", [{"data": 3}, {"data": [1]}, {"data": {"source": ["mnist"]}}, {"network": 1}])
+@pytest.mark.parametrize("format", frozen.FORMATS)
+def test_a_study_of_another_shape_is_too_new_and_no_traceback(table: dict[str, Any], format: int) -> None:
+    with pytest.raises(RunError, match="too new"):
+        frozen_study({**raw("ensemble"), **table}, format)

@@ -38,13 +38,19 @@ def rooms() -> dict[str, type[Settings]]:
     def walk(name: str, section: type[Settings]) -> None:
         found[name] = section
         for field in structs.fields(section):
-            if isinstance(field.type, type) and issubclass(field.type, Settings):
-                walk(f"{name}.{field.name}", field.type)
+            for one in tables(field.type) if field.name not in ("data", "facts") else ():
+                tag = one.__struct_config__.tag
+                walk(f"{name}.{field.name}.{tag}" if tag else f"{name}.{field.name}", one)
 
     kinds = ((name, kind.study) for name, kind in KINDS.items())
     for name, section in (*kinds, *((f"data.{tag}", one) for tag, one in sources().items())):
         walk(name, section)
     return found
+
+
+def tables(kind: Any) -> list[type[Settings]]:
+    """The classes of tables that a field of a type may have."""
+    return [one for one in (kind, *get_args(kind)) if isinstance(one, type) and issubclass(one, Settings)]
 
 
 def introduced() -> dict[str, Any]:
