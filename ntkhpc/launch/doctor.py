@@ -144,6 +144,8 @@ def _node(
     if wanted is not None and "speed" in answer:
         _keep(profile, label, wanted, answer)
         yield Finding(True, f"{host}: trains at {answer['speed']:.2f} of the reference core; make plan uses that")
+    if "untimed" in answer:
+        yield Finding(False, f"{host}: could not be timed: {answer['untimed']}")
 
 
 def _ask_node(

@@ -51,14 +51,21 @@ def look(folder: Path, token: str, study_file: str | None) -> dict[str, Any]:
 
         device = jax.devices()[0]
         found |= {"platform": device.platform, "device": device.device_kind}
-        if study_file:
-            from ntkhpc import studies
-
-            wanted = studies.load(Path(study_file))
-            found["speed"] = round(studies.kind_of(wanted).probe(wanted), 3)
     except Exception as error:  # noqa: BLE001  whatever a driver does to an import is an answer too
-        found |= {"platform": "none", "device": f"{type(error).__name__}: {error}"}
-    return found
+        return found | {"platform": "none", "device": f"{type(error).__name__}: {error}"}
+    return found | (timed(Path(study_file)) if study_file else {})
+
+
+def timed(study_file: Path) -> dict[str, Any]:
+    """Time the device with a study as `studies.dumps` wrote it: its speed, or why there is none."""
+    from ntkhpc import studies
+    from ntkhpc.studies import frozen
+
+    try:
+        wanted = frozen.loads(study_file.read_text(encoding="utf-8"), study_file)
+        return {"speed": round(studies.kind_of(wanted).probe(wanted), 3)}
+    except Exception as error:  # noqa: BLE001  what a device does under load is an answer too, and the device was seen
+        return {"untimed": f"{type(error).__name__}: {error}"}
 
 
 if __name__ == "__main__":

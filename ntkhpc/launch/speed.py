@@ -51,13 +51,20 @@ def probe(wanted: Study, profile: Profile) -> Probe:
                 capture_output=True,
                 text=True,
                 timeout=PROBE_SECONDS,
-                check=True,
+                check=False,
             )
             speed = float(json.loads(done.stdout.splitlines()[-1])["speed"])
-        except (subprocess.SubprocessError, ValueError, IndexError):
-            return Probe({}, "not timed: the reference core is assumed")
+        except subprocess.TimeoutExpired:
+            return _untimed(f"no answer in {PROBE_SECONDS} s")
+        except (ValueError, IndexError, KeyError, TypeError):
+            words = done.stderr.strip().splitlines()
+            return _untimed(words[-1] if words else f"the probe ended with exit status {done.returncode}")
     said = f"{speed:.2f}, timed on this machine; make doctor PROFILE={profile.name} TASK=... times nodes"
     return Probe(dict.fromkeys(profile.partitions, speed), said)
+
+
+def _untimed(why: str) -> Probe:
+    return Probe({}, f"not timed ({why}): the reference core is assumed")
 
 
 def probe_file(profile: Profile) -> Path:

@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from support.job_arrays import arrays, planned, profile
+from support.lab import on_table
 from support.runs import tiny_text
 
 from ntkhpc import studies
@@ -16,6 +17,7 @@ from ntkhpc.engine.plan import Plan
 from ntkhpc.errors import ProfileError
 from ntkhpc.launch import speed, tasks
 from ntkhpc.launch.profile import Limits
+from ntkhpc.studies import facts
 
 
 @pytest.mark.promise(
@@ -167,7 +169,21 @@ def test_a_probe_is_a_speed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert here.speed["main"] > 0
     assert speed.speeds(profile(), wanted.id) == {}  # scripts do not go by it
     assert "on this machine" in here.said
+    table = facts.resolve(studies.loads(on_table("table", tmp_path)), tmp_path)
+    assert table.facts  # which no file of a user has
+    assert speed.probe(table, profile()).speed["main"] > 0
     path = speed.probe_file(profile())
     path.parent.mkdir(parents=True)
     path.write_text(json.dumps({wanted.id: {"main": {"speed": 3.5, "host": "node1", "device": "cpu"}}}))
     assert speed.probe(wanted, profile()).speed == speed.speeds(profile(), wanted.id) == {"main": 3.5}
+
+
+def test_a_probe_that_failed_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    monkeypatch.setattr(studies, "dumps", lambda wanted: b"no study")
+    found = speed.probe(studies.loads(tiny_text()), profile())
+    assert found.speed == {}
+    assert found.said.startswith("not timed (the study cannot be read: ")
+    assert found.said.endswith("): the reference core is assumed")
+    monkeypatch.setattr(speed, "PROBE_SECONDS", 0.001)
+    assert "no answer in 0.001 s" in speed.probe(studies.loads(tiny_text()), profile()).said
