@@ -130,7 +130,10 @@ def differences(existing: Run) -> list[str]:
 
 
 def require_same_packages(existing: Run) -> None:
-    """Raises RunError if shards are missing and the packages have other versions than the run was made with."""
+    """Raises RunError if shards are missing and the packages have other versions than the run was made with.
+
+    Workers compare them too, but only after they were started.
+    """
     changed = [text for text in differences(existing) if " became " in text]
     if changed and any(existing.missing(phase) for phase in existing.plan.phases):
         raise RunError(

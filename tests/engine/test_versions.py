@@ -1,10 +1,11 @@
 """Which packages a run is bound to, and which are recorded only."""
 
+import importlib.metadata
 from pathlib import Path
 
 import pytest
 from msgspec import structs, to_builtins
-from support.runs import make_run, run_shards
+from support.runs import make_run, ntkhpc, run_shards
 
 from ntkhpc import files
 from ntkhpc.engine import frozen_code, packages
@@ -41,16 +42,40 @@ def test_another_version_of_what_decides_no_value_is_not(runs: Path) -> None:
     prepare.require_same_packages(target)
 
 
+def recorded_by_older_code(submitit: str) -> dict[str, str]:
+    """What code of format 1 recorded: submitit too, and fewer of the others."""
+    here = packages.versions()
+    return {**{name: here[name] for name in ("python", "jax", "jaxlib", "numpy")}, "submitit": submitit}
+
+
 def test_a_run_of_older_code_goes_on(runs: Path) -> None:
-    """Its manifest names submitit, which decides nothing, and lacks what was not recorded then."""
-    older = {
-        name: version for name, version in packages.versions().items() if name in ("python", "jax", "jaxlib", "numpy")
-    }
-    target = made_with(runs, {**older, "submitit": "0"})
+    """Its manifest lacks what was not recorded then."""
+    target = made_with(runs, recorded_by_older_code(importlib.metadata.version("submitit")))
     assert prepare.differences(target) == []
     prepare.require_same_packages(target)
     done = run_shards(target, ["data-0"])
     assert done.returncode == 0, done.stderr
+
+
+def test_a_run_of_older_code_with_another_submitit_is_refused_before_anything_is_started(runs: Path) -> None:
+    """Its own code compares every name of its record: each of its workers would refuse."""
+    target = made_with(runs, recorded_by_older_code("0"))
+    refused = ntkhpc("resume", f"--run={target.path}", "--cores=1")
+    assert refused.returncode == 1
+    assert "packages changed since the run was made: submitit 0 became" in refused.stderr
+    assert "ACCEPT_CHANGE=1" in refused.stderr
+    assert not (target.path / "logs").exists()
+    assert not any(list(target.path.glob(f"{kind}/*/*")) for kind in ("receipts", "claims", "failures"))
+
+
+def test_a_run_of_older_code_with_another_submitit_goes_on_when_the_change_is_accepted(runs: Path) -> None:
+    target = made_with(runs, recorded_by_older_code("0"))
+    prepare.accept_change(target, why="; ".join(prepare.differences(target)))
+    assert prepare.differences(target) == []
+    prepare.require_same_packages(target)
+    done = run_shards(target, ["data-0"])
+    assert done.returncode == 0, done.stderr
+    assert "submitit 0 became" in target.manifest.changes[0]["why"]
 
 
 def test_git_is_asked_about_this_file_only(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
