@@ -92,3 +92,7 @@ def test_a_study_given_by_path_is_planned_run_looked_at_and_reported(installed: 
 def test_a_named_study_is_said_to_need_a_checkout(installed: Path, tmp_path: Path) -> None:
     said = _run([installed, "plan", "--task=mnist"], tmp_path, status=2)
     assert "named studies are those of jobs/ in a checkout" in said
+
+
+def test_the_citation_names_the_version() -> None:
+    assert f"version: {__version__}" in (ROOT / "CITATION.cff").read_text().splitlines()
