@@ -153,29 +153,15 @@ def command(
 
     With `reads` that Python sees what the data phase reads.
     """
-    environment = {**worker_environment(target), **extra}
-    binds = (str(target.path), *(str(path) for path in target.reads if reads), *container.binds)
-    return python_command(binds, container, sif, environment, gpu=gpu, start=target.path)
-
-
-def python_command(
-    binds: tuple[str, ...],
-    container: Container,
-    sif: Path | None,
-    environment: dict[str, str],
-    *,
-    gpu: bool,
-    start: Path,
-) -> list[str]:
-    """Return the words that start Python in the directory `start`, in the image or, without one, this very Python."""
-    settings = [f"{name}={value}" for name, value in environment.items()]
+    settings = [f"{name}={value}" for name, value in {**worker_environment(target), **extra}.items()]
     if sif is None:
         return ["env", *settings, sys.executable]
+    binds = (str(target.path), *(str(path) for path in target.reads if reads), *container.binds)
     flags = [f"--{container.gpu_flag}"] if gpu and container.gpu_flag else []
     return [
         "apptainer", "exec", "--no-home", *flags,
         *(word for bind in binds for word in ("--bind", bind)),
-        "--pwd", str(start.resolve()),
+        "--pwd", str(target.path.resolve()),
         *(word for setting in settings for word in ("--env", setting)),
         str(sif), "python3",
     ]  # fmt: skip

@@ -6,7 +6,7 @@ import os
 import shlex
 import subprocess
 import sys
-import uuid
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,15 +16,15 @@ from rich.console import Console
 from rich.markup import escape
 
 from ntkhpc import files, studies
-from ntkhpc.engine.fingerprint import PINNED
+from ntkhpc.engine import frozen_code
 from ntkhpc.engine.packages import versions
 from ntkhpc.errors import NtkhpcError, SchedulerError
 from ntkhpc.launch import container, nodecheck, slurm, speed
+from ntkhpc.launch.container import Place
 from ntkhpc.launch.profile import Partition, Profile
 from ntkhpc.studies.base import Study
 
 NODE_SECONDS = 900
-_CHECKOUT = Path(__file__).resolve().parent.parent.parent
 
 
 @dataclass(frozen=True)
@@ -122,16 +122,17 @@ def _minutes(limit: str) -> float:
 def _node(
     runs: Path, profile: Profile, label: str, partition: Partition, sif: Path | None, wanted: Study | None
 ) -> Iterator[Finding]:
-    """Run `nodecheck` on a node of the partition, as a task would be run."""
-    token = runs.resolve() / f".ntkhpc-doctor-{uuid.uuid4().hex[:12]}"
-    try:
+    """Run `nodecheck` on a node of the partition, as a task would be run: in a frozen copy of the code."""
+    there = runs.resolve()
+    with tempfile.TemporaryDirectory(prefix=".ntkhpc-doctor-", dir=there, ignore_cleanup_errors=True) as folder:
+        token = Path(folder) / "study.toml"
         token.write_bytes(studies.dumps(wanted) if wanted else b"")
-        answer = _ask_node(runs, profile, partition, sif, token, wanted is not None)
-    except SchedulerError as error:
-        yield Finding(False, f"partition {label}: {error}")
-        return
-    finally:
-        token.unlink(missing_ok=True)
+        place = Place(there, Path(folder) / "code" / frozen_code.freeze(Path(folder))[:12])
+        try:
+            answer = _ask_node(place, profile, partition, sif, token, wanted is not None)
+        except SchedulerError as error:
+            yield Finding(False, f"partition {label}: {error}")
+            return
     host = f"node {answer['host']} (partition {label})"
     yield Finding(answer["token"], f"{host}: sees {runs}" if answer["token"] else f"{host}: does not see {runs}")
     yield _file_system(host, runs, answer["file_system"])
@@ -149,15 +150,12 @@ def _node(
 
 
 def _ask_node(
-    runs: Path, profile: Profile, partition: Partition, sif: Path | None, token: Path, timed: bool
+    place: Place, profile: Profile, partition: Partition, sif: Path | None, token: Path, timed: bool
 ) -> dict[str, Any]:
-    environment = {**PINNED, "PYTHONPATH": str(_CHECKOUT), "PYTHONSAFEPATH": "1", "PYTHONDONTWRITEBYTECODE": "1"}
-    if not partition.gpu:
-        environment["JAX_PLATFORMS"] = "cpu"
-    binds = (str(runs.resolve()), str(_CHECKOUT), *profile.container.binds)
-    python = container.python_command(binds, profile.container, sif, environment, gpu=bool(partition.gpu), start=runs)
-    folder = str(runs.resolve())
-    inside = [*python, "-m", "ntkhpc.launch.nodecheck", folder, token.name, *([str(token)] if timed else [])]
+    extra = {} if partition.gpu else {"JAX_PLATFORMS": "cpu"}
+    python = container.command(place, profile.container, sif, extra, gpu=bool(partition.gpu))
+    seen = str(token.relative_to(place.path))
+    inside = [*python, "-m", "ntkhpc.launch.nodecheck", str(place.path), seen, *([str(token)] if timed else [])]
     options = {name: getattr(partition, name) for name in ("partition", "account", "qos", "constraint")}
     command = [
         "srun", "--quiet", "--ntasks=1", "--cpus-per-task=1", "--time=10", "--mem=2000M", "--job-name=ntkhpc-doctor",
@@ -172,7 +170,7 @@ def _ask_node(
             text=True,
             timeout=NODE_SECONDS,
             check=False,
-            cwd=runs,
+            cwd=place.path,
             env=slurm.environment(),
         )
     except subprocess.TimeoutExpired:

@@ -2,6 +2,7 @@
 
 import json
 import os
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from support.job_arrays import profile
 from support.lab import on_table
 
 from ntkhpc import studies
-from ntkhpc.launch import doctor, nodecheck, speed
+from ntkhpc.launch import container, doctor, nodecheck, speed
 from ntkhpc.launch.profile import Container, Profile
 from ntkhpc.studies import facts
 from ntkhpc.studies.base import Study
@@ -50,6 +51,26 @@ def test_a_node_is_timed_with_a_study_of_a_users_table(runs: Path, here: Profile
     found = look(runs, here, table)
     assert all(one.ok for one in found), found
     assert speed.speeds(here, table.id)["main"] > 0
+    assert not list(runs.iterdir())
+
+
+def test_a_node_sees_the_code_and_the_environment_of_workers_and_nothing_of_this_installation(
+    runs: Path, tmp_path: Path, here: Profile
+) -> None:
+    """The folder of an installed package is site-packages, whose JAX would hide that of the image."""
+    said = tmp_path / "said"
+    stub = f"#!/bin/sh\n{{ printf '%s\\n' \"$@\"; find .; }} >'{said}'\nexit 1\n"
+    (tmp_path / "tools" / "apptainer").write_text(stub)
+    (tmp_path / "tools" / "apptainer").chmod(0o755)
+    runs.mkdir()
+    (refused,) = doctor._node(runs, here, "main", here.partitions["main"], tmp_path / "i.sif", None)
+    assert refused.ok is False
+    words = said.read_text().splitlines()
+    assert [after for word, after in pairwise(words) if word == "--bind"] == [str(runs)]
+    settings = dict(after.split("=") for word, after in pairwise(words) if word == "--env")
+    place = container.Place(runs, Path(settings["PYTHONPATH"]))
+    assert settings == {**container.worker_environment(place), "JAX_PLATFORMS": "cpu"}
+    assert f"./{place.code.relative_to(runs)}/ntkhpc/launch/nodecheck.py" in words
     assert not list(runs.iterdir())
 
 
