@@ -79,6 +79,7 @@ def _image(run: Run, profile: Profile, *, accept: bool) -> tuple[Path | None, st
             where=f"profile {profile.name}, analysis.dask",
             todo='set analysis.dask = "local", or load a Python module',
         )
+    container.require_packages(profile)
     digest = container.digest(sif) if sif else None
     container.require_same(run, digest, accept=accept)
     return sif, digest

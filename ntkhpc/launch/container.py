@@ -1,17 +1,21 @@
 """The image of a run and the command that starts Python in it."""
 
+import json
 import os
 import shlex
 import shutil
+import subprocess
 import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from ntkhpc import files
+from ntkhpc.engine import packages
 from ntkhpc.engine.fingerprint import PINNED
 from ntkhpc.engine.run import Run
 from ntkhpc.errors import RunError, SurroundingsError
+from ntkhpc.launch import seen
 from ntkhpc.launch.profile import Container, Profile
 
 _CHECKOUT = Path(__file__).resolve().parent.parent.parent
@@ -46,6 +50,46 @@ def worker_environment(target: Place | Run) -> dict[str, str]:
         "PYTHONNOUSERSITE": "1",
         "PYTHONDONTWRITEBYTECODE": "1",
     }
+
+
+def require_packages(profile: Profile | None) -> None:
+    """Start this Python once as a worker is started. Raises SurroundingsError if it lacks packages that are seen here.
+
+    Workers of an image have the packages of the image, and nothing is asked.
+    """
+    if profile is not None and profile.container.runtime != "none" and profile.analysis.dask != "slurm":
+        return
+    names = sorted({"msgspec", "submitit", *packages.PACKAGES})
+    nowhere = Path(os.devnull)  # there is no frozen code before there is a run; it has no packages but ours
+    done = subprocess.run(
+        [sys.executable, seen.__file__, *names],
+        env={**os.environ, **worker_environment(Place(nowhere, nowhere))},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    try:
+        there = json.loads(done.stdout)
+    except ValueError:
+        raise SurroundingsError(
+            f"this Python does not start as workers are started: {done.stderr.strip()[-800:] or done.returncode}",
+            where=sys.executable,
+            todo="mend this Python, or use another one in a virtual environment",
+        ) from None
+    wrong = [
+        name if there[name] is None else f"{name} {here} (they see {there[name]})"
+        for name, here in seen.versions(names).items()
+        if here not in (None, there[name])
+    ]
+    if wrong:
+        raise SurroundingsError(
+            f"workers would not see packages that are seen here: {', '.join(wrong)}",
+            where=sys.executable,
+            cause="they are in the user's own site-packages (pip install --user) or on PYTHONPATH, of which workers "
+            "see nothing",
+            todo="use a virtual environment: make venv in a checkout, or python3 -m venv ENV and ENV/bin/pip install, "
+            "and start ntkhpc from there",
+        )
 
 
 def image(profile: Profile) -> Path | None:

@@ -41,6 +41,8 @@ def run(target: Run, console: Console, cores: int | None = None) -> None:
     resumes the run, and only then. What came of it is in the run directory.
     """
     cores = cores or len(os.sched_getaffinity(0))
+    if any(target.missing(phase) for phase in target.plan.phases):
+        container.require_packages(None)
     with _interruptible(), files.explain_refusals(target.path):
         if before := {record["shard"]: record["kind"] for record in failures.open_records(target)}:
             kinds = ", ".join(f"{count:,} {kind}" for kind, count in Counter(before.values()).most_common())

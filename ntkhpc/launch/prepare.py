@@ -26,6 +26,7 @@ def open_run(runs: Path, study: Study, profile: Profile | None = None) -> Run:
     with files.explain_refusals(runs):
         existing = run.find(runs, study)
         if existing is None:
+            container.require_packages(profile)
             planned = plan.make(study)
             if profile is not None:
                 container.require_plain_path(container.Place(there, there, study.data.folders()))
