@@ -59,14 +59,21 @@ def _plan(options: argparse.Namespace) -> int:
     from ntkhpc.launch import choose, prepare
 
     profile = choose.choose(options.profile, _console)
-    there = run.find(options.runs, wanted)
+    there, refusal = None, ""
+    try:
+        there = run.find(options.runs, wanted)
+    except (NtkhpcError, OSError) as error:
+        refusal = str(error)
     place = there.path if there else options.runs / planned.run_name
     if profile is not None:
         from ntkhpc.launch import preview
 
-        preview.show(wanted, planned, profile, place, _console)
+        made = preview.next_of(there) if there else preview.first(wanted, planned, place)
+        preview.show(made, profile, _console)
     elif text := prepare.too_large(planned):
         _console.print(f"[bold]warning[/bold]: {text}")
+    if refusal:
+        _console.print(f"note: this is as if there were no run yet, but make submit would refuse: {escape(refusal)}")
     _console.print(f"{'is' if there else 'would be'} in {escape(str(place))}; nothing was written")
     return 0
 

@@ -1,5 +1,7 @@
 """This shows the scripts and the task hours of a submission before it is made."""
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
@@ -7,22 +9,50 @@ from rich.markup import escape
 
 from ntkhpc import studies
 from ntkhpc.engine import frozen_code, status
-from ntkhpc.engine.plan import Plan
+from ntkhpc.engine.plan import Plan, Shard
+from ntkhpc.engine.run import Run
 from ntkhpc.errors import NtkhpcError
 from ntkhpc.launch import cluster, container, sbatch, speed, tasks
+from ntkhpc.launch.container import Place
 from ntkhpc.launch.profile import Profile
 from ntkhpc.launch.speed import Probe
 from ntkhpc.launch.submissions import Intent, JobArray
 from ntkhpc.studies.base import Study
 
 
-def show(wanted: Study, planned: Plan, profile: Profile, target: Path, console: Console) -> None:
-    """Print the exact scripts, what each array asks for, and the task hours of a run that would be in `target`."""
+@dataclass(frozen=True)
+class Preview:
+    """What would be submitted: shards of a study that is planned, in a run with its code."""
+
+    study: Study
+    plan: Plan
+    shards: Mapping[str, Sequence[Shard]]
+    place: Place
+
+
+def first(wanted: Study, planned: Plan, target: Path) -> Preview:
+    """Return the submission of a run that would be made in `target`."""
+    code = target.resolve() / "code" / frozen_code.current_hash()[:12]
+    shards = {phase: planned.of_phase(phase) for phase in planned.phases}
+    return Preview(wanted, planned, shards, Place(target.resolve(), code, wanted.data.folders()))
+
+
+def next_of(run: Run) -> Preview:
+    """Return the submission of what is missing of a run, which goes on in its own code."""
+    shards = {phase: run.missing(phase) for phase in run.plan.phases}
+    return Preview(run.study, run.plan, shards, container.place(run))
+
+
+def show(made: Preview, profile: Profile, console: Console) -> None:
+    """Print the exact scripts, what each array asks for, and the task hours."""
+    if not any(made.shards.values()):
+        console.print("  nothing is missing, and nothing would be submitted")
+        return
+    wanted, planned = made.study, made.plan
     probe = speed.probe(wanted, profile)
     experience = tasks.Experience(speed=speed.speeds(profile, wanted.id))
-    shards = {phase: planned.of_phase(phase) for phase in planned.phases}
-    intent = cluster.intend(studies.layout(wanted), planned, profile, shards, experience, image(profile), None)
-    for array, text in scripts(target.resolve(), intent, profile, wanted.data.folders()):
+    intent = cluster.intend(studies.layout(wanted), planned, profile, made.shards, experience, image(profile), None)
+    for array, text in scripts(made.place, intent, profile):
         console.rule(f"{array.phase}: {len(array.tasks):,} tasks")
         print(text, end="")
     console.rule()
@@ -51,9 +81,8 @@ def image(profile: Profile) -> Path | None:
         return Path(profile.container.image or "IMAGE-TO-BE-BUILT.sif")
 
 
-def scripts(target: Path, made: Intent, profile: Profile, reads: tuple[Path, ...] = ()) -> list[tuple[JobArray, str]]:
+def scripts(place: Place, made: Intent, profile: Profile) -> list[tuple[JobArray, str]]:
     """Return the exact text for sbatch of each array. Names stand for the job ids, which SLURM gives."""
-    place = container.Place(target, target / "code" / frozen_code.current_hash()[:12], reads)
     return [
         (array, sbatch.executor(place, made, array, profile, [f"<{name}>" for name in array.needs]).text)
         for array in made.arrays

@@ -3,15 +3,18 @@
 import json
 import os
 import subprocess
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
 import msgspec
 import pytest
 from support.job_arrays import layout, planned, profile
-from support.runs import make_run
+from support.runs import make_run, reseal, tiny_text
 
-from ntkhpc.launch import cluster, container, sbatch, tasks
+from ntkhpc import cli
+from ntkhpc.engine import frozen_code
+from ntkhpc.launch import cluster, container, sbatch, speed, tasks
 
 
 def test_a_script_asks_and_runs_what_its_array_says(tmp_path: Path) -> None:
@@ -79,3 +82,51 @@ def test_another_image_is_refused_until_accepted(runs: Path) -> None:
     container.require_same(target, "b" * 64, accept=True)
     record = json.loads((target.path / "launch.json").read_text())
     assert [image["sha256"][0] for image in record["images"]] == ["a", "b"]
+
+
+@pytest.fixture
+def said(
+    tmp_path: Path, runs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[[], str]:
+    """What `make plan` says of the tiny study and a cluster."""
+    monkeypatch.setattr(speed, "probe", lambda wanted, profile: speed.Probe({}, "not timed"))
+    (tmp_path / "tiny.toml").write_text(tiny_text())
+
+    def plan() -> str:
+        assert cli.main(["plan", f"--task={tmp_path / 'tiny.toml'}", f"--runs={runs}", "--profile=cpu"]) == 0
+        return capsys.readouterr().out
+
+    return plan
+
+
+def test_a_plan_shows_the_scripts_of_what_is_missing_in_the_code_of_the_run(
+    runs: Path, said: Callable[[], str]
+) -> None:
+    today = f"/code/{frozen_code.current_hash()[:12]}"
+    new = said()
+    assert today in new
+    assert all(f"--comment='ntkhpc {phase}'" in new for phase in ("data", "ensemble", "law"))
+    target = make_run(runs)
+    os.rename(target.code, target.path / "code" / "older")
+    reseal(target, code="older")
+    for shard in target.plan.of_phase("data"):
+        target.receipt(shard).touch()
+    goes_on = said()
+    assert f"PYTHONPATH={target.path}/code/older" in goes_on
+    assert today not in goes_on
+    assert "'ntkhpc data'" not in goes_on
+    assert all(f"--comment='ntkhpc {phase}'" in goes_on for phase in ("ensemble", "law"))
+    for shard in target.plan.shards:
+        target.receipt(shard).touch()
+    complete = said()
+    assert "nothing is missing" in complete
+    assert "#SBATCH" not in complete
+    assert f"is in {target.path}" in complete
+
+
+def test_a_plan_notes_a_run_that_cannot_be_read(runs: Path, said: Callable[[], str]) -> None:
+    (make_run(runs).path / "plan.json").write_text("{}")
+    found = said()
+    assert "note: " in found
+    assert "is not the file the run was made with" in found
+    assert "#SBATCH" in found
