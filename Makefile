@@ -72,7 +72,7 @@ resume: ## run the missing shards of TASK or RUN
 report: ## analyse TASK or RUN again with the code of this checkout
 	@$(NTKHPC) report
 
-verify: ## check every bit of TASK or RUN
+verify: ## check every file of the making of TASK or RUN, every chunk and every receipt
 	@$(NTKHPC) verify
 
 doctor: ## check this machine, and with PROFILE a compute node (with TASK it is timed too)

@@ -40,15 +40,20 @@ class OpenRun:
 
     @cached_property
     def store(self) -> "xarray.Dataset":
-        """Every array with its dimensions, coordinates and units; values are read when they are used."""
+        """Every array with its dimensions, coordinates and units; values are read when they are used.
+
+        It is what is on disk: of an incomplete run also values without a receipt, half written or set aside as damaged.
+        """
         import xarray
 
         return xarray.open_zarr(self._run.store, chunks={})
 
-    def moments(self) -> "xarray.Dataset":
+    def moments(self, *, partial: bool = False) -> "xarray.Dataset":
         """Moments of the test loss over the ensemble, with standard errors: `analysis.aggregate.moments`.
 
-        Raises RunError for a run of another kind; its results are in `table()`.
+        Raises RunError for a run with missing shards unless `partial`, as `make report` does. Then values without a
+        receipt are left out: `members` says how many networks a cell has, and what cannot be computed is NaN.
+        Raises RunError for a run of another kind too; its results are in `table()`.
         """
         if "test_point_loss" not in self.store:
             raise RunError(
@@ -56,18 +61,24 @@ class OpenRun:
                 where=self.path,
                 todo=f"look at its tables: {', '.join(self._made('.csv')) or 'make report writes them'}",
             )
-        from analysis import aggregate
+        from analysis.ensemble import results
 
-        return aggregate.moments(self.store)
+        return results.collect(self._run, partial=partial).moments
 
     def table(self, name: str = "moments") -> "pandas.DataFrame":
-        """A table of the run's report. Raises RunError if there is none of that name."""
+        """A table of the run's report, as it was when the report was made; summary.txt says if shards were missing.
+
+        Raises RunError if there is none of that name.
+        """
         import pandas
 
         return pandas.read_csv(self._file(name, ".csv"))
 
     def figure(self, name: str) -> Figure:
-        """A figure of the run's report. Raises RunError if there is none of that name."""
+        """A figure of the run's report; it says itself if shards were missing.
+
+        Raises RunError if there is none of that name.
+        """
         return Figure(self._file(name, ".png"))
 
     def status(self) -> list[PhaseStatus]:

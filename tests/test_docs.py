@@ -39,7 +39,11 @@ def test_every_mark_of_a_promise_is_found() -> None:
 
 
 @pytest.mark.parametrize("promise", PROMISES, ids=lambda promise: promise.test)
-def test_what_keeps_a_promise_is_not_skipped_whatever_the_machine(promise) -> None:
+def test_what_keeps_a_promise_has_no_mark_and_no_statement_that_skip_it_everywhere(promise) -> None:
+    """A mark `skip` or `xfail` on the test or its module, or a call of them as a statement of either, is refused.
+
+    What depends on the machine is not seen: `skipif`, and a `pytest.skip` inside an `if` or in a fixture.
+    """
     tree = ast.parse((ROOT / promise.path).read_text())
     (test,) = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == promise.test]
     marks = [ast.unparse(one) for one in (*test.decorator_list, *tree.body) if not isinstance(one, ast.FunctionDef)]

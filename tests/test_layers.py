@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from support.runs import ROOT
 
+from ntkhpc import studies
+
 FLOORS = (
     {"ntkhpc", "ntkhpc.errors", "ntkhpc.files", "ntkhpc.seeds"},
     {"ntkhpc.phase"},
@@ -128,13 +130,21 @@ def test_the_machinery_imports_no_jax_but_where_a_shard_runs() -> None:
 
 
 def test_kinds_are_told_apart_in_one_place() -> None:
-    """Nothing else asks of which class a study or a source of data is, and no table is keyed by phases."""
+    """Nothing else asks of which class a study or a source is, and no table of the machinery is keyed by phases.
+
+    A table is seen where it is a dict literal, all of whose keys, two or more, are names of phases.
+    """
     classes = r"(\w*Study|Source|Calorimeter|Showers?\w*|TableFile|Images|Mnist|Cifar10)\b"
     for path in SOURCES:
         if module(path) == "ntkhpc.studies.kinds":
             continue
         text = path.read_text()
         assert not re.search(rf"isinstance\([^()]*, *\(?{classes}", text), path
+        if room(module(path)) in ("ntkhpc.engine", "ntkhpc.launch", "ntkhpc.options", "ntkhpc.cli"):
+            for node in ast.walk(ast.parse(text)):
+                keys = [ast.unparse(key) for key in node.keys if key] if isinstance(node, ast.Dict) else []
+                named = {repr(name) for name in studies.phase_names()} & set(keys)
+                assert len(keys) < 2 or len(named) < len(keys), f"{path}, line {node.lineno}: a table keyed by phases"
 
 
 def test_a_public_class_name_is_defined_once() -> None:

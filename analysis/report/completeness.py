@@ -17,7 +17,7 @@ def require(run: Run, *, partial: bool) -> str:
             f"the run is not complete: {found}",
             where=run.path,
             cause="shards are missing, and figures without them could mislead",
-            todo="make resume runs them; make report PARTIAL=1 shows what is there, and says so on every figure",
+            todo="make resume runs them; make report PARTIAL=1, in Python partial=True, uses what is there",
         )
     return found
 

@@ -1,1 +1,1 @@
-"""The machinery that runs the phases of a study: it knows no kind of study, and no JAX."""
+"""The machinery that runs the phases of a study: it knows no kind of study, and asks JAX for the device only."""

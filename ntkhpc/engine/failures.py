@@ -6,6 +6,7 @@ The class of an error says what a retry does (`errors.Retry`). `kind_of` says it
 import contextlib
 import errno
 import socket
+import ssl
 import traceback
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -50,10 +51,31 @@ def kind_of(error: BaseException, run: Path | None = None) -> Retry:
 def _of_system(error: OSError, run: Path | None) -> Retry:
     if error.errno == errno.ENOMEM:
         return Retry.MEMORY
-    # Libraries raise the first two without a number; names of hosts have numbers of their own.
-    outside = isinstance(error, TimeoutError | ConnectionError | socket.gaierror) or error.errno in _SURROUNDINGS
     vanished = isinstance(error, FileNotFoundError) and run is not None and not (run / "manifest.json").exists()
+    # Numbers of names of hosts, of ssl and of herror are their own, not the system's.
+    named = isinstance(error, TimeoutError | ConnectionError | socket.gaierror | socket.herror | ssl.SSLError)
+    outside = named or error.errno in _SURROUNDINGS or _is_of_a_library(error) or _has_no_scratch(error)
     return Retry.SURROUNDINGS if outside or vanished else Retry.BUG
+
+
+def _is_of_a_library(error: OSError) -> bool:
+    """Whether an error without a number is of a class that says what failed: a connection of Dask, requests, urllib.
+
+    OSError itself says nothing. h5py raises it for a file that is truncated or not HDF5; where the system refused to
+    read, h5py passes the number on. Classes of names, arguments and child processes are bugs without a number too.
+    """
+    return error.errno is None and type(error) is not OSError and not isinstance(error, _OF_THE_CODE)
+
+
+_OF_THE_CODE = (
+    FileNotFoundError, FileExistsError, IsADirectoryError, NotADirectoryError, ProcessLookupError, ChildProcessError,
+    ValueError, LookupError,  # as io.UnsupportedOperation and requests.exceptions.InvalidURL
+)  # fmt: skip
+
+
+def _has_no_scratch(error: OSError) -> bool:
+    """Whether it is tempfile's error that no folder for temporary files can be written to: ENOENT without a name."""
+    return error.filename is None and str(error.strerror).startswith("No usable temporary directory")
 
 
 def record(run: Run, shard: Shard, owner: Owner, error: BaseException) -> None:

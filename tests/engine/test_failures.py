@@ -1,12 +1,19 @@
 """Every error has one answer to the question what a retry does; unknown ones are bugs."""
 
 import errno
+import io
 import os
 import socket
+import ssl
+import tempfile
+import urllib.error
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
+import requests
+from distributed.comm import CommClosedError
 from support.runs import make_run, run_shards
 
 from ntkhpc import errors, files
@@ -45,6 +52,9 @@ def test_the_words_of_records_never_change() -> None:
         OSError(errno.EINVAL, "invalid argument"),
         OSError("a library's own words"),
         ChildProcessError("a worker was killed by SIGSEGV"),
+        FileNotFoundError("a library found no node of that name"),
+        io.UnsupportedOperation("not readable"),
+        requests.exceptions.MissingSchema("no scheme in 'mnist'"),
         ProcessLookupError(errno.ESRCH, "no such process"),
     ],
     ids=repr,
@@ -66,9 +76,40 @@ def test_what_the_system_refuses_for_reasons_outside_the_code_is_tried_again(nam
     assert failures.kind_of(OSError(number, os.strerror(number))) is Retry.SURROUNDINGS
 
 
-@pytest.mark.parametrize("error", [TimeoutError("no worker came"), ConnectionError(), socket.gaierror(-3, "no name")])
+@pytest.mark.parametrize(
+    "error",
+    [
+        TimeoutError("no worker came"),
+        ConnectionError(),
+        socket.gaierror(-3, "no name"),
+        socket.herror(1, "unknown host"),
+        ssl.SSLError(1, "wrong version number"),
+        ssl.SSLCertVerificationError(1, "certificate verify failed"),
+        CommClosedError("in <TCP local=tcp://node1:1 remote=tcp://node2:2>: Stream is closed"),
+        requests.exceptions.ConnectionError("connection aborted"),
+        requests.exceptions.ChunkedEncodingError("connection broken"),
+        urllib.error.URLError("unreachable"),
+    ],
+    ids=repr,
+)
 def test_networks_need_no_error_number(error: Exception) -> None:
     assert failures.kind_of(error) is Retry.SURROUNDINGS
+
+
+def test_a_node_without_room_for_temporary_files_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setattr(tempfile, "_candidate_tempdir_list", lambda: ["/dev/null/scratch"])
+    with pytest.raises(FileNotFoundError, match="No usable temporary directory") as refused:
+        tempfile.mkdtemp()
+    assert failures.kind_of(refused.value) is Retry.SURROUNDINGS
+
+
+def test_a_file_that_is_no_hdf5_is_no_matter_of_the_surroundings(tmp_path: Path) -> None:
+    """h5py raises an OSError without a number for it, and errors with numbers for what the system refuses."""
+    (tmp_path / "showers.h5").write_text("no HDF5")
+    with pytest.raises(OSError, match="file signature not found") as unreadable:
+        h5py.File(tmp_path / "showers.h5")
+    assert failures.kind_of(unreadable.value) is Retry.BUG
 
 
 def test_memory_that_is_refused_is_asked_for_anew() -> None:

@@ -12,9 +12,10 @@ import pytest
 from support.runs import ROOT, make_run, ntkhpc, run_shards, store_bytes, tiny_text
 
 from ntkhpc import files
-from ntkhpc.engine import claims
+from ntkhpc.engine import claims, packages
 from ntkhpc.engine.run import Run
-from ntkhpc.launch import local
+from ntkhpc.errors import RunError
+from ntkhpc.launch import local, prepare
 from ntkhpc.options import SWITCHES
 
 
@@ -142,11 +143,21 @@ def test_an_accepted_change_is_recorded_and_used(checkout: Path, finished: Run) 
     assert "intact" in make(checkout, "verify", "TASK=tiny.toml").stdout
 
 
-@pytest.mark.promise("A run does not go on with other package versions until they are accepted.")
+@pytest.mark.promise(
+    "A run does not go on with another version of a package that decides values (blackjax, jax, jaxlib, numpy, optax, "
+    "scipy, zarr) until it is accepted."
+)
 def test_other_package_versions_are_refused_until_accepted(runs: Path) -> None:
     target = make_run(runs)
     from msgspec import structs, to_builtins
 
+    made = target.manifest
+    assert packages.DECIDING == ("blackjax", "jax", "jaxlib", "numpy", "optax", "scipy", "zarr")
+    for name in packages.DECIDING:
+        other = structs.replace(made, versions={**made.versions, name: "0.0.1"})
+        (target.path / "manifest.json").write_bytes(files.seal(to_builtins(other)))
+        with pytest.raises(RunError, match=f"{name} 0.0.1 became"):
+            prepare.require_same_packages(Run(target.path))
     changed = structs.replace(target.manifest, versions={**target.manifest.versions, "jax": "0.0.1"})
     (target.path / "manifest.json").write_bytes(files.seal(to_builtins(changed)))
     refused = ntkhpc("resume", f"--run={target.path}")

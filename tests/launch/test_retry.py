@@ -34,7 +34,8 @@ def submission(
 
 
 @pytest.mark.promise(
-    "A bug stops its shard, memory that did not suffice is raised, and a node without its GPU is avoided."
+    "A bug stops its shard, memory that did not suffice is raised, and a node is avoided after two array jobs failed "
+    "there by its GPU."
 )
 def test_errors_are_retried_by_their_class(runs: Path) -> None:
     from ntkhpc.errors import DeviceError, SurroundingsError
@@ -44,6 +45,9 @@ def test_errors_are_retried_by_their_class(runs: Path) -> None:
     fail(target, bug, KeyError("x"))
     fail(target, memory, MemoryError("killed"), times=2)
     fail(target, device, DeviceError("no GPU"), node="node7", times=2)
+    for task in range(2):  # of one array job
+        owner = msgspec.structs.replace(claims.this_process(f"{9 + task:012d}"), node="node8", job=f"77_{task}")
+        failures.record(target, device, owner, DeviceError("no GPU"))
     fail(target, disk, SurroundingsError("disk full"))
     found = retry.verdict(target, target.plan.shards, {}, retry_bugs=False)
     assert found.stopped == {bug.id}

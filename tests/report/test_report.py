@@ -12,8 +12,10 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
+import xarray
 from support.runs import all_shards, make_run, ntkhpc, run_shards
 
+import ntkhpc as ntkhpc_library
 from analysis import ensemble, report
 from analysis.ensemble import results
 from analysis.ensemble.agreement import agreements
@@ -110,6 +112,21 @@ def test_values_whose_receipts_are_gone_are_in_no_partial_report(finished: Run, 
     assert np.isfinite(partial.law.mu_L.isel(n_train=0)).all()
     assert np.isnan(partial.curve.mu_L).all()
     assert partial.moments.members.values.ravel().tolist() == [5, 11]
+
+
+def test_values_without_a_receipt_are_in_no_moments_of_an_opened_run(finished: Run, tmp_path: Path) -> None:
+    copy = Run(shutil.copytree(finished.path, tmp_path / "copy"))
+    opened = ntkhpc_library.open_run(copy.path)
+    xarray.testing.assert_identical(opened.moments(), opened.moments(partial=True))
+    for shard in (copy.plan.of_phase("ensemble")[0], *copy.plan.of_phase("finalise")):
+        copy.receipt(shard).unlink()
+    with pytest.raises(RunError, match="1 of 4 ensemble shards missing, 1 of 1 finalise shards missing") as refused:
+        opened.moments()
+    assert "partial=True" in refused.value.todo
+    partial = opened.moments(partial=True)
+    assert partial.members.values.ravel().tolist() == [5, 11]
+    assert np.isnan(partial.bias2).all()
+    assert np.isfinite(opened.store.test_loss).all()  # the store is what is on disk
 
 
 def test_the_curve_of_the_same_draw_is_the_law_of_the_cells(finished: Run, collected: EnsembleResults) -> None:

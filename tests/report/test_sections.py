@@ -124,6 +124,40 @@ def test_sections_of_a_posterior_whose_arrays_are_not_in_the_store_are_left_out(
     assert ("no networks were sampled (their arrays are not in the store)" in page) == ("Chains" in gone)
 
 
+@pytest.mark.parametrize("listed", [True, False], ids=["listed", "by an older version"])
+def test_a_second_report_leaves_no_figure_or_table_of_the_first_and_all_files_of_the_user(
+    finished: Run, tmp_path: Path, listed: bool
+) -> None:
+    target = Run(shutil.copytree(finished.path, tmp_path / "copy"))
+    folder = target.path / "analysis"
+    made_from = json.loads(of(target, "provenance.json"))
+    assert made_from["files"] == sorted(
+        path.name for path in folder.iterdir() if path.suffix in (".csv", ".pdf", ".png")
+    )
+    if not listed:
+        del made_from["files"]
+        (folder / "provenance.json").write_text(json.dumps(made_from))
+    own = {"mine.csv", "my_curve.pdf", "talk.png", "notes.txt"}
+    for name in own:
+        (folder / name).write_text("mine")
+    before = {path.name for path in folder.iterdir()}
+    drop(target, "curve_")
+    report.make(target)
+    assert before - {path.name for path in folder.iterdir()} == {"curve.csv", "flattening.pdf", "flattening.png"}
+    assert {name for name in own if of(target, name) == "mine"} == own
+
+
+def test_files_that_an_earlier_report_lists_elsewhere_are_left_alone(finished: Run, tmp_path: Path) -> None:
+    target = Run(shutil.copytree(finished.path, tmp_path / "copy"))
+    elsewhere = tmp_path / "results.csv"
+    elsewhere.touch()
+    listed = {"files": [str(elsewhere), "../../results.csv", "../study.toml", "gone.csv"]}
+    (target.path / "analysis" / "provenance.json").write_text(json.dumps(listed))
+    report.make(target)
+    assert elsewhere.exists()
+    assert (target.path / "study.toml").exists()
+
+
 def scratch(results: EnsembleResults | PosteriorResults) -> Figure:
     figure = Figure(figsize=(2, 2))
     figure.subplots().plot(results.store.y_test.values.ravel())
