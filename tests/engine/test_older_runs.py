@@ -9,53 +9,22 @@ from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
-import msgspec
 import numpy as np
 import pytest
 import xarray
 from support import older
-from support.older import ARCHIVES
 from support.runs import ROOT, ntkhpc
 
 import ntkhpc as package
-from ntkhpc import cli, files, studies
-from ntkhpc.data.source import Facts
+from ntkhpc import cli, files
 from ntkhpc.engine import frozen_code, packages, run, status, verify
 from ntkhpc.engine.run import Run
 from ntkhpc.errors import DamagedError, RunError
 from ntkhpc.launch import prepare
 from ntkhpc.phase.layout import Layout
-from ntkhpc.studies import facts
 
-KINDS = ("ensemble", "posterior")
 TO_SET_BACK = {"ensemble": "ensemble", "posterior": "theory"}
 """A phase of which a shard is computed again."""
-
-
-@pytest.fixture(scope="session", params=ARCHIVES, ids=lambda path: path.name.partition(".")[0])
-def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return older.unpacked(tmp_path_factory, request.param)
-
-
-@pytest.fixture(params=KINDS)
-def kind(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
-@pytest.fixture
-def old(folder: Path, kind: str, runs: Path) -> Run:
-    runs.mkdir()
-    return older.copy(folder, kind, runs)
-
-
-@pytest.fixture
-def study_file(folder: Path, kind: str, tmp_path: Path) -> Path:
-    """The study as its user wrote it, and its table, in places of their own."""
-    for name in (f"studies/{kind}.toml", "data/points.csv"):
-        path = tmp_path / name
-        path.parent.mkdir()
-        path.write_bytes((folder / name).read_bytes())
-    return tmp_path / "studies" / f"{kind}.toml"
 
 
 def resumed(target: Run, *options: str) -> str:
@@ -106,83 +75,6 @@ def test_opening_a_run_imports_nothing_heavy() -> None:
     script = "import sys, ntkhpc; ntkhpc.open_run; print({'jax', 'zarr', 'numpy', 'xarray', 'rich'} & set(sys.modules))"
     said = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
     assert said.stdout.strip() == "set()"
-
-
-@pytest.mark.promise("TASK finds the run that an older version made of a study, and submit makes no second one.")
-def test_a_task_finds_the_run_by_content(
-    old: Run, study_file: Path, runs: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    wanted = facts.resolve(studies.load(study_file), study_file.parent)
-    assert wanted.run_name != old.path.name  # today's code gives this study another id
-    found = run.find(runs, wanted)
-    assert found is not None
-    assert found.path == old.path
-    assert run.find(runs, msgspec.structs.replace(wanted, seed=99)) is None
-    assert cli.main(["status", f"--task={study_file}", f"--runs={runs}"]) == 0
-    assert old.path.name in capsys.readouterr().out
-    done = ntkhpc("submit", f"--task={study_file}", f"--runs={runs}", "--cores=1")
-    assert done.returncode == 0, done.stderr
-    assert [path.name for path in runs.iterdir()] == [old.path.name]
-
-
-def test_a_task_whose_data_are_gone_finds_the_run_by_what_was_written(
-    old: Run, study_file: Path, runs: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    study_file.write_text(study_file.read_text().replace("../data", "/mnt/data"))
-    assert cli.main(["status", f"--task={study_file}", f"--runs={runs}"]) == 0
-    assert old.path.name in capsys.readouterr().out
-
-
-def test_two_runs_of_one_study_are_not_chosen_between(
-    old: Run, folder: Path, kind: str, study_file: Path, runs: Path
-) -> None:
-    twin = older.copy(folder, kind, runs / "other")
-    twin.path.rename(runs / f"older-{kind}-0123456789")
-    said = ntkhpc("status", f"--task={study_file}", f"--runs={runs}")
-    assert said.returncode == 1
-    assert "2 runs have the study" in said.stderr
-    assert f"RUN={runs}" in said.stderr
-
-
-def edited(old: Run, name: str, before: str, after: str) -> None:
-    path = old.path / name
-    assert before in path.read_text()
-    path.write_text(path.read_text().replace(before, after))
-
-
-@pytest.mark.promise("A run that is damaged or cannot be read is named for TASK too, and submit makes no second one.")
-@pytest.mark.parametrize(
-    ("name", "before", "after", "said"),
-    [
-        ("study.toml", "seed = ", "seed = 1", "is not the file the run was made with"),
-        ("plan.json", "\n", " \n", "is not the file the run was made with"),
-        ("manifest.json", '"format"', '"formal"', "does not match its own checksum"),
-    ],
-)
-def test_an_older_run_that_is_damaged_is_found_by_its_task(
-    name: str, before: str, after: str, said: str, old: Run, study_file: Path, runs: Path
-) -> None:
-    edited(old, name, before, after)
-    for verb in ("status", "verify", "submit"):
-        answer = ntkhpc(verb, f"--task={study_file}", f"--runs={runs}")
-        assert answer.returncode != 0, verb
-        assert said in answer.stdout + answer.stderr, verb
-        assert old.path.name in answer.stdout + answer.stderr, verb
-    assert [path.name for path in runs.iterdir()] == [old.path.name]
-
-
-def test_images_of_archives_are_not_taken_for_loose_ones(runs: Path) -> None:
-    """The same text, but the run was made of other files: another study."""
-    text = 'name = "c"\n[data]\nsource = "cifar10"\npool = 20\ntest = 5\n[network]\nwidths = [4]\n'
-    text += "[ensemble]\nn_train = [8]\nmembers = 4\ntrace_points = 2\n"
-    archive = studies.loads(text)
-    loose = msgspec.structs.replace(archive, facts=Facts(features=3072, outputs=10, sha256=("ab",)))
-    made = run.create(runs, loose)
-    assert run.find(runs, archive) is None
-    assert run.find(runs, loose) == made
-    found = run.find(runs, archive, looked_at=False)
-    assert found is not None
-    assert found.path == made.path
 
 
 @pytest.mark.promise("A run of an older version goes on in its own code; what is computed again agrees within 0.2 %.")
