@@ -28,7 +28,7 @@ if [ "${1:-}" = find ]; then
     exit 0
 fi
 
-echo "ntkhpc set-up: making .venv with $("$python" -c 'import sys; print(sys.executable, sys.version.split()[0])') (once, about a minute, 1 GB)"
+echo "ntkhpc set-up: making .venv with $("$python" -c 'import sys; print(sys.executable, sys.version.split()[0])') (once, about a minute, 1.3 GB)"
 rm -rf .venv
 "$python" -m venv .venv || {
     rm -rf .venv
@@ -37,6 +37,6 @@ rm -rf .venv
 .venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements.lock || {
     rm -rf .venv
     fail "installing requirements.lock failed; pip's message is above, and nothing was kept." \
-        "Likely causes: no network (set a proxy or PIP_INDEX_URL), a full disk (1 GB is needed), a Python for which no wheel exists."
+        "Likely causes: no network (set a proxy or PIP_INDEX_URL), a full disk (1.3 GB are needed), a Python for which no wheel exists."
 }
 : > "$stamp"

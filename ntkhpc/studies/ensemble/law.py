@@ -17,14 +17,17 @@ if TYPE_CHECKING:
 
 ARRAYS = (
     Array("law_mean", ("draw", "n_train", "test_point", "output"), "f8", "1",
-          "infinite width, the ensemble's own steps: mean of f over initialisations"),
-    Array("law_variance", ("draw", "n_train", "test_point"), "f8", "1", "the same: variance of f, every output"),
-    Array("law_cumulant", ("draw", "n_train", "cumulant"), "f8", "1", "the same: cumulants 1 to 4 of L"),
+          "infinite width, same steps: mean of f over initialisations"),
+    Array("law_variance", ("draw", "n_train", "test_point"), "f8", "1",
+          "infinite width, same steps: variance of f, every output"),
+    Array("law_cumulant", ("draw", "n_train", "cumulant"), "f8", "1",
+          "infinite width, same steps: cumulants 1 to 4 of L, in this order"),
     Array("law_population_variance", ("draw", "n_train"), "f8", "1",
-          "the same: sigma_pop^2, the part of Var L that an endless test set would leave"),
+          "infinite width, same steps: sigma_pop^2, the part of Var L that an endless test set would leave"),
     Array("law_size_variance", ("draw", "n_train", "test_size"), "f8", "1",
-          "the same: Var L on a block of test_size points, mean over disjoint blocks"),
-    Array("law_quantile", ("draw", "n_train", "quantile"), "f8", "1", "the same: exact quantiles of L"),
+          "infinite width, same steps: Var L on a block of test_size points, mean over disjoint blocks"),
+    Array("law_quantile", ("draw", "n_train", "quantile"), "f8", "1",
+          "infinite width, same steps: exact quantiles of L"),
 )  # fmt: skip
 
 

@@ -40,10 +40,12 @@ _POPULATION = (*CELL, "population")
 ARRAYS = (
     Array("adaptive_mean", (*_POPULATION, "test_point"), "f8", "1",
           "theory of a kernel that changes its shape: posterior mean of f"),
-    Array("adaptive_point_variance", (*_POPULATION, "test_point"), "f8", "1", "the same: variance of f"),
-    Array("adaptive_loss", _POPULATION, "f8", "1", "the same: mean over test points of (f-y)^2"),
+    Array("adaptive_point_variance", (*_POPULATION, "test_point"), "f8", "1",
+          "theory of a kernel that changes its shape: variance of f"),
+    Array("adaptive_loss", _POPULATION, "f8", "1",
+          "theory of a kernel that changes its shape: mean over test points of (f-y)^2"),
     Array("adaptive_drift", _POPULATION, "f8", "1",
-          "the same: adaptive_loss by the later half of the averages, less that by the earlier half"),
+          "adaptive_loss by the later half of the averages, less that by the earlier half"),
 )  # fmt: skip
 
 
