@@ -26,7 +26,7 @@ from ntkhpc.engine.plan import Shard
 from ntkhpc.engine.receipts import Receipt
 from ntkhpc.engine.run import Manifest, Run, load
 from ntkhpc.engine.tiles import Tiles
-from ntkhpc.errors import ClaimLostError, ConflictError, DamagedError, RunError
+from ntkhpc.errors import ClaimLostError, ConflictError, DamagedError, DivergedError, RunError
 from ntkhpc.phase.work import Values, Work
 
 Computations = Mapping[str, Callable[[Run], None]]
@@ -125,7 +125,12 @@ def _compute(bench: _Bench, shard: Shard, inputs: str, tiles: Tiles) -> Values:
     if phase.compute is None:
         bench.computations[phase.name](load(run.path))  # it may look at every shard
         return {}
-    return phase.compute(Work(run.study, run.layout.block(shard.region), bench.inputs.of(phase, inputs), tiles))
+    work = Work(run.study, run.layout.block(shard.region), bench.inputs.of(phase, inputs), tiles)
+    try:
+        return phase.compute(work)
+    except DivergedError as error:  # a computation knows its block, not the name of its shard
+        where = error.where or f"shard {shard.id}"
+        raise DivergedError(error.what, where=where, cause=error.cause, todo=error.todo) from error
 
 
 def _compute_and_publish(bench: _Bench, shard: Shard, claim: Claim) -> str:

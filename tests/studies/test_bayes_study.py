@@ -263,9 +263,11 @@ def test_a_chain_that_explodes_fails_its_shard_with_the_cause(tmp_path: Path) ->
     wild = tiny(("[sampling]", '[sampling]\nsampler = "langevin"\nthin = 20\nlearning_rate = 1e3'))
     target = run.create(tmp_path, wild)
     assert run_shards(target, ["data-0"]).returncode == 0
-    failed = run_shards(target, [target.plan.of_phase("chains")[0].id])
+    shard = target.plan.of_phase("chains")[0].id
+    failed = run_shards(target, [shard])
     assert failed.returncode != 0
     assert "left the finite numbers" in failed.stderr
+    assert f"where: shard {shard}" in failed.stderr
     assert "learning_rate = 1000.0" in failed.stderr
     assert target.finished("chains") == set()
     (record,) = failures.open_records(target)
