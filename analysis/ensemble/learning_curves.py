@@ -8,10 +8,10 @@ from analysis.ensemble.results import EnsembleResults
 from analysis.infinite import LAW
 from analysis.report.plotting import EXACT, legend, log_x, log_y
 from analysis.report.section import Section
+from ntkhpc.data.source import FAINT
 
 LARGE_SHARE = 0.1
 FEW_FEATURES = 10
-FAINT = 0.01
 
 CAPTION = (
     "Mean test loss and its relative spread over initialisations against the number of training samples. Points: "

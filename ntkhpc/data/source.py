@@ -15,6 +15,9 @@ SECONDS_PER_NUMBER = 50e-9
 
 MEBIBYTE = 2**20
 
+FAINT = 0.01
+"""An input whose spread is less than this share of the largest is hardly seen by a network."""
+
 
 class Facts(Settings, frozen=True, kw_only=True):
     """What is known of data before they are loaded: columns, and of a user's files rows, bytes and checksums.

@@ -8,13 +8,11 @@ from msgspec import Meta, structs
 
 from ntkhpc import files, seeds
 from ntkhpc.data import staging, table
-from ntkhpc.data.source import MEBIBYTE, Facts, Source
+from ntkhpc.data.source import FAINT, MEBIBYTE, Facts, Source
 from ntkhpc.data.split import Split, regression
 from ntkhpc.errors import DataError
 
 Names = Annotated[tuple[str, ...], Meta(min_length=1)]
-
-FAINT = 0.01
 
 
 class TableFile(Source, frozen=True, kw_only=True, tag="file"):
