@@ -25,7 +25,9 @@ class Statistics:
     """Moments of the test loss; `population_variance` is sigma_pop^2 and may come out negative (it is not clipped).
 
     `size_variance` is, per test-set size, the variance of L on a block of that many test points, averaged over the
-    disjoint blocks; `largest_share` is the largest single point's share of mu_L.
+    disjoint blocks; `largest_share` is the largest single point's share of mu_L. `point_mean`, `point_variance` and
+    `point_covariance` (m,) are E l_a, Var l_a and Cov(l_a, L) of each test point: the mean of the first is mu_L, of the
+    last sigma_L^2.
     """
 
     mu_L: float
@@ -35,6 +37,9 @@ class Statistics:
     variance: float
     size_variance: tuple[float, ...]
     largest_share: float
+    point_mean: np.ndarray
+    point_variance: np.ndarray
+    point_covariance: np.ndarray
 
     @property
     def sigma_L(self) -> float:
@@ -65,6 +70,9 @@ def statistics(
         variance=float(np.trace(covariance) / (2 * len(d))),
         size_variance=tuple(_block_variance(d, covariance, size) for size in test_sizes),
         largest_share=float(point_mean.max() / point_mean.sum()),
+        point_mean=point_mean,
+        point_variance=point_variance,
+        point_covariance=point_covariance(mean, covariance, y_test),
     )
 
 
@@ -101,6 +109,17 @@ def point_moments(mean: np.ndarray, covariance: np.ndarray, y_test: np.ndarray) 
     outputs, variance = mean.shape[1], np.diag(covariance)
     d2 = ((mean - y_test) ** 2).sum(axis=1)
     return (d2 + outputs * variance) / (2 * outputs), variance * (outputs * variance + 2 * d2) / (2 * outputs**2)
+
+
+def point_covariance(mean: np.ndarray, covariance: np.ndarray, y_test: np.ndarray) -> np.ndarray:
+    """Cov(l_a, L) (m,) over initialisations of each test point's loss with the mean of all m; their mean is sigma_L^2.
+
+    Cov(l_a, l_b) = [K Sigma_ab^2 + 2 Sigma_ab d_a . d_b]/(2 K^2), averaged over b without an (m, m) matrix of its own.
+    """
+    (points, outputs), d = mean.shape, mean - y_test
+    squares = np.einsum("ab,ab->a", covariance, covariance)
+    crossed = np.einsum("ak,ak->a", d, covariance @ d)
+    return (outputs * squares + 2 * crossed) / (2 * outputs**2 * points)
 
 
 def population_variance(loss_variance: float, point_variance: np.ndarray) -> float:

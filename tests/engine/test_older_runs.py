@@ -17,7 +17,7 @@ from support.runs import ROOT, ntkhpc
 
 import ntkhpc as package
 from ntkhpc import cli, files
-from ntkhpc.engine import frozen_code, packages, run, status, verify
+from ntkhpc.engine import arrays, frozen_code, packages, run, status, verify
 from ntkhpc.engine.run import Run
 from ntkhpc.errors import DamagedError, RunError
 from ntkhpc.launch import prepare
@@ -98,6 +98,19 @@ def test_an_older_run_is_gone_on_with_in_todays_code(old: Run, kind: str, folder
     check_again(old, shard, folder)
     assert old.manifest.code == frozen_code.current_hash()
     assert len(old.manifest.changes) == 1
+
+
+def test_phases_that_write_more_arrays_today_go_on_with_those_of_an_older_run(folder: Path, runs: Path) -> None:
+    """Its store has no array of single test points: they are computed, left out, and nothing of the run is damaged."""
+    old = older.copy(folder, "ensemble", runs)
+    before = arrays.names(old.store)
+    shards = [older.set_back(old, phase) for phase in ("law", "curve")]
+    resumed(old, "--accept-change")
+    for phase, shard in zip(("law", "curve"), shards, strict=True):
+        described = {array.name for array in old.layout.arrays(phase)}
+        assert described > described & before
+        check_again(old, shard, folder)
+    assert arrays.names(old.store) == before
 
 
 def check_again(target: Run, shard: str, folder: Path) -> None:

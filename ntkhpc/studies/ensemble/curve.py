@@ -53,6 +53,11 @@ ARRAYS = (
     Array("curve_size_variance", (*CURVE, "test_size"), "f8", "1",
           "infinite width: Var L on a block of test_size points"),
     Array("curve_largest_share", CURVE, "f8", "1", "infinite width: the largest test point's share of mu_L"),
+    Array("curve_point_mean", (*CURVE, "test_point"), "f8", "1",
+          "infinite width: mean of each test point's loss l_a, of which L is the mean"),
+    Array("curve_point_variance", (*CURVE, "test_point"), "f8", "1", "infinite width: Var l_a of each test point"),
+    Array("curve_point_covariance", (*CURVE, "test_point"), "f8", "1",
+          "infinite width: Cov(l_a, L) of each test point, of which Var L is the mean"),
 )  # fmt: skip
 
 _COLUMNS = {
@@ -63,6 +68,9 @@ _COLUMNS = {
     "curve_variance": "variance",
     "curve_size_variance": "size_variance",
     "curve_largest_share": "largest_share",
+    "curve_point_mean": "point_mean",
+    "curve_point_variance": "point_variance",
+    "curve_point_covariance": "point_covariance",
 }
 
 

@@ -28,6 +28,10 @@ ARRAYS = (
           "infinite width, same steps: Var L on a block of test_size points, mean over disjoint blocks"),
     Array("law_quantile", ("draw", "n_train", "quantile"), "f8", "1",
           "infinite width, same steps: exact quantiles of L"),
+    Array("law_point_mean", ("draw", "n_train", "test_point"), "f8", "1",
+          "infinite width, same steps: mean of each test point's loss l_a, of which L is the mean"),
+    Array("law_point_covariance", ("draw", "n_train", "test_point"), "f8", "1",
+          "infinite width, same steps: Cov(l_a, L) of each test point, of which Var L is the mean"),
 )  # fmt: skip
 
 
@@ -53,6 +57,8 @@ def compute(work: "Work[EnsembleStudy]") -> Values:
         "law_population_variance": np.array(statistics.population_variance),
         "law_size_variance": np.array(statistics.size_variance),
         "law_quantile": loss_law.quantiles(mean, covariance, y_test, np.array(PROBABILITIES)),
+        "law_point_mean": statistics.point_mean,
+        "law_point_covariance": statistics.point_covariance,
     }
     return {name: np.array(value)[None, None] for name, value in values.items()}
 
