@@ -76,11 +76,16 @@ class Training:
             raise ValueError(f"learning_rate = {self.learning_rate} must be positive")
 
 
-def panels(network: Any, x_train: Any, x_test: Any) -> Panels:
-    """Kernels of a network (an MLP, or a kernel function of neural_tangents.stax) at x_train (n, d), x_test (m, d)."""
+def panels(network: Any, x_train: Any, x_test: Any, nngp_test: np.ndarray | None = None) -> Panels:
+    """Kernels of a network (an MLP, or a kernel function of neural_tangents.stax) at x_train (n, d), x_test (m, d).
+
+    `nngp_test` (m, m) is that of the test points, where it is known already.
+    """
     nngp_train, ntk_train = nngp_ntk(network, x_train)
     nngp_cross, ntk_cross = nngp_ntk(network, x_train, x_test)
-    return Panels(nngp_train, ntk_train, nngp_cross, ntk_cross, nngp_ntk(network, x_test)[0])
+    if nngp_test is None:
+        nngp_test = nngp_ntk(network, x_test)[0]
+    return Panels(nngp_train, ntk_train, nngp_cross, ntk_cross, nngp_test)
 
 
 def trained_law(

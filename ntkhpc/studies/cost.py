@@ -32,5 +32,5 @@ def kernel_seconds(pairs: float, features: int, depth: int) -> float:
 
 
 def rows_bytes(study: Study) -> int:
-    """Size of the inputs and targets of the pool and the test points."""
-    return (study.data.pool + study.data.test) * (study.features + study.outputs) * 8
+    """Size of the inputs and targets of the pool and the test points, and of the draws' orders of the pool."""
+    return ((study.data.pool + study.data.test) * (study.features + study.outputs) + study.orders * study.data.pool) * 8

@@ -27,11 +27,17 @@ HEAVY = {"jax", "zarr", "xarray", "submitit", "pandas", "pyarrow", "h5py", "pooc
 
 @pytest.mark.promise("Every value of an ensemble's store belongs to exactly one shard, in whole chunks.")
 @settings(max_examples=60, deadline=None)
-@given(members=st.integers(2, 40), tile=st.integers(1, 7), tiles_per_shard=st.integers(1, 5), draws=st.integers(1, 3))
+@given(
+    members=st.integers(2, 40),
+    tile=st.integers(1, 7),
+    tiles_per_shard=st.integers(1, 5),
+    draws=st.integers(1, 3),
+    redraws=st.integers(0, 20),
+)
 def test_shards_cover_every_array_exactly_once_in_whole_chunks(
-    members: int, tile: int, tiles_per_shard: int, draws: int
+    members: int, tile: int, tiles_per_shard: int, draws: int, redraws: int
 ) -> None:
-    text = tiny_text(widths="[4, 6]", members=members, tile=tile, shard_members=tile * tiles_per_shard)
+    text = tiny_text(widths="[4, 6]", members=members, tile=tile, shard_members=tile * tiles_per_shard, redraws=redraws)
     wanted = studies.loads(text.replace("trace_points", f"draws = {draws}\ntrace_points"))
     assert_every_array_is_covered_once(wanted)
 
@@ -97,7 +103,7 @@ def posterior_text(*, draws: int = 1, populations: int = 0, chains: int = 0, sha
 
 def ensemble_text(*, draws: int = 1, curve_draws: int = 1, **changes: object) -> str:
     text = tiny_text(**changes).replace("trace_points", f"draws = {draws}\ntrace_points")
-    return text + f"[infinite_width]\ndraws = {curve_draws}\n"
+    return text + f"draws = {curve_draws}\n"  # its last table is [infinite_width]
 
 
 BILLION = 10**9
@@ -105,6 +111,7 @@ TOO_MANY = {
     "ensemble": (ensemble_text(members=BILLION), "ensemble.shard_members"),
     "law": (ensemble_text(members=2, shard_members=2, draws=BILLION), "ensemble.draws"),
     "curve": (ensemble_text(curve_draws=BILLION), "infinite_width.draws"),
+    "redraws": (ensemble_text(redraws=BILLION), "infinite_width.redraws"),
     "theory": (posterior_text(draws=BILLION), "posterior.draws"),
     "adaptive": (posterior_text(draws=200_000, populations=4), "posterior.draws"),
     "chains": (posterior_text(chains=BILLION), "sampling.shard_chains"),
@@ -139,7 +146,7 @@ def test_a_million_shards_are_counted_over_all_phases(monkeypatch: pytest.Monkey
 def test_plan_writes_nothing(tmp_path: Path) -> None:
     said = ntkhpc("plan", "--task=calorimeter", f"--runs={tmp_path / 'runs'}")
     assert said.returncode == 0
-    assert "35 shards" in said.stdout
+    assert "39 shards" in said.stdout
     assert "nothing was written" in said.stdout
     assert list(tmp_path.iterdir()) == []
 

@@ -39,6 +39,8 @@ tile = {tile}
 shard_members = {shard_members}
 trace_points = 4
 predictions = {predictions}
+[infinite_width]
+redraws = {redraws}
 """
 
 SHARED_DATA = ROOT.parent / "shared" / "data"
@@ -55,9 +57,16 @@ def tiny_text(
     tile: int = 2,
     shard_members: int = 6,
     predictions: str = "true",
+    redraws: int = 10,
 ) -> str:
     return TINY.format(
-        seed=seed, widths=widths, members=members, tile=tile, shard_members=shard_members, predictions=predictions
+        seed=seed,
+        widths=widths,
+        members=members,
+        tile=tile,
+        shard_members=shard_members,
+        predictions=predictions,
+        redraws=redraws,
     )
 
 

@@ -4,7 +4,7 @@ Here are its section of a study file ([infinite_width]), its arrays, its cost an
 """
 
 import math
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import numpy as np
 from msgspec import Meta
@@ -12,7 +12,7 @@ from msgspec import Meta
 from ntkhpc.phase.array import Array
 from ntkhpc.phase.block import Block
 from ntkhpc.phase.phase import Phase
-from ntkhpc.phase.settings import Positive, Settings, require_increasing
+from ntkhpc.phase.settings import Natural, Positive, Settings, require_increasing
 from ntkhpc.phase.work import Values, Work
 from ntkhpc.studies import cost
 from ntkhpc.studies.ensemble.network import mlp
@@ -29,12 +29,18 @@ TIMES: tuple[Time, ...] = ("steps", "fixed", "infinite")
 
 
 class InfiniteWidth(Settings, frozen=True, kw_only=True):
-    """The exact learning curve of infinitely wide networks. Without `n_train`, at the ensemble's sizes."""
+    """The exact learning curve of infinitely wide networks. Without `n_train`, at the ensemble's sizes.
+
+    `redraws` are further draws of the training set, at the ensemble's own sizes and steps (phase `redraws`).
+    """
+
+    introduced: ClassVar[dict[str, object]] = {"redraws": 0}
 
     n_train: tuple[Positive, ...] = ()
     draws: Positive = 1
     times: Annotated[tuple[Time, ...], Meta(min_length=1)] = ("steps", "infinite")
     fixed_steps: Positive = 512
+    redraws: Natural = 32
 
     def __post_init__(self) -> None:
         require_increasing("n_train", self.n_train)
@@ -104,21 +110,21 @@ def curve(
         rows["infinite"] = [describe(law) for law in infinite_width.nested_laws(blocks, y_train, sizes)]
     finite = [time for time in times if time != "infinite"]
     for n in sizes if finite else ():
-        trainings = [_training(study, study.curve_steps(time, n)) for time in finite]
+        trainings = [training(study, study.curve_steps(time, n)) for time in finite]
         laws = infinite_width.finite_time_laws(blocks.leading(n), y_train[:n], trainings)
         for time, law in zip(finite, laws, strict=True):
             rows[time].append(describe(law))
     return [rows[time] for time in times]
 
 
-def _training(study: "EnsembleStudy", steps: int | None) -> "Training":
+def training(study: "EnsembleStudy", steps: int | None) -> "Training":
+    """As the study trains, for `steps` (None: to the end), at its fraction of the stability bound of the kernel."""
     from ntkhpc.infinite_width import Training
 
-    training = study.training
     return Training(
         time=math.inf if steps is None else steps,
-        learning_rate_fraction=training.learning_rate_fraction,
-        momentum=training.momentum,
+        learning_rate_fraction=study.training.learning_rate_fraction,
+        momentum=study.training.momentum,
     )
 
 

@@ -9,7 +9,7 @@ from ntkhpc.phase.block import Block
 from ntkhpc.phase.dimension import Dim
 from ntkhpc.phase.kind import Kind
 from ntkhpc.studies import analysis, cost, dims
-from ntkhpc.studies.ensemble import curve, data, law, moments, train
+from ntkhpc.studies.ensemble import curve, data, law, moments, redraws, train
 from ntkhpc.studies.ensemble.probe import speed
 from ntkhpc.studies.ensemble.study import EnsembleStudy
 
@@ -29,6 +29,8 @@ DIMS = (
         "0 the study's rule of steps, 1 a fixed number of steps, 2 infinite", "i1"),
     Dim("curve_draw", lambda study: range(study.infinite_width.draws), "number of the draw of the training set",
         label="d"),
+    Dim("redraw", redraws.numbers, "number of the draw of the training set, after the ensemble's own",
+        every=lambda study: redraws.DRAWS, label="d"),
     Dim("curve_n_train", lambda study: study.curve_sizes, "training-set size N_D at infinite width"),
 )  # fmt: skip
 
@@ -69,7 +71,7 @@ def remarks(study: EnsembleStudy, load: Callable[[str], Any]) -> tuple[str, ...]
     )
 
 
-_PHASES = (data.PHASE, train.PHASE, law.PHASE, curve.PHASE, moments.PHASE)
+_PHASES = (data.PHASE, train.PHASE, law.PHASE, curve.PHASE, redraws.PHASE, moments.PHASE)
 
 KIND = Kind(
     "ensemble",

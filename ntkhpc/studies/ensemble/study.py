@@ -32,7 +32,7 @@ class EnsembleStudy(Study, frozen=True, kw_only=True):
 
     @property
     def orders(self) -> int:
-        return max(self.ensemble.draws, self.infinite_width.draws)
+        return max(self.ensemble.draws + self.infinite_width.redraws, self.infinite_width.draws)
 
     @property
     def numerics(self) -> dict[str, object]:

@@ -1,0 +1,120 @@
+"""Phase `redraws`: the ensemble's laws at infinite width for further draws of its training sets, after its own steps.
+
+They tell how much a value of the ensemble would move had other samples of the same pool been drawn: at the sizes of the
+ensemble, draw by draw, where `curve` has the sizes of the exact curve and fewer draws.
+"""
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ntkhpc.phase.array import Array
+from ntkhpc.phase.block import Block
+from ntkhpc.phase.phase import Phase
+from ntkhpc.phase.work import Values, Work
+from ntkhpc.studies import cost
+from ntkhpc.studies.ensemble.curve import training
+from ntkhpc.studies.ensemble.network import mlp
+
+if TYPE_CHECKING:
+    from ntkhpc.studies.ensemble.study import EnsembleStudy
+
+DRAWS = 8
+"""Draws of one shard; each is a tile."""
+
+REDRAW = ("redraw", "n_train")
+
+ARRAYS = (
+    Array("redraw_mu", REDRAW, "f8", "1",
+          "infinite width, same steps, further draws: mu_L. All draws are of one pool: their variance is about that "
+          "of fresh data times 1 - n_train/pool"),
+    Array("redraw_sigma2", REDRAW, "f8", "1",
+          "infinite width, same steps, further draws: sigma_L^2, the variance of L"),
+    Array("redraw_population_variance", REDRAW, "f8", "1",
+          "infinite width, same steps, further draws: sigma_pop^2"),
+    Array("redraw_bias2", REDRAW, "f8", "1",
+          "infinite width, same steps, further draws: mean over test points of bias^2 / 2"),
+    Array("redraw_variance", REDRAW, "f8", "1",
+          "infinite width, same steps, further draws: mean over test points of the variance / 2"),
+)  # fmt: skip
+
+_COLUMNS = {
+    "redraw_mu": "mu_L",
+    "redraw_sigma2": "sigma2_L",
+    "redraw_population_variance": "population_variance",
+    "redraw_bias2": "bias2",
+    "redraw_variance": "variance",
+}
+
+
+def numbers(study: "EnsembleStudy") -> range:
+    """The further draws, by their rows of `permutation`: those after the ensemble's own."""
+    return range(study.ensemble.draws, study.ensemble.draws + study.infinite_width.redraws)
+
+
+def compute(work: "Work[EnsembleStudy]") -> Values:
+    from ntkhpc import kernels
+
+    study = work.study
+    nngp_test = kernels.nngp_ntk(mlp(study), work.inputs["x_test"])[0]  # the same for every draw
+    draws = [work.block.axes["redraw"][index] for index in work.block.range("redraw")]
+    tiles = [work.tile(draw, partial(_laws, work, draw, nngp_test)) for draw in draws]
+    return {array: np.stack([tile[array] for tile in tiles]) for array in _COLUMNS}
+
+
+def _laws(work: "Work[EnsembleStudy]", draw: int, nngp_test: np.ndarray) -> Values:
+    """Each array's values (n_train,) of one draw."""
+    from ntkhpc import infinite_width, loss_law
+
+    study, inputs, sizes = work.study, work.inputs, work.study.ensemble.n_train
+    chosen = inputs["permutation"][draw, : sizes[-1]]
+    y_train, y_test = inputs["y_train"][chosen], inputs["y_test"]
+    blocks = infinite_width.panels(mlp(study), inputs["x_train"][chosen], inputs["x_test"], nngp_test)
+    statistics = []
+    for n in sizes:
+        steps = [training(study, study.training.steps(n))]
+        (law,) = infinite_width.finite_time_laws(blocks.leading(n), y_train[:n], steps)
+        statistics.append(loss_law.statistics(*law, y_test))
+    return {array: np.array([getattr(one, column) for one in statistics]) for array, column in _COLUMNS.items()}
+
+
+def seconds(study: "EnsembleStudy", block: Block) -> float:
+    draws = len(block.range("redraw"))
+    test_kernel = cost.kernel_seconds(study.data.test**2 / 2, study.features, study.network.depth)
+    return cost.SECONDS_PER_SHARD + test_kernel + draws * draw_seconds(study)
+
+
+def tile_seconds(study: "EnsembleStudy", block: Block) -> float:
+    test_kernel = cost.kernel_seconds(study.data.test**2 / 2, study.features, study.network.depth)
+    return cost.SECONDS_PER_SHARD + test_kernel + draw_seconds(study)
+
+
+def draw_seconds(study: "EnsembleStudy") -> float:
+    """Kernels at the largest size; of each size an eigendecomposition, a covariance, and passes over its memory."""
+    test, sizes = study.data.test, study.ensemble.n_train
+    pairs = sizes[-1] ** 2 / 2 + sizes[-1] * test
+    flops = sum(30 * n**3 + 4 * n**2 * test + (2 * n + 250) * test**2 for n in sizes)
+    return cost.kernel_seconds(pairs, study.features, study.network.depth) + flops / cost.FLOPS_FLOAT64
+
+
+def memory_bytes(study: "EnsembleStudy") -> int:
+    """Kernels and their factors, cross panels and weights, covariances."""
+    n, test = study.ensemble.n_train[-1], study.data.test
+    return cost.KERNEL_BYTES + cost.rows_bytes(study) + 8 * (7 * n**2 + 6 * n * test + 4 * test**2)
+
+
+PHASE = Phase(
+    "redraws",
+    reads=("x_train", "y_train", "x_test", "y_test", "permutation"),
+    writes=ARRAYS,
+    blocks=("redraw",),
+    when=lambda study: study.infinite_width.redraws > 0,
+    seconds=seconds,
+    tile_seconds=tile_seconds,
+    memory_bytes=memory_bytes,
+    compute=compute,
+    fewer="lower infinite_width.redraws",
+    lower="ensemble.n_train or data.test",
+    shorten="ensemble.n_train or data.test",
+)
