@@ -9,6 +9,7 @@ import xarray
 from dask.base import compute
 
 from analysis import estimators
+from analysis.contrasts import Curve, Source
 from ntkhpc.studies import frozen
 from ntkhpc.studies.dims import CELL
 from ntkhpc.studies.ensemble.study import EnsembleStudy
@@ -35,15 +36,21 @@ def moments(run: Any) -> xarray.Dataset:
     sum is mu_L), skewness and members. `<name>_stderr` is the jackknife's for eps_pop, bias2 and variance, the cumulant
     formula's for the others, with the jackknife's beside it as `<name>_jackknife`. `<name>_leverage` (member) is what
     each member does to the value: errors at different n_train and draw covary, as they share their initialisations.
+    `<name>_deviates` (member; for bias2 and variance: tile) are what each does to the logarithm of the value, scaled so
+    that the sum of their squares is its variance: 0 for members that are not there, NaN where there is no logarithm.
     `size_sigma` (test_size) is the root mean square, over blocks of test_size test points, of the spread of L.
+    `point_mean`, `point_variance` and `point_covariance` (test_point) are mean and variance of the loss of one test
+    point, and its covariance with L, which is their mean.
     """
     store = open_store(run)
     trained = store.status == OK
     losses = store.test_point_loss.astype(np.float64).where(trained)
     total = losses.mean("test_point", skipna=False)
     point_mean = losses.mean("member")
-    point_variance = losses.var("member", ddof=1).mean("test_point", skipna=False)
+    variances = losses.var("member", ddof=1)
     spread = ((losses - point_mean) ** 2).mean("test_point", skipna=False)
+    used = trained.sum("member")
+    covariance = ((losses - point_mean) * (total - total.mean("member"))).sum("member") / (used - 1)
     blocks = [
         losses.coarsen(test_point=int(size), boundary="trim").mean().var("member", ddof=1).mean("test_point")
         for size in store.test_size.values
@@ -51,11 +58,15 @@ def moments(run: Any) -> xarray.Dataset:
     order = (*CELL, "member")
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "invalid value encountered", RuntimeWarning)  # cells that are not there yet
-        sample, spread, point_variance, *blocks = compute(
-            total.transpose(*order), spread.transpose(*order), point_variance, *blocks
+        sample, spread, *points_and_blocks = compute(
+            total.transpose(*order), spread.transpose(*order), point_mean, variances, covariance, *blocks
         )
-    result = _moments(sample.values, spread.values, point_variance.values, store.sizes["test_point"])
+    points, blocks = points_and_blocks[:3], points_and_blocks[3:]
+    mean_variance = points[1].mean("test_point", skipna=False).transpose(*CELL).values
+    result = _moments(sample.values, spread.values, mean_variance, store.sizes["test_point"])
     dataset = xarray.Dataset(result, coords={dim: store[dim] for dim in CELL})
+    for name, one in zip(("point_mean", "point_variance", "point_covariance"), points, strict=True):
+        dataset[name] = one.where(used >= 2).transpose(*CELL, "test_point").drop_vars("test_point", errors="ignore")
     dataset["size_sigma"] = np.sqrt(xarray.concat(blocks, dim=store.test_size))
     return dataset.merge(_bias_and_variance(store))
 
@@ -79,6 +90,12 @@ def _moments(
             "eps_pop": estimators.leverage(estimators.signed_root(left_population) / left_mu),
         }
         eps_pop = estimators.signed_root(population) / found.mu
+        logarithms = {
+            "mu_L": np.log(left_mu),
+            "sigma_L": np.log(left_s2) / 2,
+            "eps_L": np.log(left_s2) / 2 - np.log(left_mu),
+            "eps_pop": np.log(left_population) / 2 - np.log(left_mu),
+        }
     variables: dict[str, tuple[tuple[str, ...], np.ndarray]] = {
         "members": (CELL, found.members),
         "skewness": (CELL, found.skewness),
@@ -90,15 +107,17 @@ def _moments(
         variables[f"{name}_stderr"] = (CELL, errors.get(name, jackknife[name].stderr))
         variables[f"{name}_jackknife"] = (CELL, jackknife[name].stderr)
         variables[f"{name}_leverage"] = ((*CELL, "member"), jackknife[name].values)
+        deviates = estimators.deviates(logarithms[name], np.isfinite(sample))
+        variables[f"{name}_deviates"] = ((*CELL, "member"), deviates)
     return variables
 
 
 def over_draws(moments: xarray.Dataset) -> xarray.Dataset:
-    """Means over draws, with `<name>_stderr` by the jackknife and `<name>_covariance` (width, n_train, n_train_2).
+    """Means over draws, with `<name>_stderr` by the jackknife and `<name>_deviates`, as in `moments`.
 
-    A member begins with the same weights at every draw, so its leverages are averaged before they are squared. For
-    bias2 and variance the mean of the draws' errors is taken, which is what it is at most. These are errors for these
-    draws of the training set.
+    A member begins with the same weights at every draw, so what it does is averaged before it is squared. For bias2 and
+    variance the mean of the draws' errors is taken, which is what it is at most. `<name>_half` is half of the 68 %
+    interval, by Student's t. These are errors for these draws of the training set.
     """
     found: dict[Any, Any] = {}
     for key, array in moments.data_vars.items():
@@ -107,10 +126,23 @@ def over_draws(moments: xarray.Dataset) -> xarray.Dataset:
             leverage = array.mean("draw").transpose("width", "n_train", "member")  # a member may have diverged in one
             errors = estimators.Leverage(leverage.values)
             found[f"{name}_stderr"] = (("width", "n_train"), errors.stderr)
-            found[f"{name}_covariance"] = (("width", "n_train", "n_train_2"), errors.covariance())
         elif kind not in ("stderr", "jackknife") or name in ("bias2", "variance"):
             found[key] = array.mean("draw", skipna=False)
-    return xarray.Dataset(found)
+    means = xarray.Dataset(found)
+    for name in [str(key).removesuffix("_deviates") for key in means if str(key).endswith("_deviates")]:
+        means[f"{name}_half"] = _half(means[name], means[f"{name}_stderr"], means[f"{name}_deviates"])
+    return means
+
+
+def _half(value: xarray.DataArray, stderr: xarray.DataArray, deviates: xarray.DataArray) -> xarray.DataArray:
+    """Half of the 68 % interval over (width, n_train); without deviates of a logarithm it is the standard error."""
+    found = stderr.transpose("width", "n_train").copy()
+    rows = deviates.transpose("width", "n_train", ...).values
+    for cell in np.ndindex(found.shape):
+        if np.isfinite(rows[cell]).all():
+            relative = Curve(np.ones(1), np.ones(1), (Source("members", rows[cell][None]),)).log_value(0)
+            found.values[cell] = abs(float(value.transpose("width", "n_train").values[cell])) * relative.half()
+    return found
 
 
 def _bias_and_variance(store: xarray.Dataset) -> xarray.Dataset:
@@ -120,10 +152,8 @@ def _bias_and_variance(store: xarray.Dataset) -> xarray.Dataset:
         {
             "bias2": store.bias2.mean("test_point", skipna=False).compute(),
             "variance": store.variance.mean("test_point", skipna=False).compute(),
-            "bias2_stderr": points.bias2_stderr,
-            "variance_stderr": points.variance_stderr,
         }
-    )
+    ).assign(points.drop_vars(["bias2", "variance"]))
 
 
 def prediction_variance(
@@ -131,13 +161,16 @@ def prediction_variance(
 ) -> xarray.Dataset:
     """bias2 and variance over cells, averaged over the `chosen` test points (all of them), and their standard errors.
 
-    From the moments of the tiles; the errors are the jackknife's over tiles. `scale` (outputs,) multiplies f and y.
+    From the moments of the tiles; the errors are the jackknife's over tiles, `<name>_deviates` (tile) what each tile
+    does to the logarithm of the value, as in `moments`. `scale` (outputs,) multiplies f and y.
     """
     chosen = np.ones(store.sizes["test_point"], bool) if chosen is None else chosen
     y = scale * store.y_test.values[chosen]
     tile = _tile(store)
     shape = tuple(store.sizes[dim] for dim in CELL)
     found = {name: np.full(shape, np.nan) for name in ("bias2", "variance", "bias2_stderr", "variance_stderr")}
+    tiles = -(-store.sizes["member"] // tile)
+    deviates = {name: np.full((*shape, tiles), np.nan) for name in ("bias2", "variance")}
     for cell in np.ndindex(shape):
         where = dict(zip(CELL, cell, strict=True))
         counts = _tile_counts(store.status.isel(where).values, tile)
@@ -146,9 +179,13 @@ def prediction_variance(
             continue
         mean = scale * store.prediction_mean.isel(where).values[used][:, chosen]
         m2 = scale**2 * store.prediction_m2.isel(where).values[used][:, chosen]
-        for name, (value, stderr) in _from_tiles(counts[used], mean, m2, y).items():
-            found[name][cell], found[f"{name}_stderr"][cell] = value, stderr
-    return xarray.Dataset({name: (CELL, value) for name, value in found.items()}, coords={d: store[d] for d in CELL})
+        for name, (value, moved) in _from_tiles(counts[used], mean, m2, y).items():
+            found[name][cell], found[f"{name}_stderr"][cell] = value, np.sqrt((moved**2).sum())
+            deviates[name][cell] = 0.0
+            deviates[name][(*cell, used)] = moved / abs(value)
+    variables = {name: (CELL, value) for name, value in found.items()}
+    relative = {f"{name}_deviates": ((*CELL, "tile"), value) for name, value in deviates.items()}
+    return xarray.Dataset(variables | relative, coords={dim: store[dim] for dim in CELL})
 
 
 def mean_prediction(store: xarray.Dataset, cell: dict[str, int]) -> np.ndarray:
@@ -170,8 +207,10 @@ def _tile_counts(status: np.ndarray, tile: int) -> np.ndarray:
     return np.add.reduceat(status == OK, np.arange(0, len(status), tile), dtype=int)
 
 
-def _from_tiles(counts: np.ndarray, mean: np.ndarray, m2: np.ndarray, y: np.ndarray) -> dict[str, tuple[float, float]]:
-    """(value, jackknife standard error) of bias2 and variance from tiles (tiles, points, outputs)."""
+def _from_tiles(
+    counts: np.ndarray, mean: np.ndarray, m2: np.ndarray, y: np.ndarray
+) -> dict[str, tuple[float, np.ndarray]]:
+    """Value, and what each tile does to it (tiles,), of bias2 and variance from tiles (tiles, points, outputs)."""
     # About a common centre, so that sums of squares do not cancel.
     n = counts[:, None, None].astype(float)
     centre = (n * mean).sum(axis=0) / n.sum()
@@ -184,5 +223,6 @@ def _from_tiles(counts: np.ndarray, mean: np.ndarray, m2: np.ndarray, y: np.ndar
 
     whole = estimate(n.sum(), first.sum(axis=0), second.sum(axis=0))
     left = estimate(n.sum() - n, first.sum(axis=0) - first, second.sum(axis=0) - second)
-    errors = [np.sqrt((len(counts) - 1) * one.var()) for one in left]
-    return {name: (float(whole[i]), float(errors[i])) for i, name in enumerate(("bias2", "variance"))}
+    factor = np.sqrt((len(counts) - 1) / len(counts))  # so that the squares add up to the jackknife's variance
+    moved = [factor * (one.mean() - one) for one in left]
+    return {name: (float(whole[i]), moved[i]) for i, name in enumerate(("bias2", "variance"))}

@@ -1,41 +1,46 @@
 """Does an ensemble of finite width agree with the exact law of the same steps at infinite width?"""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import xarray
 from scipy import stats
 
-from analysis import estimators
-from analysis.estimators import Leverage
+from analysis.contrasts import Curve, Estimate, Source, mean_weights
 from ntkhpc.studies.dims import CELL
 from ntkhpc.studies.ensemble.train import OK
 
 QUANTITIES = ("mu_L", "eps_L", "eps_pop")
+TESTED = ("mu_L", "eps_L", "variance")
+
+LEVEL = 0.01
+"""Probability at which a difference is called one."""
+
+LARGE = 0.3
+"""A relative difference that a test must be able to see, or it cannot tell."""
 
 RESAMPLES = 1999
 MEMBERS_A_SIZE = 3
 """With fewer members a size the covariance of the sizes is not known well enough to test them together."""
 
+FEWEST = 8
+"""Members, or tiles, below which nothing is tested."""
+
 _AT_ONCE = 2e7
 
 
-def agreement(store: xarray.Dataset, moments: xarray.Dataset, law: xarray.Dataset) -> xarray.Dataset:
+def ratios(store: xarray.Dataset, moments: xarray.Dataset, law: xarray.Dataset) -> xarray.Dataset:
     """Over (width, n_train, draw): `<quantity>_ratio` to the law and `<quantity>_pull`, (value - law)/stderr.
 
     `ks_distance` and `ks_p_value` (Kolmogorov-Smirnov) compare all losses of a cell with the exact distribution.
-    `mu_L_p_value` and `eps_L_p_value` (width) test all sizes and draws at once, see `all_sizes_p_value`; NaN unless
-    every cell is there, with at least MEMBERS_A_SIZE members a size.
     """
     found = xarray.Dataset(coords={dim: moments[dim] for dim in CELL})
     for name in QUANTITIES:
         found[f"{name}_ratio"] = moments[name] / law[name]
         found[f"{name}_pull"] = (moments[name] - law[name]).transpose(*CELL) / moments[f"{name}_stderr"]
     losses = store.test_loss.where(store.status == OK).transpose(*CELL, "member").values
-    for name, statistic in (("mu_L", log_mean), ("eps_L", log_relative_spread)):
-        exact = np.log(law[name].transpose("n_train", "draw").values)
-        p_values = [all_sizes_p_value(sample, exact, statistic) for sample in losses]
-        found[f"{name}_p_value"] = ("width", np.array(p_values))
     distance = np.full(found.mu_L_pull.shape, np.nan)
     p_value = distance.copy()
     quantiles = law.loss.transpose("draw", "n_train", "quantile").values
@@ -54,51 +59,133 @@ def ks_distance(sample: np.ndarray, quantiles: np.ndarray, probabilities: np.nda
     return float(max((np.arange(1, m + 1) / m - exact).max(), (exact - np.arange(m) / m).max()))
 
 
-Statistic = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
+@dataclass(frozen=True)
+class Comparison:
+    """Of one width and quantity with the exact law: `ratio` is the mean over sizes of log(value/law).
+
+    `p_value` is the probability of a difference as clear as this one in any of TESTED, by their means over sizes or in
+    their shapes, were the law true: so one width is called different wrongly as often as LEVEL says, however many
+    quantities are tested. NaN where it cannot be tested.
+    """
+
+    ratio: Estimate
+    p_value: float
+
+    @property
+    def differs(self) -> bool:
+        return self.p_value <= LEVEL
+
+    @property
+    def seen(self) -> float:
+        """The relative difference, alike at all sizes, that would have been seen in 95 % of such ensembles."""
+        return float(np.expm1(self.ratio.seen(LEVEL)))
+
+    @property
+    def can_tell(self) -> bool:
+        """Whether it is called different, or would have been if it were by LARGE."""
+        return self.differs or (np.isfinite(self.p_value) and self.seen <= LARGE)
+
+    def to_dict(self) -> dict[str, Any]:
+        p = float(self.p_value) if np.isfinite(self.p_value) else None
+        seen = float(self.seen) if np.isfinite(self.seen) else None
+        return {"log_ratio": self.ratio.to_dict(), "p_value": p, "difference_seen": seen}
 
 
-def log_mean(sample: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """log mu (...) of a sample (..., members), and (..., members) without each member."""
-    return np.log(sample.mean(axis=-1)), np.log(estimators.leave_one_out(sample)[0])
+def compare(sample: np.ndarray, cell: xarray.Dataset, law: xarray.Dataset) -> dict[str, Comparison]:
+    """One width with the law, by quantity of TESTED; without those that have a value missing.
+
+    sample (n_train, draws, members) is L, NaN for members that are not there; `cell` is its part of
+    `aggregate.over_draws`, with the deviates of the tiles for the variance; `law` is over (draw, n_train).
+    """
+    found: dict[str, Comparison] = {}
+    exact = {name: law[name].transpose("n_train", "draw").values for name in TESTED}
+    p_values = all_sizes_p_values(sample, {name: np.log(exact[name]) for name in STATISTICS})
+    curves = {name: _curve(cell, name, exact[name].mean(axis=-1)) for name in TESTED}
+    variance = curves["variance"]
+    if variance is not None and _units(variance) >= FEWEST:
+        p_values["variance"] = variance.contrast(mean_weights(variance.n)).p_value()
+    # Two families, the members' and the tiles', of which each could alarm [Sidak 1967].
+    for name, curve in curves.items():
+        if curve is not None:
+            p = p_values.get(name, float("nan"))
+            found[name] = Comparison(curve.contrast(mean_weights(curve.n)), 1 - (1 - p) ** len(FAMILIES))
+    return found
 
 
-def log_relative_spread(sample: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """log eps (...) of a sample (..., members), and (..., members) without each member."""
-    mean, variance = estimators.leave_one_out(sample)
-    eps = sample.std(axis=-1, ddof=1) / sample.mean(axis=-1)
-    return np.log(eps), np.log(np.maximum(variance, 1e-300)) / 2 - np.log(mean)
+FAMILIES = ("members", "tiles")
 
 
-def all_sizes_p_value(sample: np.ndarray, exact: np.ndarray, statistic: Statistic) -> float:
-    """Probability of a larger T^2 than that of `sample` (k, draws, members) against `exact` (k, draws), if exact is so.
+def _curve(cell: xarray.Dataset, name: str, exact: np.ndarray) -> Curve | None:
+    """value/law over all sizes, with the errors of the members; None where one of them is missing."""
+    value, deviates = cell[name].values, cell[f"{name}_deviates"].values
+    if not (np.isfinite(value).all() and (value > 0).all() and np.isfinite(deviates).all() and np.isfinite(exact).all()):
+        return None
+    return Curve(cell.n_train.values.astype(float), value / exact, (Source("members", deviates),))
 
-    T^2 = r^T C^-1 r, r (k,) the mean over draws of statistic - exact, C its jackknife covariance: a member begins alike
-    at every size and draw, so errors covary. Its distribution is the bootstrap's, members resampled and r taken about
-    the sample's own value: Hotelling's would find differences four times too often, as losses are skewed and C is
-    estimated. Members that diverged anywhere are left out. NaN for too few members, or values that are not there.
+
+def _units(curve: Curve) -> int:
+    return int((curve.sources[0].deviates != 0).any(axis=0).sum())
+
+
+STATISTICS: Mapping[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
+    "mu_L": lambda mean, variance: np.log(mean),
+    "eps_L": lambda mean, variance: np.log(np.maximum(variance, 1e-300)) / 2 - np.log(mean),
+}
+"""Logarithms, of means and variances of samples."""
+
+
+def all_sizes_p_values(sample: np.ndarray, exact: Mapping[str, np.ndarray]) -> dict[str, float]:
+    """By quantity of `exact`, the probability of a difference as clear in any of them, if `exact` is true: log mu_L and
+    log eps_L (k, draws).
+
+    `sample` is (k, draws, members). With r (k,) the mean over draws of log(value/exact) and C its jackknife covariance
+    (a member begins alike at every size and draw, so errors covary) two statistics are looked at: the mean of r over
+    its error, and T^2 = r^T C^-1 r where there are MEMBERS_A_SIZE members a size. Their distributions are the
+    bootstrap's, members resampled and r taken about the sample's own value: Hotelling's would find differences four
+    times too often, as losses are skewed and C is estimated. That of the smallest of all their probabilities comes from
+    the same resamples [Westfall and Young 1993]. Members that diverged anywhere are left out. Empty for too few members
+    or values that are not there.
     """
     sample = sample[..., np.isfinite(sample).all(axis=(0, 1))]
     k, members = len(sample), sample.shape[-1]
-    if members < max(4, MEMBERS_A_SIZE * k) or not np.isfinite(exact).all():
-        return float("nan")
-    centre = statistic(sample)[0]
-    (observed,) = _t_squared(sample[None], exact, statistic)
-    rng, larger, done = np.random.default_rng(0), 0, 0
+    if members < FEWEST or not all(np.isfinite(one).all() for one in exact.values()):
+        return {}
+    together = members >= MEMBERS_A_SIZE * k
+    rows, rng, done = [_pulls(sample[None], exact, together)], np.random.default_rng(0), 0
+    mean, variance = sample.mean(axis=-1), sample.var(axis=-1, ddof=1)
+    centres = {name: STATISTICS[name](mean, variance) for name in exact}
     while done < RESAMPLES:
         count = min(RESAMPLES - done, max(1, int(_AT_ONCE / sample.size)))
         chosen = rng.integers(members, size=(count, members))
-        resampled = np.moveaxis(sample[..., chosen], -2, 0)
-        larger += int((_t_squared(resampled, centre, statistic) >= observed).sum())
+        rows.append(_pulls(np.moveaxis(sample[..., chosen], -2, 0), centres, together))
         done += count
-    return (1 + larger) / (1 + RESAMPLES)
+    pulls = np.concatenate(rows)  # (1 + resamples, quantities, statistics), the sample itself first
+    # Of each statistic, the share of all rows at least as large; the smallest share of a row has a distribution too.
+    shares = (stats.rankdata(-pulls, method="max", axis=0)) / len(pulls)
+    smallest = shares.min(axis=(1, 2))
+    return {name: float((smallest <= shares[0, i].min()).mean()) for i, name in enumerate(exact)}
 
 
-def _t_squared(samples: np.ndarray, centre: np.ndarray, statistic: Statistic) -> np.ndarray:
-    """(b,) for samples (b, k, draws, members)."""
-    value, left = statistic(samples)
-    r = (value - centre).mean(axis=-1)
-    covariance = Leverage(estimators.leverage(left).values.mean(axis=-2)).covariance()
-    k = covariance.shape[-1]
-    # A resample of few different members may be singular; the shift is far below any error.
-    covariance += 1e-12 * np.trace(covariance, axis1=-2, axis2=-1)[..., None, None] * np.eye(k)
-    return np.einsum("bi,bi->b", r, np.linalg.solve(covariance, r[..., None])[..., 0])
+def _pulls(samples: np.ndarray, centres: Mapping[str, np.ndarray], together: bool) -> np.ndarray:
+    """(b, quantities, statistics) for samples (b, k, draws, members): squared pull of the mean, and T^2."""
+    m, found = samples.shape[-1], []
+    mean = samples.mean(axis=-1, keepdims=True)
+    deviation = samples - mean
+    squares = deviation**2
+    variance = squares.sum(axis=-1, keepdims=True) / (m - 1)
+    left_mean = mean - deviation / (m - 1)
+    left_variance = ((m - 1) * variance - m / (m - 1) * squares) / (m - 2)
+    for name, centre in centres.items():
+        r = (STATISTICS[name](mean[..., 0], variance[..., 0]) - centre).mean(axis=-1)
+        left = STATISTICS[name](left_mean, left_variance).mean(axis=-2)
+        moved = (left - left.mean(axis=-1, keepdims=True)) * np.sqrt((m - 1) / m)
+        covariance = moved @ np.swapaxes(moved, -1, -2)
+        pull = r.sum(axis=-1) ** 2 / np.maximum(covariance.sum(axis=(-2, -1)), 1e-300)
+        if not together:
+            found.append(pull[:, None])
+            continue
+        # A resample of few different members may be singular; the shift is far below any error.
+        covariance += 1e-12 * np.trace(covariance, axis1=-2, axis2=-1)[..., None, None] * np.eye(len(r[0]))
+        t_squared = np.einsum("bi,bi->b", r, np.linalg.solve(covariance, r[..., None])[..., 0])
+        found.append(np.stack([pull, t_squared], axis=-1))
+    return np.stack(found, axis=1)

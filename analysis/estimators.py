@@ -99,3 +99,16 @@ def leverage(left_out: np.ndarray) -> Leverage:
 def signed_root(x: np.ndarray) -> np.ndarray:
     """sqrt(|x|) with the sign of x: a population variance may be estimated below zero, and is not clipped."""
     return np.sign(x) * np.sqrt(np.abs(x))
+
+
+def deviates(left: np.ndarray, there: np.ndarray) -> np.ndarray:
+    """What each member does to an estimate: (..., members) from its values without each, for those that are `there`.
+
+    The sum of their squares is the jackknife's variance, sums of products its covariances. 0 for a member that is not
+    there; NaN for all where an estimate without one of them does not exist, or with fewer than 3.
+    """
+    count = there.sum(axis=-1, keepdims=True).astype(float)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean = np.where(there, left, 0).sum(axis=-1, keepdims=True) / count
+        moved = np.where(there, mean - left, 0.0) * np.sqrt((count - 1) / count)
+    return np.where(np.isfinite(moved).all(axis=-1, keepdims=True) & (count >= 3), moved, np.nan)

@@ -3,6 +3,7 @@
 import numpy as np
 import xarray
 
+from analysis import test_points
 from analysis.estimators import signed_root
 from ntkhpc.studies.ensemble.curve import TIMES
 
@@ -16,6 +17,50 @@ CURVE = (
     "curve_largest_share",
 )  # fmt: skip
 """The arrays that `curve` reads."""
+
+
+REDRAWS = ("redraw_mu", "redraw_sigma2", "redraw_population_variance", "redraw_bias2", "redraw_variance")
+"""The arrays that `redraws` reads."""
+
+
+LAW_POINTS = ("law_point_mean", "law_point_covariance", "law_variance")
+"""The arrays that `point_moments` reads."""
+
+CURVE_POINTS = ("curve_point_mean", "curve_point_covariance", "curve_point_variance")
+"""The arrays that `curve_point_moments` reads."""
+
+PointMoments = tuple[np.ndarray, np.ndarray, np.ndarray]
+"""Mean, covariance with L, and variance (n_train, test_point) of the loss of each test point, means over draws."""
+
+
+def point_moments(store: xarray.Dataset) -> PointMoments:
+    """Of the law of the ensemble's own cells."""
+    mean, covariance, variance = (
+        store[name].transpose("draw", "n_train", "test_point").values for name in LAW_POINTS
+    )
+    single = test_points.point_variance(mean, variance, store.sizes["output"])
+    return mean.mean(axis=0), covariance.mean(axis=0), single.mean(axis=0)
+
+
+def curve_point_moments(store: xarray.Dataset, time: str) -> PointMoments | None:
+    """Of the exact curve of one time; None where the store has none, as those of older versions."""
+    if not all(name in store for name in CURVE_POINTS):
+        return None
+    one = store[list(CURVE_POINTS)].isel(time=list(store.time.values).index(TIMES.index(time)))
+    one = one.transpose("curve_draw", "curve_n_train", "test_point").mean("curve_draw").compute()
+    mean, covariance, variance = (one[name].values for name in CURVE_POINTS)
+    return mean, covariance, variance
+
+
+def redraws(store: xarray.Dataset) -> xarray.Dataset:
+    """The exact law of further draws of the training set, at the ensemble's sizes and steps, over (redraw, n_train).
+
+    mu_L, sigma_L, eps_L, eps_pop, bias2, variance.
+    """
+    mine = store[list(REDRAWS)].compute()
+    return _spreads(mine.redraw_mu, mine.redraw_sigma2, mine.redraw_population_variance).assign(
+        bias2=mine.redraw_bias2, variance=mine.redraw_variance
+    )
 
 
 def law(store: xarray.Dataset) -> xarray.Dataset:
@@ -64,3 +109,8 @@ def curve(store: xarray.Dataset) -> xarray.Dataset:
             "steps": mine.curve_steps,
         }
     ).transpose("time", "draw", "n_train", ...)
+
+
+def _spreads(mu: xarray.DataArray, variance: xarray.DataArray, population: xarray.DataArray) -> xarray.Dataset:
+    found = {"mu_L": mu, "sigma_L": np.sqrt(variance), "eps_L": np.sqrt(variance) / mu}
+    return xarray.Dataset(found | {"eps_pop": signed_root(population) / mu})

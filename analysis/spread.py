@@ -1,12 +1,15 @@
 """What the initialisation means where the target is no shower's energy: how far it moves a prediction."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
 import xarray
 
-from analysis import aggregate
+from analysis import aggregate, prediction
+from analysis.contrasts import Estimate
+from analysis.report.numbers import chance
+from analysis.scaling import plain
 from ntkhpc.data.source import Source
 
 
@@ -24,58 +27,66 @@ class Spread:
     n_train: int
     noun: str
     unit: str
-    initialisation: float
-    initialisation_stderr: float
+    initialisation: Estimate
     total: float
     infinite_width: float
+    p_value: float
     accuracy: float
     accuracy_stderr: float
     apart: float
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        found = {one.name: plain(getattr(self, one.name)) for one in fields(self) if one.name != "initialisation"}
+        one = self.initialisation
+        return found | {"initialisation": one.value, "initialisation_stderr": plain(one.parts.get("members")),
+                        "initialisation_parts": {name: plain(part) for name, part in one.parts.items()}}  # fmt: skip
 
     def sentence(self) -> str:
-        exact = (
-            f" ({self._size(self.infinite_width)} for infinitely wide networks after the same steps)"
-            if np.isfinite(self.infinite_width)
-            else ""
-        )
+        exact = ""
+        if np.isfinite(self.infinite_width):
+            verdict = "a difference" if self.p_value < prediction.LEVEL else "no difference seen"
+            exact = (
+                f" (infinitely wide networks after the same steps: {self._size(self.infinite_width)}, {verdict}, "
+                f"{chance(self.p_value)})"
+            )
         said = (
             f"For a network of width {self.width:,} trained on {self.n_train:,} {self.noun}, the random initialisation "
-            f"moves a prediction by {self._size(self.initialisation, self.initialisation_stderr)}{exact}, root mean "
-            "square over the test points; with the error of the mean network, added in quadrature, the whole error is "
-            f"{self._size(self.total)}."
+            f"moves a prediction by {self._estimate()}{exact}, root mean square over the test points; with the error of "
+            f"the mean network, added in quadrature, the whole error is {self._size(self.total)}."
         )
         if np.isfinite(self.accuracy):
             said += (
                 f" (Targets of right and wrong classes are {self.apart:g} apart.) The mean of all networks names the "
-                f"class of {100 * self.accuracy:.1f} ± {100 * self.accuracy_stderr:.1f} % of the test points rightly."
+                f"class of {100 * self.accuracy:.1f} ± {100 * self.accuracy_stderr:.1f} % of the test points rightly "
+                "(error of the test points)."
             )
         return said
 
-    def _size(self, value: float, stderr: float = float("nan")) -> str:
-        percent = self.unit == "%"
-        factor, digits = (100, 1) if percent else (1, 3)
-        text = f"{factor * value:.{digits}f}" if percent else f"{value:.{digits}g}"
-        if np.isfinite(stderr):
-            text += f" ± {factor * stderr:.{digits}f}" if percent else f" ± {stderr:.1g}"
+    def _estimate(self) -> str:
+        if self.unit == "%":
+            return f"{prediction.size(self.initialisation.scaled(100), 1)} %"
+        return prediction.significant(self.initialisation) + (f" {self.unit}" if self.unit else "")
+
+    def _size(self, value: float) -> str:
+        text = f"{100 * value:.1f}" if self.unit == "%" else f"{value:.3g}"
         return text + (f" {self.unit}" if self.unit else "")
 
 
-def spread(store: xarray.Dataset, section: Source) -> Spread | None:
-    """For the largest width and n_train and the first draw; None if they were not computed."""
-    cell = {"width": -1, "n_train": -1, "draw": 0}
+def spread(
+    store: xarray.Dataset, section: Source, others: xarray.DataArray | None = None, pool: int = 0
+) -> Spread | None:
+    """For the largest width and n_train and the first draw; None if they were not computed.
+
+    `others` (draw, n_train) is the variance of further draws from a pool of that size.
+    """
     # Outputs of different units have no common size but in units of their own spread.
     own = section.classification or store.sizes["output"] == 1
     scale = store.target_scale.values if own else np.ones(store.sizes["output"])
-    points = aggregate.prediction_variance(store, scale=scale).isel(cell)
-    variance, bias2 = float(points.variance), float(points.bias2)  # halves of squares, as in the loss
-    if not np.isfinite(variance):
+    found = prediction.largest_cell(store, scale, None, others, pool)
+    if found is None:
         return None
     unit = "%" if section.log_target and own else section.unit if own else "standard deviations of the targets"
-    initialisation = np.sqrt(2 * variance)
-    exact = np.mean(scale**2) * store.law_variance.isel(draw=0, n_train=-1).values.mean()  # the same for every output
+    cell = {"width": -1, "n_train": -1, "draw": 0}
     accuracy = _accuracy(store, section, cell) if section.classification else float("nan")
     count = store.sizes["test_point"]
     shrunk = (accuracy * count + 1) / (count + 2)  # so that all or none right has an error too
@@ -84,10 +95,10 @@ def spread(store: xarray.Dataset, section: Source) -> Spread | None:
         n_train=int(store.n_train[-1]),
         noun=section.noun,
         unit="" if unit == "1" else unit,
-        initialisation=float(initialisation),
-        initialisation_stderr=float(initialisation * float(points.variance_stderr) / (2 * variance)),
-        total=float(np.sqrt(2 * (variance + bias2))),
-        infinite_width=float(np.sqrt(exact)),
+        initialisation=found.initialisation,
+        total=found.total,
+        infinite_width=found.infinite_width,
+        p_value=found.p_value,
         accuracy=accuracy,
         accuracy_stderr=float(np.sqrt(shrunk * (1 - shrunk) / count)),
         apart=float(np.diff(sorted(section.class_targets or (0, 1))).min()) if section.classification else float("nan"),

@@ -1,50 +1,72 @@
-"""How the ensembles approach infinite width: value(width) = exact value + a/width, the exact value known."""
+"""How the ensembles approach infinite width: log(value/exact value) = a/width, the exact value known."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy import stats
+
+from analysis.contrasts import Estimate, combine
+
+LEVEL = 0.01
 
 
 @dataclass(frozen=True)
-class WidthFit:
-    """The coefficient a of 1/width with its standard error, and how well the one-parameter line fits.
+class WidthLine:
+    """The line through the logarithms of value/exact over 1/width, every width with the same weight.
 
-    `relative` is a/exact: the relative change at width 1, to be divided by a width.
+    `a` is its coefficient with the limit held at the exact value: a network of width n differs by the fraction a/n.
+    `limit` is what a line with a free limit extrapolates to, as the logarithm of its ratio to the exact value: 0 where
+    widths follow the line (None for one width).
     """
 
     quantity: str
     n_train: int
     exact: float
-    a: float
-    a_stderr: float
-    chi2: float
-    dof: int
-    p_value: float
+    a: Estimate
+    limit: Estimate | None
 
     @property
-    def relative(self) -> float:
-        return self.a / self.exact
+    def p_value(self) -> float:
+        return self.limit.p_value() if self.limit else float("nan")
+
+    @property
+    def holds(self) -> bool:
+        """Whether the widths are compatible with the line; not known for one width."""
+        return not self.p_value < LEVEL
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        p = self.p_value
+        return {
+            "quantity": self.quantity,
+            "n_train": self.n_train,
+            "exact": self.exact,
+            "a": self.a.to_dict(),
+            "limit": self.limit and self.limit.to_dict(),
+            "p_value": p if np.isfinite(p) else None,
+        }
 
 
 def fit(
-    quantity: str, n_train: int, widths: np.ndarray, value: np.ndarray, stderr: np.ndarray, exact: float
-) -> WidthFit | None:
-    """Weighted least squares of value - exact against 1/width; widths use different seeds, so errors are independent.
+    quantity: str, n_train: int, widths: np.ndarray, ratios: list[Estimate | None], exact: float
+) -> WidthLine | None:
+    """Through the logarithms of value/exact at each width; widths use different seeds, so their errors are independent.
 
-    None where no cell has a value. One parameter: with one width it fits exactly, and the p-value is NaN.
+    None where no width has a value.
     """
-    good = np.isfinite(value) & np.isfinite(stderr) & (stderr > 0)
-    if not good.any() or not np.isfinite(exact):
+    there = [(1 / float(w), one) for w, one in zip(widths, ratios, strict=True) if one is not None]
+    if not there or not np.isfinite(exact):
         return None
-    x, y, weight = 1 / widths[good], value[good] - exact, stderr[good] ** -2.0
-    information = (weight * x**2).sum()
-    a = float((weight * x * y).sum() / information)
-    chi2 = float((weight * (y - a * x) ** 2).sum())
-    dof = int(good.sum()) - 1
-    p_value = float(stats.chi2.sf(chi2, dof)) if dof else float("nan")
-    return WidthFit(quantity, n_train, float(exact), a, float(information**-0.5), chi2, dof, p_value)
+    x, found = np.array([one for one, _ in there]), [one for _, one in there]
+    a = _contrast(x / (x @ x), found)
+    if len(x) == 1:
+        return WidthLine(quantity, n_train, exact, a, None)
+    intercept = np.linalg.pinv(np.stack([np.ones_like(x), x], axis=1))[0]
+    return WidthLine(quantity, n_train, exact, a, _contrast(intercept, found))
+
+
+def _contrast(weights: np.ndarray, found: list[Estimate]) -> Estimate:
+    """A sum of independent numbers, whose error is that of their members."""
+    value = float(sum(w * one.value for w, one in zip(weights, found, strict=True)))
+    parts = [("members", float(w * one.stderr) ** 2, one.dof) for w, one in zip(weights, found, strict=True)]
+    summed = combine(value, parts)
+    return Estimate(value, {"members": float(np.sqrt(sum(v for _, v, _ in parts)))}, summed.dof)

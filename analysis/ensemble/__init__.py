@@ -2,6 +2,7 @@
 
 from analysis.ensemble import (
     agreement,
+    answer,
     bias_and_variance,
     distribution,
     exponents,
@@ -21,9 +22,10 @@ from analysis.report.section import Section
 from ntkhpc.engine.run import Run
 
 SECTIONS: list[Section[EnsembleResults]] = [
+    answer.SECTION,
     overview.SECTION,
-    agreement.SECTION,
     units.SECTION,
+    agreement.SECTION,
     learning_curves.SECTION,
     flattening.SECTION,
     distribution.SECTION,
@@ -54,9 +56,12 @@ def cover(results: EnsembleResults) -> Cover:
             "diverged": results.diverged,
             "ensembles": {},
             "infinite_width_same_cells": {},
+            "infinite_width_redraws": {},
             "infinite_width_curve": {},
+            "answer": {},
             "width": [],
             "agreement_p_value": {},
+            "agreement": {},
             "resolution": None,
         },
     )

@@ -22,6 +22,10 @@ NAMES = {
 }
 
 
+TIMES = {"steps": "same rule of steps", "fixed": "fixed steps", "infinite": "end of training"}
+"""Training times of exact curves, in words."""
+
+
 def chance_label(p: float) -> str:
     """A probability in the legend of a figure."""
     return f"p = {p:.2g}" if p >= 1e-3 else "p < 0.001"
@@ -38,7 +42,7 @@ def widths(results: EnsembleResults) -> Iterator[tuple[int, dict[str, Any]]]:
 
 def points(axis: Axes, cell: xarray.Dataset, name: str, *, color: str, fmt: str, shift: float, label: str) -> None:
     n = cell.n_train.values * shift
-    axis.errorbar(n, cell[name], cell[f"{name}_stderr"], fmt=fmt, color=color, label=label, lw=1)
+    axis.errorbar(n, cell[name], cell[f"{name}_half"], fmt=fmt, color=color, label=label, lw=1)
 
 
 def times(results: EnsembleResults) -> Iterator[tuple[str, str, dict[str, Any]]]:

@@ -6,58 +6,56 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.ensemble.power_laws import FITTED
-from analysis.ensemble.results import SIGNIFICANT, EnsembleResults
-from analysis.fits import CurveFit, EnsembleFit
-from analysis.report.numbers import chance, exponent, pm, probability
+from analysis.contrasts import Curve, Estimate
+from analysis.ensemble.curves import DRAW, FITTED, MEMBERS, POINTS
+from analysis.ensemble.drawing import TIMES
+from analysis.ensemble.results import EnsembleResults
+from analysis.floor import Levelling
+from analysis.report.numbers import interval, probability, slope
 from analysis.report.section import Section, Table
-from analysis.scaling import Comparison
 
-ENSEMBLE_NOTE = (
-    "Exponent: of a power law without an offset, its error for any draw of the training set; p: probability of a "
-    "larger chi squared, were it one. This draw only: with the errors of the initialisations alone, to compare "
-    "networks trained on the same samples. With an offset: b of value = a N_D^b + c, and the change of AICc; it "
-    "measures how much the data bend, and an offset below zero says nothing about endless data."
+NOTE = (
+    "Exponent: slope of least squares of log(value) against log(N_D), every size with the same weight, ± half of its "
+    "68 % interval (members and draw of the training set; of exact curves the draw). This draw: without the part of the "
+    "draw, to compare networks trained on the same samples. Test points: what another test set would change. Bend: the "
+    "local exponent at the largest size less that at the smallest, and the probability of such a bend of a pure power "
+    "law. Floor: c of a N_D^b + c, 95 % interval; open where the sizes do not bound it."
 )
 
-CURVE_NOTE = (
-    "Exact curves have no statistical error: theirs is that of the mean over draws of the training set. How far they "
-    "are from a power law is in the figure; the last slope is the local one between the two largest sizes."
-)
+FEW_DRAWS_OF_POOL = 4
+"""With a pool of fewer times the largest size, draws of the training set overlap much."""
 
 
-def _ensemble_rows(results: EnsembleResults) -> list[Sequence[str]]:
-    rows: list[Sequence[str]] = [("quantity", "network", "N_D", "exponent", "p", "this draw only", "with an offset")]
+def _rows(results: EnsembleResults) -> list[Sequence[str]]:
+    rows: list[Sequence[str]] = [
+        ("quantity", "network", "N_D", "exponent", "this draw", "test points", "bend", "p", "floor, 95 %")
+    ]
     for quantity in FITTED:
         for (name, width), fit in results.fits.items():
             if name == quantity:
-                one, sizes = fit.any_draw.none, f"{fit.any_draw.n[0]:.0f}-{fit.any_draw.n[-1]:.0f}"
-                rows.append(
-                    (name, f"width {width:,}", sizes, exponent(one), probability(one.p_value),
-                     exponent(fit.this_draw.none), _offset(fit.any_draw))
-                )  # fmt: skip
-        if law := results.law_fits.get(quantity):
+                rows.append(_row(quantity, f"width {width:,}", fit, results.curves[name, width]))
+        if law := results.law_curves.get(quantity):
             sizes = f"{results.sizes[0]}-{results.sizes[-1]}"
-            rows.append((quantity, "infinite, exact", sizes, "", "", f"{law.exponent:.2f}", ""))
-    return rows
-
-
-def _curve_rows(results: EnsembleResults) -> list[Sequence[str]]:
-    labels = {"steps": "same rule of steps", "fixed": "fixed steps", "infinite": "end of training"}
-    rows: list[Sequence[str]] = [("quantity", "infinite width", "N_D", "exponent", "last slope")]
-    for quantity in FITTED:
+            rows.append((quantity, "infinite, these samples", sizes, f"{law.slope().value:.2f}", "exact",
+                         _part(law.slope(), POINTS), f"{law.curvature().value:+.2f}", "", ""))  # fmt: skip
         for (name, time), fit in results.curve_fits.items():
             if name == quantity:
-                mean = pm(fit.exponent, fit.exponent_stderr)
-                rows.append((name, labels[time], f"{fit.n[0]:.0f}-{fit.n[1]:.0f}", mean, f"{fit.last_slope:.2f}"))
+                rows.append(_row(quantity, f"infinite, {TIMES[time]}", fit, results.exact_curves[name, time]))
     return rows
 
 
-def _offset(comparison: Comparison) -> str:
-    if comparison.free is None or math.isinf(comparison.delta_aicc):
-        return "too few sizes"
-    better = ", better" if comparison.preferred is comparison.free else ""
-    return f"{exponent(comparison.free)}{better} (AICc {comparison.delta_aicc:+.1f})"
+def _row(quantity: str, network: str, fit: Levelling, curve: Curve) -> Sequence[str]:
+    whole = curve.slope()
+    this_draw = slope(curve.of(MEMBERS).slope()) if MEMBERS in whole.parts else ""
+    floor = interval(fit.floor.offset_95, ".2g") if fit.floor and curve.of(MEMBERS, DRAW).sources else ""
+    return (
+        quantity, network, f"{fit.n[0]:.0f}-{fit.n[1]:.0f}", slope(fit.slope), this_draw, _part(whole, POINTS),
+        slope(fit.curvature), probability(fit.p_power), floor,
+    )  # fmt: skip
+
+
+def _part(one: Estimate, source: str) -> str:
+    return f"± {one.parts[source]:.3f}" if source in one.parts else "-"
 
 
 def cautions(results: EnsembleResults) -> list[str]:
@@ -67,31 +65,33 @@ def cautions(results: EnsembleResults) -> list[str]:
         if (lacking := [int(w) for w in results.mean.width.values if (name, int(w)) not in results.fits])
     ]
     for name in ("mu_L", "eps_L"):
-        found += _about_fits(results, name, {w: fit for (quantity, w), fit in results.fits.items() if quantity == name})
-    if any(math.isnan(fit.draw_spread) for fit in results.fits.values()):
+        found += _about_bends(results, name)
+    if results.fits and not results.knows_draws:
         found.append(
-            "the errors of exponents know nothing of other draws of the training set: infinite_width.draws of 2 or "
-            "more, at sizes that overlap the ensemble's, would tell how much they matter"
+            "the errors of exponents know nothing of other draws of the training set: infinite_width.redraws tells "
+            "how much they matter"
+        )
+    pool, largest = results.study.data.pool, int(results.sizes[-1])
+    if results.knows_draws and pool < FEW_DRAWS_OF_POOL * largest:
+        found.append(
+            f"draws of {largest:,} of a pool of {pool:,} samples overlap: what another draw would change is corrected "
+            "for it, by more than a tenth; a larger data.pool would tell it better"
         )
     return found
 
 
-def _about_fits(results: EnsembleResults, name: str, fits: dict[int, EnsembleFit]) -> list[str]:
-    found = []
+def _about_bends(results: EnsembleResults, name: str) -> list[str]:
+    """One sentence a quantity: which widths are no power laws, and how their local exponents change."""
+    bent = {w: fit for (quantity, w), fit in results.fits.items() if quantity == name and fit.is_curved}
+    if not bent:
+        return []
+    widths = _listed(list(bent))
+    bends = ", ".join(slope(fit.curvature) for fit in bent.values())
     low, high = results.sizes[0], results.sizes[-1]
-    for width, fit in fits.items():
-        one, values = fit.any_draw.none, results.mean[name].sel(width=width).values
-        found += [f"power law of {name} at width {width}: {flag}" for flag in one.flags if "fits badly" not in flag]
-        if one.p_value < SIGNIFICANT:
-            slope = math.log(values[-1] / values[0]) / math.log(high / low)
-            text = (
-                f"{name} at width {width} is no pure power law ({chance(one.p_value)}): the fitted {exponent(one)} is "
-                f"no asymptotic exponent; from end to end, {low} to {high}, the slope is {slope:+.2f}"
-            )
-            if fit.any_draw.preferred is fit.any_draw.free:
-                text += f"; it gets {'flatter' if fit.any_draw.preferred.offset > 0 else 'steeper'} with N_D"
-            found.append(text)
-    return found
+    return [
+        f"{name} at width {widths} is no pure power law between {low:,} and {high:,}: its local exponent changes by "
+        f"{bends} from the smallest to the largest size, so that the fitted one is no asymptotic exponent"
+    ]
 
 
 def _listed(numbers: list[int]) -> str:
@@ -101,55 +101,69 @@ def _listed(numbers: list[int]) -> str:
 def exponents(results: EnsembleResults) -> pd.DataFrame:
     """One row a fitted exponent, with what it was fitted to and its errors."""
     rows: list[dict[str, Any]] = []
-
-    def exact(name: str, network: str, fit: CurveFit) -> None:
-        rows.append(
-            {"quantity": name, "network": network, "n_min": fit.n[0], "n_max": fit.n[1], "offset": "none",
-             "exponent": fit.exponent, "stderr": fit.exponent_stderr, "draws": fit.draws}
-        )  # fmt: skip
-
     for name in FITTED:
         for (quantity, width), fit in results.fits.items():
             if quantity == name:
-                for errors, comparison in (("any draw", fit.any_draw), ("this draw", fit.this_draw)):
-                    for offset, one in (("none", comparison.none), ("free", comparison.free)):
-                        if one is not None:
-                            rows.append(
-                                {"quantity": name, "network": f"width {width}", "n_min": comparison.n[0],
-                                 "n_max": comparison.n[-1], "errors": errors, "offset": offset,
-                                 "exponent": one.exponent, "stderr": one.exponent_stderr,
-                                 "low_68": one.exponent_68[0], "high_68": one.exponent_68[1],
-                                 "low_95": one.exponent_95[0], "high_95": one.exponent_95[1],
-                                 "chi2": one.chi2, "dof": one.dof, "p_value": one.p_value, "aicc": one.aicc,
-                                 "preferred": one is comparison.preferred, "flags": "; ".join(one.flags)}
-                            )  # fmt: skip
-        if law := results.law_fits.get(name):
+                rows.append(_record(name, f"width {width}", fit, results.curves[name, width]))
+        if law := results.law_curves.get(name):
             rows.append(
                 {"quantity": name, "network": "infinite width, the ensemble's cells", "n_min": results.sizes[0],
-                 "n_max": results.sizes[-1], "offset": "none", "exponent": law.exponent}
+                 "n_max": results.sizes[-1], "exponent": law.slope().value, "bend": law.curvature().value,
+                 "stderr_test_points": law.slope().parts.get(POINTS)}
             )  # fmt: skip
-        for (quantity, time), curve_fit in results.curve_fits.items():
+        if curve := results.redraw_curves.get(name):
+            one, count = curve.slope(), results.redraws.sizes["draw"]
+            rows.append(
+                {"quantity": name, "network": f"infinite width, mean of {count} draws", "n_min": results.sizes[0],
+                 "n_max": results.sizes[-1], "exponent": one.value, "stderr": one.stderr, "dof": one.dof,
+                 "bend": curve.curvature().value, "bend_stderr": curve.curvature().stderr,
+                 "p_value": curve.curvature().p_value()}
+            )  # fmt: skip
+        for (quantity, time), fit in results.curve_fits.items():
             if quantity == name:
-                exact(name, f"infinite width, time {time}", curve_fit)
+                rows.append(_record(name, f"infinite width, time {time}", fit, results.exact_curves[name, time]))
     return pd.DataFrame(rows)
 
 
-def tables(results: EnsembleResults) -> list[Table]:
-    found = [Table(_ensemble_rows(results), ENSEMBLE_NOTE)]
-    return [*found, Table(_curve_rows(results), CURVE_NOTE)] if results.has_curve else found
+def _record(name: str, network: str, fit: Levelling, curve: Curve) -> dict[str, Any]:
+    one, whole = fit.slope, curve.slope()
+    floor = fit.floor
+    return {
+        "quantity": name, "network": network, "n_min": fit.n[0], "n_max": fit.n[1],
+        "exponent": one.value, "stderr": one.stderr, "dof": one.dof,
+        "low_68": one.interval()[0], "high_68": one.interval()[1],
+        "low_95": one.interval(0.95)[0], "high_95": one.interval(0.95)[1],
+        "stderr_members": whole.parts.get(MEMBERS), "stderr_draw": whole.parts.get(DRAW),
+        "stderr_test_points": whole.parts.get(POINTS),
+        "bend": fit.curvature.value, "bend_stderr": fit.curvature.stderr,
+        "p_constant": fit.p_constant, "p_value": fit.p_power,
+        "upper_n_min": fit.upper_n, "upper_exponent": fit.upper_slope.value, "upper_stderr": fit.upper_slope.stderr,
+        "floor": floor.offset if floor else math.nan,
+        "floor_low_95": floor.offset_95[0] if floor else math.nan,
+        "floor_high_95": floor.offset_95[1] if floor else math.nan,
+        "exponent_with_floor": floor.exponent if floor else math.nan,
+        "preferred": fit.preferred if fit.aicc else "",
+    }  # fmt: skip
 
 
 def fits(results: EnsembleResults) -> dict[str, Any]:
     return {
         "ensembles": {f"{name} width {width}": fit.to_dict() for (name, width), fit in results.fits.items()},
-        "infinite_width_same_cells": {name: fit.to_dict() for name, fit in results.law_fits.items()},
+        "infinite_width_same_cells": {
+            name: {"exponent": curve.slope().to_dict(), "curvature": curve.curvature().to_dict()}
+            for name, curve in results.law_curves.items()
+        },
+        "infinite_width_redraws": {
+            name: {"exponent": curve.slope().to_dict(), "curvature": curve.curvature().to_dict()}
+            for name, curve in results.redraw_curves.items()
+        },
         "infinite_width_curve": {f"{name} {time}": fit.to_dict() for (name, time), fit in results.curve_fits.items()},
     }
 
 
 SECTION: Section[EnsembleResults] = Section(
     title="Exponents",
-    tables=tables,
+    tables=lambda results: [Table(_rows(results), NOTE)],
     cautions=cautions,
     fits=fits,
     files=lambda results: {"exponents": exponents(results)},

@@ -1,17 +1,20 @@
-"""Why eps_L flattens: few test points, or few steps. And curve.csv, the exact curves that show it."""
+"""What can make eps_L flat: few test points, or few steps. And curve.csv, the exact curves that show it."""
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
+from analysis.contrasts import Curve
+from analysis.ensemble.curves import DRAW, POINTS
 from analysis.ensemble.drawing import times
 from analysis.ensemble.results import EnsembleResults, frame
 from analysis.infinite import CURVE, LAW
+from analysis.report.numbers import estimate, slope
 from analysis.report.plotting import EXACT, legend, log_x, log_y
 from analysis.report.section import Section
 
 CAPTION = (
-    "What can make eps_L flatten. Left, for the samples the ensembles were trained on: on N_T test points eps_L "
+    "What can make eps_L flat. Left, for the samples the ensembles were trained on: on N_T test points eps_L "
     "contains the fluctuation of single points, which more training data do not remove; lines are exact at "
     "infinite width, points the widest ensemble, black what an endless test set would show. Right, mean over draws "
     "of the training set: steps that stay the same while N_D grows learn a fixed number of modes, and what they "
@@ -33,7 +36,7 @@ def flattening(results: EnsembleResults) -> Figure:
         left.plot(widest.n_train, widest.size_sigma.sel(test_size=size) / widest.mu_L, "o", color=colour, ms=3.2,
                   label=f"the same, width {int(widest.width):,}" if size == sizes[0] else None)  # fmt: skip
     left.plot(own.n_train, own.eps_pop, **EXACT, label="endless test set")
-    left.errorbar(widest.n_train, widest.eps_pop, widest.eps_pop_stderr, fmt="s", color="black", ms=3.5,
+    left.errorbar(widest.n_train, widest.eps_pop, widest.eps_pop_half, fmt="s", color="black", ms=3.5,
                   label=f"endless test set, width {int(widest.width):,}")  # fmt: skip
     left.set_title("test points: lines infinite width, dots the ensemble")
     left.set_ylabel("$\\epsilon_L$")
@@ -51,38 +54,52 @@ def flattening(results: EnsembleResults) -> Figure:
 
 
 def sentences(results: EnsembleResults) -> list[str]:
-    """What keeps eps_L from falling, in numbers, at infinite width and the largest size of the curve."""
-    curve, said = results.curve.mean("draw").isel(n_train=-1), []
-    n, points = int(curve.n_train), int(curve.test_size[-1])
-    for time in results.curve.time.values:
-        one = curve.sel(time=time)
-        eps, population = float(one.eps_L), float(one.eps_pop)
-        fit = results.curve_fits.get(("eps_pop", str(time)))
-        name = {
-            "steps": "with the study's rule of steps",
-            "fixed": f"with {results.study.infinite_width.fixed_steps:,} steps at every size",
-            "infinite": "at the end of training",
-        }[str(time)]
-        share = 100 * (1 - (population / eps) ** 2)
-        said.append(
-            f"{name}, eps_L is {eps:.3g} at N_D = {n:,}; "
-            + (
-                f"{share:.0f} % of its square is due to having only {points:,} test points, and an endless test set "
-                f"would give {population:.3g}"
-                if population > 0
-                else f"{points:,} test points are too few to tell what an endless test set would give"
-            )
-            + (f" (local exponent {fit.last_slope:+.2f} there)" if fit else "")
-        )
-    return said
+    """What eps_L is made of, and how it goes on, at infinite width at the largest sizes of the curve."""
+    return [said for time in results.curve.time.values if (said := _sentence(results, str(time)))]
+
+
+def _sentence(results: EnsembleResults, time: str) -> str:
+    eps, population = (results.exact_curves.get((name, time)) for name in ("eps_L", "eps_pop"))
+    if eps is None:
+        return ""
+    n, points = int(eps.n[-1]), int(results.store.sizes["test_point"])
+    name = {
+        "steps": "with the study's rule of steps",
+        "fixed": f"with {results.study.infinite_width.fixed_steps:,} steps at every size",
+        "infinite": "at the end of training",
+    }[time]
+    said = f"{name}, eps_L is {_value(eps)} at N_D = {n:,}"
+    if population is None:
+        return f"{said}; {points:,} test points are too few to tell what an endless test set would give"
+    share = 100 * (1 - (population.value[-1] / eps.value[-1]) ** 2)
+    first, end = eps.upper()
+    return (
+        f"{said}; {share:.0f} % of its square is due to having only {points:,} test points, and an endless test set "
+        f"would give {_value(population)}. From N_D = {first:,.0f} on the exponent is {slope(end)}, of an endless test "
+        f"set {slope(population.upper()[1])}"
+    )
+
+
+def _value(curve: Curve) -> str:
+    return estimate(curve.log_value(-1).of_log())
+
+
+def contents(results: EnsembleResults) -> str:
+    """What the ± of the sentences contains."""
+    curves = [curve for (name, _), curve in results.exact_curves.items() if name == "eps_L"]
+    sources = [one.name for one in curves[0].sources] if curves else []
+    if not sources:
+        return ""
+    names = {DRAW: "the draw of the training set", POINTS: "the choice of the test points"}
+    return f"Errors are those of {' and of '.join(names[one] for one in sources)}, ± half of a 68 % interval."
 
 
 SECTION: Section[EnsembleResults] = Section(
-    title="Why does eps_L flatten?",
+    title="What can make eps_L flat",
     needs=(*LAW, *CURVE),
     figure=flattening,
     caption=CAPTION,
-    sentences=lambda results: ["At infinite width,", sentences(results)],
+    sentences=lambda results: ["At infinite width,", sentences(results), contents(results)],
     files=lambda results: {"curve": frame(results.curve.drop_vars("size_sigma"), ("time", "draw", "n_train"))},
     order=("sentences", "figure"),
 )

@@ -15,12 +15,12 @@ FEW_FEATURES = 10
 
 CAPTION = (
     "Mean test loss and its relative spread over initialisations against the number of training samples. Points: "
-    "ensembles of trained networks, with the standard error of their finite number of members. Thick black: the "
+    "ensembles of trained networks, with 68 % intervals for their finite number of members. Thick black: the "
     "exact law of infinitely wide networks, trained on the same samples for the same steps. Thin black: the same "
     "steps, mean and spread (band) over draws of the training set, beyond the sizes that were trained. Dashes: the "
-    "end of training, another question, in no fit here. Coloured lines: fitted power laws; they need not run "
-    "through the middle of the points, whose errors are correlated from size to size (the same initialisations, "
-    "nested training sets). Below: ratio of the ensembles to the exact law of their own steps and samples."
+    "end of training, another question. Coloured lines: power laws of least squares, every size with the same weight. "
+    "Below: ratio of the ensembles to the exact law of their own steps and samples; errors of neighbours are "
+    "correlated (the same initialisations, nested training sets)."
 )
 
 
@@ -34,12 +34,12 @@ def learning_curves(results: EnsembleResults) -> Figure:
         for width, look in widths(results):
             cell = results.mean.sel(width=width)
             points(top, cell, name, **look, label=f"width {width:,}")
-            fit = results.fits.get((name, width))
-            if fit is not None:
+            curve = results.curves.get((name, width))
+            if curve is not None:
                 n = np.geomspace(results.sizes[0], results.sizes[-1], 100)
-                top.plot(n, fit.any_draw.none(n), color=look["color"], lw=0.9, alpha=0.8)
+                top.plot(n, curve.line(n), color=look["color"], lw=0.9, alpha=0.8)
             ratio = results.agreement[f"{name}_ratio"].sel(width=width).mean("draw")
-            stderr = cell[f"{name}_stderr"] / results.law_mean[name]
+            stderr = cell[f"{name}_half"] / results.law_mean[name]
             bottom.errorbar(results.sizes * look["shift"], ratio, stderr, fmt=look["fmt"], color=look["color"])
         bottom.axhline(1, **EXACT)
         top.set_ylabel(NAMES[name])

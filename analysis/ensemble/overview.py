@@ -1,23 +1,31 @@
 """The numbers: mu_L and eps_L of every width at the largest size, and their exponents. And moments.csv."""
 
-import math
-
 import pandas as pd
 import xarray
 
-from analysis.ensemble.results import SIGNIFICANT, EnsembleResults, frame
-from analysis.report.numbers import exponent, pm
+from analysis.contrasts import Curve
+from analysis.ensemble.curves import DRAW, MEMBERS, POINTS
+from analysis.ensemble.results import EnsembleResults, frame
+from analysis.floor import Levelling
+from analysis.report.numbers import estimate, pm, slope
 from analysis.report.section import Section, Table, aligned
-from analysis.scaling import FitResult
 from ntkhpc.studies.dims import CELL
 
 CURVED = "(curved)"
 
+SHOWN = ("mu_L", "eps_L")
+
 NOTE = (
-    "value ~ N_D^exponent without an offset; 68 % intervals. Errors of the ensembles' exponents are those of "
-    "initialisations and, where infinite width has several draws of the training set, of their spread there. The exact "
-    "exponent is for the very samples the ensembles were trained on, fitted with the weights of the widest ensemble. "
-    "Curved: no pure power law, and the exponent is no asymptotic one."
+    "Behind ± stands half of a 68 % interval. Of values of trained networks it contains the choice of the members, of "
+    "exponents {exponents}. Exponent: of N_D, the slope of least squares of log(value) against log(N_D), every size "
+    'with the same weight, for trained and infinitely wide networks alike. "These samples": the exact law for the very '
+    "samples that the networks were trained on. Curved: the local slope changes along N_D (p < 0.01), so the exponent "
+    "describes these sizes only."
+)
+
+PARTS_NOTE = (
+    "What another choice would change, one standard error each: of the members, of the draw of the training set, of the "
+    "test points (as many of them). Relative to the value; of exponents, absolute."
 )
 
 
@@ -28,52 +36,93 @@ def rows(results: EnsembleResults) -> list[tuple[str, ...]]:
         ("network", f"mu_L at {high:,}", f"eps_L at {high:,}", f"mu_L exponent, {low}-{high}", "eps_L exponent")
     ]
     for width in results.mean.width.values:
-        cell = results.mean.sel(width=width).isel(n_train=-1)
-        fits = [results.fits.get((name, int(width))) for name in ("mu_L", "eps_L")]
+        values = [results.value(name, int(width), -1) for name in SHOWN]
+        fits = [results.fits.get((name, int(width))) for name in SHOWN]
         found.append(
             (
                 f"width {int(width):,}",
-                *(pm(float(cell[name]), float(cell[f"{name}_stderr"])) for name in ("mu_L", "eps_L")),
-                *(_fitted(fit.any_draw.none) if fit else "-" for fit in fits),
+                *(estimate(one) if one else "-" for one in values),
+                *(_fitted(fit) if fit else "-" for fit in fits),
             )
         )
     if results.has_law:
         exact = results.law_mean.isel(n_train=-1)
-        law = [results.law_fits.get(name) for name in ("mu_L", "eps_L")]
+        law = [results.law_curves.get(name) for name in SHOWN]
         found.append(
             (
-                "infinite width",
-                *(pm(float(exact[name]), math.nan) for name in ("mu_L", "eps_L")),
-                *(f"{fit.exponent:.2f} (exact, these samples)" if fit else "-" for fit in law),
+                "infinite width, these samples",
+                *(f"{float(exact[name]):.3g}" for name in SHOWN),
+                *(f"{curve.slope().value:.2f}" if curve else "-" for curve in law),
+            )
+        )
+    if results.redraw_curves:
+        curves = [results.redraw_curves.get(name) for name in SHOWN]
+        count = results.redraws.sizes["draw"]
+        found.append(
+            (
+                f"infinite width, mean of {count} draws",
+                *(estimate(curve.log_value(-1).of_log()) if curve else "-" for curve in curves),
+                *(_exponent(curve) if curve else "-" for curve in curves),
             )
         )
     return found
 
 
+def parts(results: EnsembleResults) -> list[tuple[str, ...]]:
+    """Rows (what, value, members, draw, test points) for the widest ensemble."""
+    width, high = int(results.mean.width[-1]), int(results.sizes[-1])
+    found: list[tuple[str, ...]] = [(f"width {width:,}", "value", MEMBERS, DRAW, POINTS)]
+    for name in ("mu_L", "eps_L", "eps_pop"):
+        if curve := results.curves.get((name, width)):
+            value = curve.log_value(len(curve.n) - 1)
+            errors = [f"{100 * value.parts[one]:.1f} %" if one in value.parts else "unknown"
+                      for one in (MEMBERS, DRAW, POINTS)]  # fmt: skip
+            found.append((f"{name} at N_D = {high:,}", f"{curve.value[-1]:.3g}", *errors))
+    for name in ("mu_L", "eps_L", "eps_pop"):
+        if curve := results.curves.get((name, width)):
+            exponent = curve.slope()
+            errors = [f"{exponent.parts[one]:.3f}" if one in exponent.parts else "unknown"
+                      for one in (MEMBERS, DRAW, POINTS)]  # fmt: skip
+            found.append((f"exponent of {name}", f"{exponent.value:.3f}", *errors))
+    return found
+
+
+def tables(results: EnsembleResults) -> list[Table]:
+    contain = "of the members and of the draw of the training set" if results.knows_draws else "of the members alone"
+    shares = parts(results)
+    return [Table(rows(results), NOTE.format(exponents=contain)), *([Table(shares, PARTS_NOTE)] if shares[1:] else [])]
+
+
 def cautions(results: EnsembleResults) -> list[str]:
     if not results.diverged:
         return []
-    return [f"{results.diverged:,} networks diverged and are in no number here"]
+    noun = "network diverged and is" if results.diverged == 1 else "networks diverged and are"
+    return [f"{results.diverged:,} {noun} in no number here"]
 
 
 def moments(results: EnsembleResults) -> pd.DataFrame:
     """One row a cell: the ensemble's moments with standard errors, and the exact law of the same cell beside them."""
-    parts = [results.moments.drop_dims(["member", "test_size"])]
+    beyond = [dim for dim in ("member", "test_size", "test_point", "tile") if dim in results.moments.dims]
+    found = [results.moments.drop_dims(beyond)]
     if results.has_law:
         exact = results.law[["mu_L", "sigma_L", "eps_L", "eps_pop", "bias2", "variance", "skewness"]]
-        parts.append(exact.rename({name: f"law_{name}" for name in exact.data_vars}))
-        parts.append(results.agreement[["ks_distance", "ks_p_value"]])
-    return frame(xarray.merge(parts), CELL).astype({"members": int})
+        found.append(exact.rename({name: f"law_{name}" for name in exact.data_vars}))
+        found.append(results.agreement[["ks_distance", "ks_p_value"]])
+    return frame(xarray.merge(found), CELL).astype({"members": int})
 
 
-def _fitted(fit: FitResult) -> str:
+def _fitted(fit: Levelling) -> str:
     """The exponent, marked where the data are no pure power law."""
-    return exponent(fit) + (f" {CURVED}" if fit.p_value < SIGNIFICANT else "")
+    return slope(fit.slope) + (f" {CURVED}" if fit.is_curved else "")
+
+
+def _exponent(curve: Curve) -> str:
+    return pm(curve.slope().value, curve.of(DRAW).slope().half())
 
 
 SECTION: Section[EnsembleResults] = Section(
     title="The numbers",
-    tables=lambda results: [Table(rows(results), NOTE)],
+    tables=tables,
     cautions=cautions,
     summary=lambda results: aligned(rows(results)),
     files=lambda results: {"moments": moments(results)},

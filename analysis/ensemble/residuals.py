@@ -1,48 +1,46 @@
 """What the power laws leave, below the exponents."""
 
-import numpy as np
 from matplotlib.figure import Figure
 
+from analysis.ensemble.curves import MEMBERS
 from analysis.ensemble.drawing import NAMES, chance_label, times, widths
 from analysis.ensemble.results import EnsembleResults
 from analysis.report.plotting import legend, log_x
 from analysis.report.section import Section
 
 CAPTION = (
-    "What the power laws leave. Above: pulls of the ensembles; p is the probability of a larger chi squared, with "
-    "the correlation of errors between sizes (the same initialisations, nested samples) included, so that pulls do "
-    "not simply add up, and widths trained on the same samples share their pattern. Below: the exact curves over "
-    "their own power laws, in per cent: no statistical error, so this is how far they are from being power laws."
+    "What the power laws leave, in per cent of them. Above: the ensembles, with 68 % intervals for their members; p is "
+    "the probability of such a bend of a pure power law, for any draw of the training set. Networks trained on the same "
+    "samples share their pattern. Below: exact curves, means over draws: this is how far they are from being power laws."
 )
 
 
 def residuals(results: EnsembleResults) -> Figure:
-    """What the fitted power laws leave: pulls of the ensembles, and per cent of the exact curves."""
+    """Ensembles and exact curves over their own power laws, less 1, in per cent."""
     names = ("mu_L", "sigma_L", "eps_L")
     figure = Figure(figsize=(10, 5.2))
     axes = figure.subplots(2, 3, sharey="row")
     for column, name in enumerate(names):
         top, bottom = axes[:, column]
         for width, look in widths(results):
-            fit = results.fits.get((name, width))
-            if fit is not None:
-                one = fit.any_draw
-                top.plot(np.asarray(one.n) * look["shift"], one.none.pulls, look["fmt"], color=look["color"],
-                         label=f"width {width:,}: {chance_label(one.none.p_value)}")  # fmt: skip
-        top.axhspan(-1, 1, color="0.9", zorder=0)
-        top.axhline(0, color="black", lw=0.8)
+            curve, fit = results.curves.get((name, width)), results.fits.get((name, width))
+            if curve is not None and fit is not None:
+                members = curve.of(MEMBERS)
+                half = [100 * members.log_value(i).half() for i in range(len(curve.n))]
+                top.errorbar(curve.n * look["shift"], 100 * (curve.value / curve.line(curve.n) - 1), half,
+                             fmt=look["fmt"], color=look["color"], lw=1,
+                             label=f"width {width:,}: {chance_label(fit.p_power)}")  # fmt: skip
         top.set_title(NAMES[name])
-        legend(top, fontsize=7.5)
         for time, label, line in times(results):
-            left = results.curve_fits.get((name, time))
-            if left is not None:
-                bottom.plot(results.curve.n_train, 100 * left.residual, marker=".", **line, label=label)
-        bottom.axhline(0, color="black", lw=0.8)
+            exact = results.exact_curves.get((name, time))
+            if exact is not None:
+                bottom.plot(exact.n, 100 * (exact.value / exact.line(exact.n) - 1), marker=".", **line, label=label)
         for axis in (top, bottom):
+            axis.axhline(0, color="black", lw=0.8)
+            legend(axis, fontsize=7.5)
             log_x(axis)
         bottom.set_xlabel("training samples $N_D$")
-        legend(bottom, fontsize=7.5)
-    axes[0, 0].set_ylabel("pull of the fit (data - fit)/error")
+    axes[0, 0].set_ylabel("ensemble over its\npower law - 1 [%]")
     axes[1, 0].set_ylabel("exact curve over its\npower law - 1 [%]")
     return figure
 

@@ -1,6 +1,6 @@
 """What the report of an ensemble is made from: the store of a run, and what is computed from it, once, when asked."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TypeVar
 
@@ -8,16 +8,17 @@ import numpy as np
 import pandas as pd
 import xarray
 
-from analysis import aggregate, infinite, resolution, spread, width
-from analysis.agreement import agreement
-from analysis.ensemble import power_laws
-from analysis.ensemble.power_laws import FITTED, Errors
-from analysis.fits import CurveFit, EnsembleFit, fit_curve
+from analysis import aggregate, agreement, floor, infinite, resolution, spread, width
+from analysis.agreement import Comparison
+from analysis.contrasts import Curve, Estimate, Source
+from analysis.ensemble import curves
+from analysis.ensemble.curves import DRAW, FITTED, MEMBERS
+from analysis.floor import Levelling
 from analysis.report import completeness
 from analysis.resolution import Resolution
-from analysis.scaling import FitResult
 from analysis.spread import Spread
-from analysis.width import WidthFit
+from analysis.test_points import point_variance
+from analysis.width import WidthLine
 from ntkhpc.engine.run import Run
 from ntkhpc.phase.array import Array
 from ntkhpc.studies.ensemble.study import EnsembleStudy
@@ -83,61 +84,147 @@ class EnsembleResults:
         """The exact learning curves at infinite width."""
         return infinite.curve(self.store)
 
-    @cached_property
-    def agreement(self) -> xarray.Dataset:
-        """Of the ensembles with the law."""
-        return agreement(self.store, self.moments, self.law)
+    @property
+    def has_redraws(self) -> bool:
+        return all(name in self.store for name in infinite.REDRAWS)
 
     @cached_property
-    def _errors(self) -> dict[tuple[str, int], Errors]:
-        curve = self.curve if self.has_curve else None
+    def redraws(self) -> xarray.Dataset:
+        """The exact laws of further draws, at the sizes of the ensembles."""
+        return infinite.redraws(self.store).rename(redraw="draw")
+
+    @cached_property
+    def agreement(self) -> xarray.Dataset:
+        """Ratios of the ensembles to the law, cell by cell."""
+        return agreement.ratios(self.store, self.moments, self.law)
+
+    @cached_property
+    def comparisons(self) -> dict[tuple[str, int], Comparison]:
+        """By (quantity, width): the ensembles with the law, all sizes together."""
+        found = {}
+        losses = self.store.test_loss.where(self.store.status == OK)
+        for w in self.mean.width.values:
+            sample = losses.sel(width=w).transpose("n_train", "draw", "member").values.astype(float)
+            for name, one in agreement.compare(sample, self.mean.sel(width=w), self.law).items():
+                found[name, int(w)] = one
+        return found
+
+    @cached_property
+    def _elsewhere(self) -> dict[str, tuple[Source, ...]]:
+        """By quantity: what another draw of the training set and another test set would change at the sizes here."""
+        found = {}
+        for name in FITTED:
+            draw = self._draws(name)
+            points = curves.points(name, *self._point_moments) if self._point_moments else None
+            found[name] = tuple(one for one in (draw, points) if one is not None)
+        return found
+
+    def _draws(self, name: str) -> Source | None:
+        pool, averaged = self.study.data.pool, self.moments.sizes["draw"]
+        if self.has_redraws:
+            return curves.draws(self.redraws[name], pool, averaged)
+        if not self.has_curve or "steps" not in self.curve.time.values:
+            return None
+        others = curves.interpolated(self.curve[name].sel(time="steps"), self.sizes)
+        return None if others is None else curves.draws(others, pool, averaged)
+
+    @cached_property
+    def _point_moments(self) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+        """Mean, covariance with L and variance of the loss of each test point (n_train, test_point), exact if known."""
+        if all(name in self.store for name in infinite.LAW_POINTS):
+            return infinite.point_moments(self.store)
+        widest = self.mean.isel(width=-1)
+        return widest.point_mean.values, widest.point_covariance.values, widest.point_variance.values
+
+    @cached_property
+    def curves(self) -> dict[tuple[str, int], Curve]:
+        """By (quantity, width), with every source of error that is known; without those that cannot be had."""
         return _there(
             {
-                (name, int(w)): power_laws.errors(self.mean.sel(width=w), name, curve, self.moments.sizes["draw"])
+                (name, int(w)): curves.trained(self.mean.sel(width=w), name, self._elsewhere[name])
                 for name in FITTED
                 for w in self.mean.width.values
             }
         )
 
-    @cached_property
-    def fits(self) -> dict[tuple[str, int], EnsembleFit]:
-        """By (quantity, width), without those that cannot be had."""
-        return {key: power_laws.fit(one) for key, one in self._errors.items()}
+    def value(self, name: str, width: int, i: int) -> Estimate | None:
+        """At the size of index i, averaged over draws, with the error of the members (of their tiles for bias2 and
+        variance); None where it is not there, or has no such error."""
+        cell = self.mean.sel(width=width).isel(n_train=i)
+        value, deviates = float(cell[name]), cell[f"{name}_deviates"].values
+        if not (np.isfinite(value) and np.isfinite(deviates).all() and deviates.any()):
+            return None
+        relative = Curve(np.ones(1), np.ones(1), (Source(MEMBERS, deviates[None]),)).log_value(0)
+        return replace(relative, value=1.0).scaled(value)
 
     @cached_property
-    def law_fits(self) -> dict[str, FitResult]:
-        """By quantity: the exact values at the ensemble's sizes."""
+    def fits(self) -> dict[tuple[str, int], Levelling]:
+        """By (quantity, width), with the errors of the members and of the draw of the training set."""
+        return {key: floor.levelling(curve.of(MEMBERS, DRAW)) for key, curve in self.curves.items()}
+
+    @property
+    def knows_draws(self) -> bool:
+        """Whether the errors of exponents hold what another draw of the training set would change."""
+        return all(any(source.name == DRAW for source in curve.sources) for curve in self.curves.values())
+
+    @cached_property
+    def law_curves(self) -> dict[str, Curve]:
+        """By quantity: the law of the ensembles' own samples; what another test set would change is its only error."""
         if not self.has_law:
             return {}
-        widest = int(self.mean.width[-1])
-        return _there(
-            {name: power_laws.fit_law(self.law_mean[name], self._errors.get((name, widest))) for name in FITTED}
-        )
+        found = {}
+        for name in FITTED:
+            points = tuple(one for one in self._elsewhere[name] if one.name != DRAW)
+            table = self.law_mean[name].values
+            if len(table) >= 3 and np.isfinite(table).all() and (table > 0).all():
+                found[name] = Curve(self.sizes.astype(float), table, points)
+        return found
 
     @cached_property
-    def curve_fits(self) -> dict[tuple[str, str], CurveFit]:
-        """By (quantity, time)."""
-        times = self.curve.time.values if self.has_curve else []
-        return _there({(name, str(t)): fit_curve(self.curve[name].sel(time=t)) for name in FITTED for t in times})
+    def redraw_curves(self) -> dict[str, Curve]:
+        """By quantity: the mean of the laws of further draws at the ensembles' sizes."""
+        if not self.has_redraws:
+            return {}
+        return _there({name: curves.exact(self.redraws[name], self.study.data.pool) for name in FITTED})
 
     @cached_property
-    def width_fits(self) -> dict[tuple[str, int], WidthFit]:
+    def exact_curves(self) -> dict[tuple[str, str], Curve]:
+        """By (quantity, time): the mean over draws of the exact curve."""
+        if not self.has_curve:
+            return {}
+        pool, found = self.study.data.pool, {}
+        for time in self.curve.time.values:
+            moments = infinite.curve_point_moments(self.store, str(time))
+            for name in FITTED:
+                points = curves.points(name, *moments) if moments else None
+                others = () if points is None else (points,)
+                found[name, str(time)] = curves.exact(self.curve[name].sel(time=time), pool, others)
+        return _there(found)
+
+    @cached_property
+    def curve_fits(self) -> dict[tuple[str, str], Levelling]:
+        """By (quantity, time): the exact curves, with the errors of the draws."""
+        return {key: floor.levelling(curve.of(DRAW)) for key, curve in self.exact_curves.items()}
+
+    @cached_property
+    def width_lines(self) -> dict[tuple[str, int], WidthLine]:
         """By (quantity, n_train)."""
-        return _there(
-            {
-                (name, int(n)): _fit_width(self.mean.sel(n_train=n), self.law_mean.sel(n_train=n), name)
-                for name in ("mu_L", "eps_L")
-                for n in self.sizes
-            }
-        )
+        found = {}
+        for name in ("mu_L", "eps_L"):
+            for i, n in enumerate(self.sizes):
+                exact = float(self.law_mean[name].isel(n_train=i))
+                ratios = [_ratio(self.mean.sel(width=w).isel(n_train=i), name, exact) for w in self.mean.width.values]
+                found[name, int(n)] = width.fit(name, int(n), self.mean.width.values, ratios, exact)
+        return _there(found)
 
     @cached_property
     def in_units(self) -> Resolution | Spread | None:
         """What the initialisation means in the units of the task; None for ensembles that are not there."""
         data = self.study.data
+        others = self.redraws.variance if self.has_redraws else None
         if data.energy_target:
-            return resolution.resolution(self.store)
-        return spread.spread(self.store, data)
+            return resolution.resolution(self.store, others, data.pool)
+        return spread.spread(self.store, data, others, data.pool)
 
     def losses(self, width: int, n_train: int) -> np.ndarray:
         """L of the trained members at the first draw; n_train is an index."""
@@ -176,12 +263,9 @@ def _there(found: dict[K, V | None]) -> dict[K, V]:
     return {key: value for key, value in found.items() if value is not None}
 
 
-def _fit_width(cell: xarray.Dataset, exact: xarray.Dataset, name: str) -> WidthFit | None:
-    return width.fit(
-        name,
-        int(cell.n_train),
-        cell.width.values,
-        cell[name].values,
-        cell[f"{name}_stderr"].values,
-        float(exact[name]),
-    )
+def _ratio(cell: xarray.Dataset, name: str, exact: float) -> Estimate | None:
+    """log(value/exact) of one cell with the error of its members; None where it is not there."""
+    value, deviates = float(cell[name]), cell[f"{name}_deviates"].values
+    if not (value > 0 and np.isfinite(deviates).all() and exact > 0):
+        return None
+    return Curve(np.ones(1), np.array([value / exact]), (Source(MEMBERS, deviates[None]),)).log_value(0)

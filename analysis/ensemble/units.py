@@ -4,7 +4,6 @@ from typing import Any
 
 from analysis.ensemble.results import EnsembleResults
 from analysis.report.section import Section
-from analysis.scaling import plain
 
 
 def claim(results: EnsembleResults) -> str:
@@ -13,7 +12,7 @@ def claim(results: EnsembleResults) -> str:
 
 def fits(results: EnsembleResults) -> dict[str, Any]:
     found = results.in_units
-    return {"resolution": found and {key: plain(value) for key, value in found.to_dict().items()}}
+    return {"resolution": found and found.to_dict()}
 
 
 SECTION: Section[EnsembleResults] = Section(needs=("law_variance",), claim=claim, fits=fits)

@@ -9,17 +9,26 @@ from matplotlib.figure import Figure
 from analysis.ensemble.drawing import NAMES
 from analysis.ensemble.results import EnsembleResults
 from analysis.infinite import LAW
-from analysis.report.numbers import pm, probability
+from analysis.report.numbers import estimate, percent, probability
 from analysis.report.plotting import EXACT, legend
 from analysis.report.section import Section, Table
-from analysis.scaling import plain
 
 CAPTION = (
-    "How ensembles approach infinite width: values over their exact limit, with the line 1 + a/width through each "
-    "training-set size (one free parameter; the limit is not fitted)."
+    "How ensembles approach infinite width: values over their exact limit, with 68 % intervals for their members, and "
+    "the line log(ratio) = a/width through each training-set size, every width with the same weight (the limit is not "
+    "fitted). No line is drawn where the widths do not follow one."
 )
 
-NOTE = "A network of width n differs from infinite width by the fraction a/n; p tests the line."
+NOTE = (
+    "log(value/infinite width) = a/width: a network of width n differs from infinite width by about the fraction a/n. "
+    "Extrapolated: what a line whose limit is free gives at infinite width, less the exact value. No a is given where "
+    "that differs from zero (p < 0.01): these widths are too few or too small for a 1/width law."
+)
+
+UNKNOWN = (
+    "What these differences come from is not measured here: networks of finite width begin with a random kernel, and "
+    "training changes it. Networks linearised at their initialisation, from the same seeds, would tell the two apart."
+)
 
 
 def width_dependence(results: EnsembleResults) -> Figure:
@@ -33,12 +42,12 @@ def width_dependence(results: EnsembleResults) -> Figure:
         for i, colour in enumerate(colours):
             exact = float(results.law_mean[name].isel(n_train=i))
             cell = results.mean.isel(n_train=i)
-            axis.errorbar(1 / widths + apart[i], cell[name] / exact, cell[f"{name}_stderr"] / exact, fmt="o",
+            axis.errorbar(1 / widths + apart[i], cell[name] / exact, cell[f"{name}_half"] / exact, fmt="o",
                           color=colour, label=f"$N_D$ = {results.sizes[i]:,}")  # fmt: skip
-            fit = results.width_fits.get((name, int(results.sizes[i])))
-            if fit is not None:
-                x = np.array([0, 1.05 / widths[0]])
-                axis.plot(x, 1 + fit.relative * x, color=colour, lw=0.8, alpha=0.7)
+            fit = results.width_lines.get((name, int(results.sizes[i])))
+            if fit is not None and fit.holds:
+                x = np.linspace(0, 1.05 / widths[0], 50)
+                axis.plot(x, np.exp(fit.a.value * x), color=colour, lw=0.8, alpha=0.7)
         axis.axhline(1, **EXACT)
         axis.set_xticks(1 / widths, [f"1/{w:,}" for w in widths])
         axis.set_xlabel("1/width")
@@ -48,11 +57,21 @@ def width_dependence(results: EnsembleResults) -> Figure:
 
 
 def rows(results: EnsembleResults) -> list[Sequence[str]]:
-    found: list[Sequence[str]] = [("quantity", "N_D", "infinite width", "a (relative)", "p")]
-    for fit in results.width_fits.values():
-        relative = pm(fit.relative, fit.a_stderr / fit.exact)
-        found.append((fit.quantity, f"{fit.n_train:,}", f"{fit.exact:.4g}", relative, probability(fit.p_value)))
+    found: list[Sequence[str]] = [("quantity", "N_D", "infinite width", "a", "extrapolated", "p")]
+    for fit in results.width_lines.values():
+        a = estimate(fit.a) if fit.holds else "no line"
+        limit = percent(fit.limit.of_ratio()) if fit.limit else "-"
+        found.append((fit.quantity, f"{fit.n_train:,}", f"{fit.exact:.4g}", a, limit, probability(fit.p_value)))
     return found
+
+
+def sentences(results: EnsembleResults) -> list[str]:
+    failing = {(fit.quantity, fit.n_train) for fit in results.width_lines.values() if not fit.holds}
+    said = [UNKNOWN] if any(one.differs for one in results.comparisons.values()) else []
+    if failing and len(failing) > len(results.width_lines) / 2:
+        said.insert(0, "At most sizes these widths do not follow a 1/width law towards infinite width: infinite width "
+                       "is no guide to networks as narrow as these.")  # fmt: skip
+    return said
 
 
 SECTION: Section[EnsembleResults] = Section(
@@ -61,7 +80,6 @@ SECTION: Section[EnsembleResults] = Section(
     figure=width_dependence,
     caption=CAPTION,
     tables=lambda results: [Table(rows(results), NOTE)],
-    fits=lambda results: {
-        "width": [{key: plain(value) for key, value in fit.to_dict().items()} for fit in results.width_fits.values()]
-    },
+    sentences=sentences,
+    fits=lambda results: {"width": [fit.to_dict() for fit in results.width_lines.values()]},
 )

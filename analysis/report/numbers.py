@@ -2,6 +2,7 @@
 
 import math
 
+from analysis.contrasts import Estimate
 from analysis.scaling import FitResult
 
 
@@ -16,6 +17,29 @@ def pm(value: float, stderr: float) -> str:
         digits -= 1
     digits = max(digits, 0)
     return f"{value:.{digits}f} ± {stderr:.{digits}f}"
+
+
+def estimate(one: Estimate) -> str:
+    """An estimate with half the width of its 68 % interval."""
+    return pm(one.value, one.half()) if one.parts else f"{one.value:.3g}"
+
+
+def slope(one: Estimate) -> str:
+    """An exponent, with its sign."""
+    text = pm(one.value, one.half()) if one.parts else f"{one.value:.2f}"
+    return text if text.startswith("-") else f"+{text}"
+
+
+def interval(ends: tuple[float, float], spec: str = ".2f") -> str:
+    """"-0.40 to -0.31"; open ends are words."""
+    low, high = (f"{end:{spec}}" if math.isfinite(end) else "open" for end in ends)
+    return "-" if all(map(math.isnan, ends)) else f"{low} to {high}"
+
+
+def percent(relative: Estimate) -> str:
+    """A relative number in per cent: "-1.7 ± 1.2 %"."""
+    text = pm(100 * relative.value, 100 * relative.half())
+    return (text if text.startswith("-") else f"+{text}") + " %"
 
 
 def exponent(fit: FitResult) -> str:

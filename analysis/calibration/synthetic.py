@@ -1,0 +1,148 @@
+"""A study that was never run: its store, made from a sample of the exact law, and the results that a report reads."""
+
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import xarray
+
+from analysis.calibration.truth import Moments
+from analysis.calibration.world import World, sample
+from analysis.ensemble.results import EnsembleResults
+from ntkhpc import loss_law, studies
+from ntkhpc.studies.dims import CELL, PROBABILITIES
+from ntkhpc.studies.ensemble.train import DIVERGED, OK
+
+
+@dataclass(frozen=True)
+class Synthetic:
+    """The results of a synthetic study, and the exact moments of its own samples [draw][size]."""
+
+    results: EnsembleResults
+    own: list[list[Moments]]
+
+    def without_redraws(self) -> "Synthetic":
+        """As of a run that computed no further draws."""
+        found = self.results
+        lacking = [name for name in found.store if str(name).startswith("redraw_")]
+        return Synthetic(EnsembleResults(found.run, found.store.drop_vars(lacking), ""), self.own)
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What its losses are like: `tail` as in `truth`, and the share of members that `diverged`, whatever their loss."""
+
+    tail: float = 0.0
+    diverged: float = 0.0
+
+
+def make(world: World, kind: Kind, others: list[list[Moments]], rng: np.random.Generator) -> Synthetic:
+    """One synthetic study; `others` [draw][size] are moments of further draws, for `redraws` and for the curve."""
+    study = world.study
+    draws = world.draws(world.rows(rng, study.ensemble.draws))
+    own = [[Moments.of(law, world.split.y_test, kind.tail) for law in row] for row in draws.laws]
+    widths = [_width(world, kind, sample(world, draws, study.ensemble.members, rng), rng) for _ in study.network.widths]
+    arrays = {name: np.stack([one[name] for one in widths]) for name in widths[0]}
+    trained = {name: ((*CELL, *_DIMS[name]), value) for name, value in arrays.items()}
+    store = xarray.Dataset(
+        trained | _law(world, kind, draws.laws, own) | _others(study, others) | _data(world),
+        coords={
+            "width": list(study.network.widths), "n_train": list(world.sizes), "draw": range(study.ensemble.draws),
+            "test_size": list(study.test_sizes), "quantile": list(PROBABILITIES), "time": [0],
+            "curve_n_train": list(world.sizes),
+        },
+        attrs={"study_toml": studies.dumps(study).decode(), "format": 2},
+    )  # fmt: skip
+    run: Any = SimpleNamespace(study=study)
+    return Synthetic(EnsembleResults(run, store, ""), own)
+
+
+_DIMS: dict[str, tuple[str, ...]] = {
+    "test_point_loss": ("member", "test_point"),
+    "test_loss": ("member",),
+    "status": ("member",),
+    "prediction_mean": ("tile", "test_point", "output"),
+    "prediction_m2": ("tile", "test_point", "output"),
+    "bias2": ("test_point",),
+    "variance": ("test_point",),
+}
+
+
+def _width(world: World, kind: Kind, f: np.ndarray, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """Arrays (n_train, draw, ...) of one width from outputs f (draw, n_train, member, test_point)."""
+    f = np.swapaxes(f, 0, 1)
+    members, tile = f.shape[2], world.study.ensemble.tile
+    y = world.split.y_test[:, 0]
+    factor = np.exp(kind.tail * rng.standard_normal(members) - kind.tail**2 / 2)
+    losses = (f - y) ** 2 / 2 * factor[:, None]
+    lost = rng.random(members) < kind.diverged
+    losses[:, :, lost] = np.nan
+    status = np.broadcast_to(np.where(lost, DIVERGED, OK), losses.shape[:3])
+    there = np.where(lost, np.nan, 1.0)[:, None] * f
+    starts = range(0, members, tile)
+    tiles = [there[:, :, start : start + tile] for start in starts]
+    counts = [np.isfinite(one[..., :1]).sum(axis=2, keepdims=True) for one in tiles]
+    mean = np.stack([np.where(n[..., 0] > 0, np.nansum(t, axis=2) / np.maximum(n[..., 0], 1), 0)
+                     for t, n in zip(tiles, counts, strict=True)], axis=2)  # fmt: skip
+    m2 = np.stack([np.nansum((t - mean[:, :, i, None]) ** 2, axis=2) for i, t in enumerate(tiles)], axis=2)
+    variance = np.nanvar(there, axis=2, ddof=1)
+    used = (~lost).sum()
+    return {
+        "test_point_loss": losses,
+        "test_loss": losses.mean(axis=-1),
+        "status": np.array(status),
+        "prediction_mean": mean[..., None],
+        "prediction_m2": m2[..., None],
+        "bias2": ((np.nanmean(there, axis=2) - y) ** 2 - variance / used) / 2,
+        "variance": variance / 2,
+    }
+
+
+def _law(world: World, kind: Kind, laws: list[list[Any]], own: list[list[Moments]]) -> dict[str, Any]:
+    y = world.split.y_test
+    cell = ("draw", "n_train")
+
+    def each(value: Any) -> np.ndarray:
+        return np.array([[value(i, j) for j in range(len(world.sizes))] for i in range(len(laws))])
+
+    def quantiles(i: int, j: int) -> np.ndarray:
+        if kind.tail or j < len(world.sizes) - 1:  # no table of this distribution; or one that nobody looks at
+            return np.full(len(PROBABILITIES), np.nan)
+        return loss_law.quantiles(*laws[i][j], y, np.array(PROBABILITIES))
+
+    return {
+        "law_mean": ((*cell, "test_point", "output"), each(lambda i, j: laws[i][j][0])),
+        "law_variance": ((*cell, "test_point"), each(lambda i, j: np.diag(laws[i][j][1]))),
+        "law_cumulant": ((*cell, "cumulant"), each(lambda i, j: [own[i][j].mu, own[i][j].sigma2, 0.0, 0.0])),
+        "law_population_variance": (cell, each(lambda i, j: own[i][j].population)),
+        "law_size_variance": ((*cell, "test_size"), each(lambda i, j: [own[i][j].sigma2] * len(world.study.test_sizes))),
+        "law_quantile": ((*cell, "quantile"), each(quantiles)),
+        "law_point_mean": ((*cell, "test_point"), each(lambda i, j: own[i][j].point_mean)),
+        "law_point_covariance": ((*cell, "test_point"), each(lambda i, j: own[i][j].point_covariance)),
+    }  # fmt: skip
+
+
+def _others(study: Any, others: list[list[Moments]]) -> dict[str, Any]:
+    """The phase `redraws`, and the curve with the first of the same draws."""
+    columns = {"mu": "mu", "sigma2": "sigma2", "population_variance": "population", "bias2": "bias2",
+               "variance": "variance"}  # fmt: skip
+    table = {name: np.array([[getattr(one, field) for one in row] for row in others])
+             for name, field in columns.items()}  # fmt: skip
+    found: dict[str, Any] = {f"redraw_{name}": (("redraw", "n_train"), value) for name, value in table.items()}
+    count, cell = study.infinite_width.draws, ("curve_draw", "time", "curve_n_train")
+    found |= {f"curve_{name}": (cell, value[:count, None]) for name, value in table.items()}
+    shape = (count, 1, len(study.ensemble.n_train))
+    found["curve_largest_share"] = (cell, np.zeros(shape))
+    found["curve_size_variance"] = ((*cell, "test_size"), np.zeros((*shape, len(study.test_sizes))))
+    found["curve_steps"] = (cell[1:], np.zeros(shape[1:], int))
+    return found
+
+
+def _data(world: World) -> dict[str, Any]:
+    split = world.split
+    return {
+        "y_test": (("test_point", "output"), split.y_test),
+        "target_test": (("test_point", "output"), split.target_test),
+        "target_scale": (("output",), split.target_scale),
+    }

@@ -1,0 +1,225 @@
+"""The question of arXiv:2503.05938, answered: does eps_L become independent of the number of training samples?"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from analysis.contrasts import Curve
+from analysis.ensemble.curves import DRAW, MEMBERS
+from analysis.ensemble.drawing import NAMES, TIMES, exact_lines, points, times, widths
+from analysis.ensemble.results import EnsembleResults
+from analysis.floor import INDEPENDENT, LEVEL, Levelling, line
+from analysis.infinite import CURVE, LAW
+from analysis.report.numbers import chance, interval, probability, slope
+from analysis.report.plotting import legend, log_x, log_y
+from analysis.report.section import Section, Table
+
+ASKED = ("eps_L", "eps_pop")
+
+CAPTION = (
+    "Above: the relative spread of the test loss, on this test set and as an endless one would show it. Points: trained "
+    "networks, with 68 % intervals for their members; coloured lines: their power law, or where a floor is preferred "
+    "their power law with a floor; black and grey: exact curves at infinite width. Below: the local exponents of the "
+    "exact curves from one size to the next, with the error of the mean over draws, and of the trained networks over "
+    "their upper two octaves (bars: 68 % intervals, members and draw). An exponent of zero is independence of N_D."
+)
+
+NOTE = (
+    "Exponent: of the power law, ± half of its 68 % interval (members and draw of the training set; of exact curves the "
+    "draw). Upper: over the upper two octaves. p constant, p power: probabilities of data as far from a constant, and "
+    "from a pure power law, were that true (likelihood ratios; false alarms of either at the 1 % level: 0.5 to 2 %, "
+    "from synthetic studies of known truth). Preferred: of constant, power law and power law with a floor the one of "
+    "lowest AICc. Floor: the 95 % interval of c in a N_D^b + c; open where these sizes do not bound it."
+)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One curve of which the question is asked."""
+
+    quantity: str
+    network: str
+    curve: Curve
+    fit: Levelling
+
+
+def asked(results: EnsembleResults) -> Iterator[Asked]:
+    for name in ASKED:
+        for width in results.mean.width.values:
+            if (fit := results.fits.get((name, int(width)))) is not None:
+                yield Asked(name, f"width {int(width):,}", results.curves[name, int(width)].of(MEMBERS, DRAW), fit)
+        for (quantity, time), fit in results.curve_fits.items():
+            if quantity == name:
+                yield Asked(name, f"infinite, {TIMES[time]}", results.exact_curves[name, time].of(DRAW), fit)
+
+
+def claim(results: EnsembleResults) -> str:
+    """The answer in the first box: of the widest trained networks, and of the exact curve that goes on."""
+    width = int(results.mean.width[-1])
+    trained = results.fits.get(("eps_L", width))
+    exact = {name: results.curve_fits.get((name, "steps")) for name in ASKED}
+    said = [f"Does eps_L become independent of N_D? {verdict(trained, exact['eps_L'], exact['eps_pop'])}"]
+    if trained is not None:
+        low, high = trained.n
+        said.append(f"From N_D = {low:,.0f} to {high:,.0f} {_about('eps_L', f'of width {width:,}', trained)}.")
+    if (fit := exact["eps_L"]) is not None:
+        said.append(
+            f"Exactly at infinite width, by the same rule of steps, its exponent between N_D = {fit.upper_n:,.0f} and "
+            f"{fit.n[1]:,.0f} is {slope(fit.upper_slope)}"
+            + (f", and {slope(exact['eps_pop'].upper_slope)} on an endless test set." if exact["eps_pop"] else ".")
+        )
+    return " ".join(said)
+
+
+def verdict(trained: Levelling | None, exact: Levelling | None, population: Levelling | None) -> str:
+    """From what the curves do over their upper two octaves; the exact one goes farthest and decides if it is there."""
+    decisive = exact if exact is not None and exact.end != "unknown" else trained
+    if decisive is None or decisive.end == "unknown":
+        return "These sizes and errors cannot tell."
+    if decisive.end == "independent":
+        if population is not None and population.end == "falls":
+            return "On this test set it does, but not on an endless one: what is left is the choice of the test points."
+        return f"Yes: over the upper two octaves its exponent is closer to zero than {INDEPENDENT:g}."
+    if decisive.end == "rises":
+        return "No: it rises."
+    if decisive.flattens:
+        return "Not yet: it falls, but ever more slowly."
+    return "No, not at these sizes: it keeps falling."
+
+
+def _about(quantity: str, whose: str, fit: Levelling) -> str:
+    """ "eps_L of width 512 falls as N_D^-0.28 ± 0.04 ...": what was tested, and how it came out."""
+    exponent, name = slope(fit.slope), f"{quantity} {whose}"
+    if not fit.p_constant < LEVEL:
+        seen = fit.slope.seen()
+        if seen > 2 * INDEPENDENT:
+            return f"whether {name} depends on N_D cannot be told (exponent {exponent})"
+        return f"no dependence of {name} on N_D is seen (exponent {exponent}; {seen:.2f} would have been seen)"
+    way = "falls" if fit.slope.value < 0 else "rises"
+    said = f"{name} {way} with the exponent {exponent} (a constant: {chance(fit.p_constant)}"
+    if fit.is_curved:
+        said += f"; no pure power law: {chance(fit.p_power)}, the local exponent changes by {slope(fit.curvature)})"
+        return said
+    said += f"; a pure power law: {chance(fit.p_power)})"
+    if fit.floor is not None and way == "falls":
+        low, high = fit.floor.offset_95
+        if high < fit.smallest and high > 0:
+            said += f", and a floor, if there is one, lies below {high:.2g} (95 %)"
+        elif high <= 0:
+            said += ", without a floor (95 %)"
+        else:
+            said += ", and these sizes do not bound a floor"
+    return said
+
+
+def table(results: EnsembleResults) -> Table:
+    rows: list[Sequence[str]] = [
+        ("quantity", "network", "N_D", "exponent", "upper", "p constant", "p power", "preferred", "floor, 95 %")
+    ]
+    for one in asked(results):
+        fit = one.fit
+        floor = interval(fit.floor.offset_95, ".2g") if fit.floor and one.curve.sources else "-"
+        rows.append(
+            (one.quantity, one.network, f"{fit.n[0]:,.0f}-{fit.n[1]:,.0f}", slope(fit.slope), slope(fit.upper_slope),
+             probability(fit.p_constant), probability(fit.p_power), fit.preferred if fit.aicc else "-", floor)
+        )  # fmt: skip
+    return Table(rows, NOTE)
+
+
+def reasons(results: EnsembleResults) -> list[str]:
+    """Why a plateau of eps_L need not be a property of the networks, each with what this run says of it."""
+    found = []
+    eps, population = (results.exact_curves.get((name, "steps")) for name in ASKED)
+    count = int(results.store.sizes["test_point"])
+    if eps is not None and population is not None:
+        shares = [100 * (1 - (population.value[i] / eps.value[i]) ** 2) for i in (0, -1)]
+        found.append(
+            f"the test set: on {count:,} test points the fluctuation of single points stays when N_D grows. At infinite "
+            f"width it is {shares[0]:.0f} % of eps_L^2 at N_D = {eps.n[0]:,.0f} and {shares[1]:.0f} % at "
+            f"{eps.n[-1]:,.0f}"
+        )
+    fixed = results.curve_fits.get(("eps_L", "fixed"))
+    if fixed is not None:
+        found.append(
+            f"time: with {results.study.infinite_width.fixed_steps:,} steps at every size a fixed number of modes is "
+            f"learned, and the exponent of eps_L over the upper two octaves is {slope(fixed.upper_slope)}"
+        )
+    if eps is not None:
+        found.append(
+            f"the range of N_D: trained networks reach {results.sizes[-1]:,}, exact curves {eps.n[-1]:,.0f}; beyond "
+            "nothing is known here"
+        )
+    law = results.law_mean.isel(n_train=-1)
+    share = 100 * float(law.variance / law.mu_L)
+    found.append(
+        f"the untrained part of f: at infinite width all of the spread, and {share:.0f} % of mu_L at N_D = "
+        f"{results.sizes[-1]:,}, is what networks say before training and training does not remove; networks centred "
+        "at their initialisation would lack it"
+    )
+    return found
+
+
+PAPER = (
+    "arXiv:2503.05938 finds mu_L and sigma_L falling as powers of N_D and eps_L becoming flat at large N_D, at infinite "
+    "and at finite width. What it trained and tested on differs from this study. What can make eps_L flat, or keep it "
+    "from being so:"
+)
+
+
+def answer(results: EnsembleResults) -> Figure:
+    """eps_L and eps_pop against n_train, with what describes them best; below, their local exponents."""
+    figure = Figure(figsize=(10, 6.4))
+    axes = figure.subplots(2, 2, sharex="col", sharey="row", height_ratios=[2, 1.1])
+    for column, name in enumerate(ASKED):
+        top, bottom = axes[:, column]
+        exact_lines(top, results, name)
+        for width, look in widths(results):
+            points(top, results.mean.sel(width=width), name, **look, label=f"width {width:,}")
+            curve, fit = results.curves.get((name, width)), results.fits.get((name, width))
+            if curve is None or fit is None:
+                continue
+            n = np.geomspace(curve.n[0], curve.n[-1], 100)
+            with_floor = fit.aicc and fit.preferred == "floor" and fit.floor and np.isfinite(fit.floor.offset)
+            top.plot(n, line(curve, fit.floor, n) if with_floor else curve.line(n), color=look["color"], lw=0.9)
+            middle = np.sqrt(fit.upper_n * fit.n[1]) * look["shift"] ** 4
+            bottom.errorbar([middle], [fit.upper_slope.value], [fit.upper_slope.half()], fmt=look["fmt"],
+                            color=look["color"])  # fmt: skip
+        for time, _, look_of_line in times(results):
+            exact = results.exact_curves.get((name, time))
+            if exact is None:
+                continue
+            exact = exact.of(DRAW)
+            steps = [exact.local_slope(i) for i in range(len(exact.n) - 1)]
+            value, half = np.array([one.value for one in steps]), np.array([one.half() for one in steps])
+            middle = np.sqrt(exact.n[1:] * exact.n[:-1])
+            bottom.plot(middle, value, **look_of_line)
+            bottom.fill_between(middle, value - half, value + half, color=look_of_line["color"], alpha=0.12, lw=0)
+        bottom.axhspan(-INDEPENDENT, INDEPENDENT, color="0.9", zorder=0)
+        bottom.axhline(0, color="black", lw=0.8)
+        top.set_title(NAMES[name])
+        bottom.set_xlabel("training samples $N_D$")
+        log_y(top)
+        log_x(bottom)
+        legend(top, fontsize=7.5)
+    axes[0, 0].set_ylabel("relative spread")
+    axes[1, 0].set_ylabel("local exponent")
+    return figure
+
+
+def fits(results: EnsembleResults) -> dict[str, Any]:
+    return {"answer": {f"{one.quantity} {one.network}": one.fit.end for one in asked(results)}}
+
+
+SECTION: Section[EnsembleResults] = Section(
+    title="Does eps_L become independent of N_D?",
+    needs=(*LAW, *CURVE),
+    claim=claim,
+    figure=answer,
+    caption=CAPTION,
+    tables=lambda results: [table(results)],
+    sentences=lambda results: [PAPER, reasons(results)],
+    fits=fits,
+)

@@ -1,0 +1,82 @@
+"""Every curve that the report of an ensemble speaks of, with the sources of its errors.
+
+Of trained networks: the members of the ensemble, the draw of the training set and the test points. Of the exact law:
+draw and test points. What another draw would change is learned from the exact laws of further draws, and taken to be
+the same relative change at finite width.
+"""
+
+import numpy as np
+import xarray
+
+from analysis import test_points
+from analysis.contrasts import Curve, Source
+
+MEMBERS, DRAW, POINTS = "members", "draw", "test points"
+
+FITTED = ("mu_L", "sigma_L", "eps_L", "eps_pop")
+
+NOISE = 2.0
+"""Standard errors that a value must be above zero to have a logarithm that means something."""
+
+LARGEST_SHARE_OF_POOL = 0.9
+"""Draws of more of the pool than this are nearly the same draw, and say nothing of another one."""
+
+
+def trained(cell: xarray.Dataset, name: str, others: tuple[Source, ...]) -> Curve | None:
+    """Of one width, from `aggregate.over_draws`; None with fewer than 3 usable sizes, or values that could be zero.
+
+    Leaving out sizes whose value could be zero would bias what is left. `others` are sources over all sizes.
+    """
+    value, stderr, deviates = (cell[f"{name}{part}"].values for part in ("", "_stderr", "_deviates"))
+    there = np.isfinite(value) & np.isfinite(stderr) & (stderr > 0)
+    if there.sum() < 3 or (value[there] < NOISE * stderr[there]).any() or not np.isfinite(deviates[there]).all():
+        return None
+    n = cell.n_train.values.astype(float)
+    sources = (Source(MEMBERS, deviates[there]), *(Source(one.name, one.deviates[there], one.dof) for one in others))
+    return Curve(n[there], value[there], sources)
+
+
+def exact(values: xarray.DataArray, pool: int, others: tuple[Source, ...] = ()) -> Curve | None:
+    """The mean over draws of exact values (draw, n_train); None with fewer than 3 sizes, or a value not positive.
+
+    With one draw its error is that of `others` alone.
+    """
+    table, n = values.transpose("draw", "n_train").values, values.n_train.values.astype(float)
+    if len(n) < 3 or not np.isfinite(table).all() or (table <= 0).any():
+        return None
+    draw = draws(values, pool, len(table))
+    return Curve(n, np.exp(np.log(table).mean(axis=0)), ((draw,) if draw else ()) + others)
+
+
+def draws(values: xarray.DataArray, pool: int, averaged: int = 1) -> Source | None:
+    """What another draw does to the mean over `averaged` draws, from exact values (draw, n_train) of independent ones.
+
+    None where that cannot be told: one draw, a value that is not positive, or draws that take nearly the whole pool.
+    Nested draws of one pool of P samples are alike, and their variance is too small by 1 - n/P.
+    """
+    table, n = values.transpose("draw", "n_train").values, values.n_train.values
+    if len(table) < 2 or not np.isfinite(table).all() or (table <= 0).any() or n[-1] > LARGEST_SHARE_OF_POOL * pool:
+        return None
+    logarithms = np.log(table)
+    deviates = (logarithms - logarithms.mean(axis=0)).T / np.sqrt((len(table) - 1) * averaged)
+    return Source(DRAW, deviates / np.sqrt(1 - n / pool)[:, None])
+
+
+def points(name: str, mean: np.ndarray, covariance: np.ndarray, variance: np.ndarray) -> Source | None:
+    """What another test set does, from moments of the loss at single test points (n_train, test_point).
+
+    None with too few points, or where eps_pop could be zero.
+    """
+    influence = test_points.influences(mean, covariance, variance)[name].values
+    count = influence.shape[-1]
+    return Source(POINTS, influence / np.sqrt(count * (count - 1.0))) if np.isfinite(influence).all() else None
+
+
+def interpolated(values: xarray.DataArray, sizes: np.ndarray) -> xarray.DataArray | None:
+    """Exact values (draw, n_train) at other sizes, linear between the logarithms; None where they lie outside."""
+    n = values.n_train.values.astype(float)
+    table = values.transpose("draw", "n_train").values
+    if sizes[0] < n[0] or sizes[-1] > n[-1] or not np.isfinite(table).all() or (table <= 0).any():
+        return None
+    rows = [np.exp(np.interp(np.log(sizes), np.log(n), np.log(row))) for row in table]
+    return xarray.DataArray(rows, dims=("draw", "n_train"), coords={"n_train": sizes})

@@ -1,0 +1,291 @@
+"""Does a curve become constant? A constant, a power law, or a power law that levels off at a floor.
+
+    constant   value = a
+    power      value = a n^b
+    floor      value = a n^b + c
+
+Given c, log(value - c) is a straight line in log(n): its curvature is zero at the true floor, and is a linear contrast
+with an error (`analysis.contrasts`). The interval of the floor is every c at which that curvature is compatible with
+zero; the interval of the exponent is every b for which some c makes slope and curvature compatible with (b, 0)
+[Anderson and Rubin 1949; Hansen, Heaton and Yaron 1996]. Both cover what they say also where the sizes hardly tell a
+floor from none; they are open then. Nothing is fitted with weights that depend on the values.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from scipy import optimize, stats
+
+from analysis.contrasts import SIGMA, Curve, Estimate, curvature_weights, slope_weights
+
+SIZES = 4
+"""Fewer sizes cannot tell a floor from a power law."""
+
+LEVEL = 0.01
+"""Of the tests."""
+
+INDEPENDENT = 0.1
+"""An exponent that is closer to zero than this, at 95 %, is called independent of the size."""
+
+End = Literal["falls", "rises", "independent", "unknown"]
+
+_BELOW = 30.0
+"""Offsets are searched down to minus so many times the smallest value."""
+
+_GRID = 240
+
+
+@dataclass(frozen=True)
+class Floor:
+    """Of a power law with a free offset c.
+
+    `offset` is where the curvature of log(value - c) vanishes, NaN where it does nowhere; `exponent` b is that of
+    value - offset. Intervals are (low, high) with infinite ends where they are open.
+    """
+
+    offset: float
+    exponent: float
+    offset_68: tuple[float, float]
+    offset_95: tuple[float, float]
+    exponent_68: tuple[float, float]
+    exponent_95: tuple[float, float]
+
+    @property
+    def is_bounded(self) -> bool:
+        """Whether the sizes constrain the offset at all, at 95 %."""
+        return math.isfinite(self.offset) and all(map(math.isfinite, self.offset_95))
+
+
+@dataclass(frozen=True)
+class Levelling:
+    """Three descriptions of a curve and the tests between them.
+
+    `smallest` is the smallest value, `slope` is the exponent of the power law, `curvature` the change of the local slope from the first to the last size,
+    `upper_slope` the exponent from `upper_n` to the largest size, over the upper two octaves.
+    `p_constant` tests the slope against zero and `p_power` the curvature: likelihood ratios of two and of one degree
+    of freedom less, of the two contrasts, with Student's t for an error that is itself estimated. `aicc` is by name, of
+    the two contrasts with the number of sizes; the lowest is preferred. NaN where the curve is exact.
+    """
+
+    n: tuple[float, float]
+    smallest: float
+    slope: Estimate
+    curvature: Estimate
+    upper_n: float
+    upper_slope: Estimate
+    floor: Floor | None
+    p_constant: float
+    p_power: float
+    aicc: dict[str, float]
+
+    @property
+    def preferred(self) -> str:
+        return min(self.aicc, key=lambda name: self.aicc[name])
+
+    @property
+    def end(self) -> End:
+        """What the curve does over the upper two octaves; "unknown" for an exact curve of one draw."""
+        low, high = self.upper_slope.interval(0.95)
+        if not self.upper_slope.parts:
+            return "unknown"
+        if -INDEPENDENT < low and high < INDEPENDENT:
+            return "independent"
+        if self.upper_slope.p_value() < LEVEL:
+            return "falls" if self.upper_slope.value < 0 else "rises"
+        return "unknown"
+
+    @property
+    def is_curved(self) -> bool:
+        """Whether it is no pure power law."""
+        return self.p_power < LEVEL
+
+    @property
+    def falls(self) -> bool:
+        return self.p_constant < LEVEL and self.slope.value < 0
+
+    @property
+    def flattens(self) -> bool:
+        return self.p_power < LEVEL and self.curvature.value > 0
+
+    @property
+    def steepens(self) -> bool:
+        return self.p_power < LEVEL and self.curvature.value < 0
+
+    def to_dict(self) -> dict[str, Any]:
+        def ends(pair: tuple[float, float]) -> list[float | None]:
+            return [float(end) if math.isfinite(end) else None for end in pair]
+
+        floor = self.floor
+        return {
+            "n": list(self.n),
+            "exponent": self.slope.to_dict(),
+            "curvature": self.curvature.to_dict(),
+            "upper_n": self.upper_n,
+            "upper_exponent": self.upper_slope.to_dict(),
+            "p_constant": _number(self.p_constant),
+            "p_power": _number(self.p_power),
+            "aicc": {name: _number(value) for name, value in self.aicc.items()},
+            "with_floor": floor
+            and {
+                "floor": _number(floor.offset),
+                "floor_68": ends(floor.offset_68),
+                "floor_95": ends(floor.offset_95),
+                "exponent": _number(floor.exponent),
+                "exponent_68": ends(floor.exponent_68),
+                "exponent_95": ends(floor.exponent_95),
+            },
+        }
+
+
+def levelling(curve: Curve) -> Levelling:
+    """Describe a curve of at least 3 sizes; no floor with fewer than SIZES."""
+    slope, curvature = curve.slope(), curve.curvature()
+    p_constant, p_power = slope.p_value(), curvature.p_value()
+    upper_n, upper_slope = curve.upper()
+    return Levelling(
+        n=(float(curve.n[0]), float(curve.n[-1])),
+        smallest=float(curve.value.min()),
+        slope=slope,
+        curvature=curvature,
+        upper_n=upper_n,
+        upper_slope=upper_slope,
+        floor=find(curve) if len(curve.n) >= SIZES else None,
+        p_constant=p_constant,
+        p_power=p_power,
+        aicc=_aicc(curve) if curve.sources and len(curve.n) >= SIZES + 1 else {},
+    )
+
+
+def line(curve: Curve, floor: Floor, n: np.ndarray) -> np.ndarray:
+    """The power law with its offset at n."""
+    return floor.offset + curve.less(floor.offset).line(n)
+
+
+def find(curve: Curve) -> Floor:
+    """The power law with a free offset, from 4 sizes on."""
+    smallest = float(curve.value.min())
+    steps = np.geomspace(1, 1e-3, _GRID)  # dense around zero and where the offset nears the smallest value
+    scan = _Scan.of(curve, smallest * np.sort(np.concatenate([-_BELOW * steps, [0.0], 1 - steps[1:]])))
+    crossing = np.flatnonzero(np.diff(np.sign(scan.curvature)) != 0)
+    offset = exponent = math.nan
+    if len(crossing):
+        i = int(crossing[np.abs(scan.offset[crossing]).argmin()])
+        offset = float(
+            optimize.brentq(lambda c: _Scan.of(curve, np.array([c])).curvature[0], scan.offset[i], scan.offset[i + 1])
+        )
+        exponent = float(_Scan.of(curve, np.array([offset])).slope[0])
+    if not curve.sources:
+        exact = (offset, offset), (exponent, exponent)
+        return Floor(offset, exponent, exact[0], exact[0], exact[1], exact[1])
+    offsets = [scan.offsets(level, smallest) for level in (SIGMA, 0.95)]
+    exponents = [scan.exponents(level) for level in (SIGMA, 0.95)]
+    return Floor(offset, exponent, offsets[0], offsets[1], exponents[0], exponents[1])
+
+
+@dataclass(frozen=True)
+class _Scan:
+    """Slope and curvature of log(value - c) over offsets c (g,), with their covariance (g, 2, 2) and the degrees of
+    freedom of the curvature."""
+
+    offset: np.ndarray
+    slope: np.ndarray
+    curvature: np.ndarray
+    covariance: np.ndarray
+    dof: np.ndarray
+
+    @classmethod
+    def of(cls, curve: Curve, offsets: np.ndarray) -> "_Scan":
+        weights = np.stack([slope_weights(curve.n), curvature_weights(curve.n)])
+        left = curve.value - offsets[:, None]
+        slope, curvature = weights @ np.log(left).T
+        turned = weights[:, None] * (curve.value / left)  # errors of log(value - c), to first order
+        covariance, inverse = np.zeros((len(offsets), 2, 2)), np.zeros(len(offsets))
+        for source in curve.sources:
+            moved = turned @ source.deviates
+            part = np.einsum("qgm,rgm->gqr", moved, moved)
+            covariance += part
+            inverse += part[:, 1, 1] ** 2 / source.freedom(moved[1])
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return cls(offsets, slope, curvature, covariance, covariance[:, 1, 1] ** 2 / inverse)
+
+    def excess(self, level: float) -> np.ndarray:
+        """Squared pull of the curvature less the square at which the interval of `level` ends (g,)."""
+        return np.asarray(self.curvature**2 / self.covariance[:, 1, 1] - _square(level, self.dof))
+
+    def inside(self, level: float) -> tuple[int, int] | None:
+        """First and last of the offsets that are compatible with no curvature.
+
+        Those around where it vanishes; where it does nowhere, around the least pull below zero. Where the offset nears
+        the smallest value errors to first order mean nothing, and whatever is compatible again there is not meant.
+        """
+        pull = self.curvature / np.sqrt(self.covariance[:, 1, 1])
+        compatible = self.excess(level) <= 0
+        crossing = np.flatnonzero(np.diff(np.sign(self.curvature)) != 0)
+        if len(crossing):
+            middle = int(crossing[np.abs(self.offset[crossing]).argmin()])
+            middle += int(abs(pull[middle + 1]) < abs(pull[middle]))
+        else:
+            middle = int(np.abs(pull[self.offset <= 0]).argmin())
+        if not compatible[middle]:
+            return None
+        outside = np.flatnonzero(~compatible)
+        below, above = outside[outside < middle], outside[outside > middle]
+        return int(below[-1] + 1) if len(below) else 0, int(above[0] - 1) if len(above) else len(compatible) - 1
+
+    def offsets(self, level: float, smallest: float) -> tuple[float, float]:
+        """Ends of the interval of the offset; open below where the search ends inside."""
+        if (found := self.inside(level)) is None:
+            return math.nan, math.nan
+        excess, (first, last) = self.excess(level), found
+        low = -math.inf if first == 0 else _zero(self.offset, excess, first - 1)
+        high = smallest if last == len(excess) - 1 else _zero(self.offset, excess, last)
+        return low, high
+
+    def exponents(self, level: float) -> tuple[float, float]:
+        """Ends of the b for which slope - b and curvature are compatible with zero at some offset.
+
+        At one offset these are an interval about the slope as the curvature's deviation would have it.
+        """
+        if (found := self.inside(level)) is None:
+            return math.nan, math.nan
+        (first, last), room = found, -self.excess(level)
+        span = slice(first, last + 1)
+        ss, sc, cc = (self.covariance[span, i, j] for i, j in ((0, 0), (0, 1), (1, 1)))
+        middle = self.slope[span] - sc / cc * self.curvature[span]
+        half = np.sqrt(room[span] * np.maximum(ss - sc**2 / cc, 0))
+        low = -math.inf if last == len(room) - 1 else float((middle - half).min())
+        return low, math.inf if first == 0 else float((middle + half).max())
+
+
+def _zero(grid: np.ndarray, excess: np.ndarray, i: int) -> float:
+    """Between grid points i and i + 1, linearly."""
+    a, b = excess[i], excess[i + 1]
+    return float(grid[i] + (grid[i + 1] - grid[i]) * a / (a - b))
+
+
+def _aicc(curve: Curve) -> dict[str, float]:
+    """chi^2 + 2 p + 2 p (p + 1)/(k - p - 1), chi^2 of slope and curvature as far as a description leaves them."""
+    smallest = float(curve.value.min())
+    scan = _Scan.of(curve, smallest * (1 - np.geomspace(1, 1e-3, _GRID)))
+    shape = np.array([scan.slope[0], scan.curvature[0]])
+    pulls = scan.curvature**2 / scan.covariance[:, 1, 1]
+    chi2 = {
+        "constant": float(shape @ np.linalg.solve(scan.covariance[0], shape)),
+        "power": float(pulls[0]),
+        "floor": float(pulls.min()),
+    }
+    k = len(curve.n)
+    return {
+        name: value + 2 * p + (2 * p * (p + 1) / (k - p - 1) if k - p > 1 else math.inf)
+        for p, (name, value) in enumerate(chi2.items(), 1)
+    }
+
+
+def _square(level: float, dof: np.ndarray) -> np.ndarray:
+    return np.asarray(stats.t.ppf((1 + level) / 2, dof)) ** 2
+
+
+def _number(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None
