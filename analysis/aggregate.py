@@ -9,7 +9,7 @@ import xarray
 from dask.base import compute
 
 from analysis import estimators
-from analysis.contrasts import Curve, Source
+from analysis.contrasts import Curve, ErrorSource
 from ntkhpc.studies import frozen
 from ntkhpc.studies.dims import CELL
 from ntkhpc.studies.ensemble.study import EnsembleStudy
@@ -140,7 +140,7 @@ def _half(value: xarray.DataArray, stderr: xarray.DataArray, deviates: xarray.Da
     rows = deviates.transpose("width", "n_train", ...).values
     for cell in np.ndindex(found.shape):
         if np.isfinite(rows[cell]).all():
-            relative = Curve(np.ones(1), np.ones(1), (Source("members", rows[cell][None]),)).log_value(0)
+            relative = Curve(np.ones(1), np.ones(1), (ErrorSource("members", rows[cell][None]),)).log_value(0)
             found.values[cell] = abs(float(value.transpose("width", "n_train").values[cell])) * relative.half()
     return found
 

@@ -8,7 +8,7 @@ import numpy as np
 import xarray
 from scipy import stats
 
-from analysis.contrasts import Curve, Estimate, Source, mean_weights
+from analysis.contrasts import Curve, ErrorSource, Estimate, mean_weights
 from ntkhpc.studies.dims import CELL
 from ntkhpc.studies.ensemble.train import OK
 
@@ -60,7 +60,7 @@ def ks_distance(sample: np.ndarray, quantiles: np.ndarray, probabilities: np.nda
 
 
 @dataclass(frozen=True)
-class Comparison:
+class AgainstLaw:
     """Of one width and quantity with the exact law: `ratio` is the mean over sizes of log(value/law).
 
     `p_value` is the probability of a difference as clear as this one in any of TESTED, by their means over sizes or in
@@ -91,13 +91,13 @@ class Comparison:
         return {"log_ratio": self.ratio.to_dict(), "p_value": p, "difference_seen": seen}
 
 
-def compare(sample: np.ndarray, cell: xarray.Dataset, law: xarray.Dataset) -> dict[str, Comparison]:
+def compare(sample: np.ndarray, cell: xarray.Dataset, law: xarray.Dataset) -> dict[str, AgainstLaw]:
     """One width with the law, by quantity of TESTED; without those that have a value missing.
 
     sample (n_train, draws, members) is L, NaN for members that are not there; `cell` is its part of
     `aggregate.over_draws`, with the deviates of the tiles for the variance; `law` is over (draw, n_train).
     """
-    found: dict[str, Comparison] = {}
+    found: dict[str, AgainstLaw] = {}
     exact = {name: law[name].transpose("n_train", "draw").values for name in TESTED}
     p_values = all_sizes_p_values(sample, {name: np.log(exact[name]) for name in STATISTICS})
     curves = {name: _curve(cell, name, exact[name].mean(axis=-1)) for name in TESTED}
@@ -108,7 +108,7 @@ def compare(sample: np.ndarray, cell: xarray.Dataset, law: xarray.Dataset) -> di
     for name, curve in curves.items():
         if curve is not None:
             p = p_values.get(name, float("nan"))
-            found[name] = Comparison(curve.contrast(mean_weights(curve.n)), 1 - (1 - p) ** len(FAMILIES))
+            found[name] = AgainstLaw(curve.contrast(mean_weights(curve.n)), 1 - (1 - p) ** len(FAMILIES))
     return found
 
 
@@ -118,9 +118,9 @@ FAMILIES = ("members", "tiles")
 def _curve(cell: xarray.Dataset, name: str, exact: np.ndarray) -> Curve | None:
     """value/law over all sizes, with the errors of the members; None where one of them is missing."""
     value, deviates = cell[name].values, cell[f"{name}_deviates"].values
-    if not (np.isfinite(value).all() and (value > 0).all() and np.isfinite(deviates).all() and np.isfinite(exact).all()):
+    if not all(np.isfinite(one).all() for one in (value, deviates, exact)) or (value <= 0).any():
         return None
-    return Curve(cell.n_train.values.astype(float), value / exact, (Source("members", deviates),))
+    return Curve(cell.n_train.values.astype(float), value / exact, (ErrorSource("members", deviates),))
 
 
 def _units(curve: Curve) -> int:

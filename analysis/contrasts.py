@@ -31,7 +31,7 @@ SIGMA = 2 * float(stats.norm.cdf(1)) - 1
 
 
 @dataclass(frozen=True)
-class Source:
+class ErrorSource:
     """A source of error: `deviates` (k, m), from m independent members, draws or points; their outer product is the
     covariance of the logarithms (k, k). `dof` are its degrees of freedom where the deviates do not tell them."""
 
@@ -126,7 +126,7 @@ class Curve:
 
     n: np.ndarray
     value: np.ndarray
-    sources: tuple[Source, ...] = ()
+    sources: tuple[ErrorSource, ...] = ()
 
     def __post_init__(self) -> None:
         if self.n.shape != self.value.shape or self.n.ndim != 1:
@@ -175,7 +175,7 @@ class Curve:
 
     def at(self, chosen: np.ndarray) -> "Curve":
         """At some of the sizes: indices, or a mask (k,)."""
-        sources = tuple(Source(one.name, one.deviates[chosen], one.dof) for one in self.sources)
+        sources = tuple(ErrorSource(one.name, one.deviates[chosen], one.dof) for one in self.sources)
         return Curve(self.n[chosen], self.value[chosen], sources)
 
     def over(self, exact: np.ndarray) -> "Curve":
@@ -186,7 +186,7 @@ class Curve:
         """value - offset; errors to first order."""
         left = self.value - offset
         factor = (self.value / left)[:, None]
-        return Curve(self.n, left, tuple(Source(o.name, factor * o.deviates, o.dof) for o in self.sources))
+        return Curve(self.n, left, tuple(ErrorSource(o.name, factor * o.deviates, o.dof) for o in self.sources))
 
     def covariance(self) -> np.ndarray:
         """(k, k), of the logarithms."""

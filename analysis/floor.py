@@ -62,8 +62,9 @@ class Floor:
 class Levelling:
     """Three descriptions of a curve and the tests between them.
 
-    `smallest` is the smallest value, `slope` is the exponent of the power law, `curvature` the change of the local slope from the first to the last size,
-    `upper_slope` the exponent from `upper_n` to the largest size, over the upper two octaves.
+    `smallest` is the smallest value, `slope` is the exponent of the power law, `curvature` the change of the local
+    slope from the first to the last size, `upper_slope` the exponent from `upper_n` to the largest size, over the upper
+    two octaves.
     `p_constant` tests the slope against zero and `p_power` the curvature: likelihood ratios of two and of one degree
     of freedom less, of the two contrasts, with Student's t for an error that is itself estimated. `aicc` is by name, of
     the two contrasts with the number of sizes; the lowest is preferred. NaN where the curve is exact.
@@ -90,7 +91,7 @@ class Levelling:
         low, high = self.upper_slope.interval(0.95)
         if not self.upper_slope.parts:
             return "unknown"
-        if -INDEPENDENT < low and high < INDEPENDENT:
+        if low > -INDEPENDENT and high < INDEPENDENT:
             return "independent"
         if self.upper_slope.p_value() < LEVEL:
             return "falls" if self.upper_slope.value < 0 else "rises"

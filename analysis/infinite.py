@@ -35,9 +35,7 @@ PointMoments = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 def point_moments(store: xarray.Dataset) -> PointMoments:
     """Of the law of the ensemble's own cells."""
-    mean, covariance, variance = (
-        store[name].transpose("draw", "n_train", "test_point").values for name in LAW_POINTS
-    )
+    mean, covariance, variance = (store[name].transpose("draw", "n_train", "test_point").values for name in LAW_POINTS)
     single = test_points.point_variance(mean, variance, store.sizes["output"])
     return mean.mean(axis=0), covariance.mean(axis=0), single.mean(axis=0)
 
@@ -113,4 +111,4 @@ def curve(store: xarray.Dataset) -> xarray.Dataset:
 
 def _spreads(mu: xarray.DataArray, variance: xarray.DataArray, population: xarray.DataArray) -> xarray.Dataset:
     found = {"mu_L": mu, "sigma_L": np.sqrt(variance), "eps_L": np.sqrt(variance) / mu}
-    return xarray.Dataset(found | {"eps_pop": signed_root(population) / mu})
+    return xarray.Dataset(found | {"eps_pop": signed_root(population) / mu})  # type: ignore[arg-type]

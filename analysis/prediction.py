@@ -6,7 +6,7 @@ import numpy as np
 import xarray
 
 from analysis import aggregate
-from analysis.contrasts import Curve, Estimate, Source
+from analysis.contrasts import Curve, ErrorSource, Estimate
 from analysis.report.numbers import pm
 
 LEVEL = 0.01
@@ -46,7 +46,7 @@ def largest_cell(
     variance, bias2 = float(points.variance), float(points.bias2)  # halves of squares, as in the loss
     if not (np.isfinite(variance) and variance > 0 and np.isfinite(points.variance_deviates.values).all()):
         return None
-    sources = [Source("members", points.variance_deviates.values[None])]
+    sources = [ErrorSource("members", points.variance_deviates.values[None])]
     exact, p_value = float("nan"), float("nan")
     if "law_variance" in store:
         law = store.law_variance.isel(draw=0, n_train=-1).values
@@ -56,12 +56,12 @@ def largest_cell(
             p_value = Curve(np.ones(1), np.array([variance / exact]), tuple(sources)).log_value(0).p_value()
             if len(law) > 2:
                 relative = (law / law.mean() - 1) / np.sqrt(len(law) * (len(law) - 1.0))
-                sources.append(Source("test points", relative[None]))
+                sources.append(ErrorSource("test points", relative[None]))
     if others is not None and others.sizes["draw"] > 2 and pool > others.n_train[-1]:
         logarithms = np.log(others.isel(n_train=-1).values)
         free = 1 - float(others.n_train[-1]) / pool
         deviates = (logarithms - logarithms.mean()) / np.sqrt((len(logarithms) - 1) * free)
-        sources.insert(1, Source("draw", deviates[None]))
+        sources.insert(1, ErrorSource("draw", deviates[None]))
     half_log = Curve(np.ones(1), np.array([variance]), tuple(sources)).log_value(0).scaled(0.5)
     return Prediction(
         initialisation=Estimate(1.0, half_log.parts, half_log.dof).scaled(float(np.sqrt(2 * variance))),
@@ -72,7 +72,7 @@ def largest_cell(
 
 
 def size(one: Estimate, digits: int) -> str:
-    """"14.8 ± 0.1 (members) ± 0.3 (another draw)", in fixed digits."""
+    """ "14.8 ± 0.1 (members) ± 0.3 (another draw)", in fixed digits."""
     errors = "".join(f" ± {part:.{digits}f} ({PHRASES[name]})" for name, part in one.parts.items())
     return f"{one.value:.{digits}f}{errors}"
 

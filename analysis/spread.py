@@ -51,8 +51,8 @@ class Spread:
             )
         said = (
             f"For a network of width {self.width:,} trained on {self.n_train:,} {self.noun}, the random initialisation "
-            f"moves a prediction by {self._estimate()}{exact}, root mean square over the test points; with the error of "
-            f"the mean network, added in quadrature, the whole error is {self._size(self.total)}."
+            f"moves a prediction by {self._estimate()}{exact}, root mean square over the test points; with the error "
+            f"of the mean network, added in quadrature, the whole error is {self._size(self.total)}."
         )
         if np.isfinite(self.accuracy):
             said += (

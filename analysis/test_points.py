@@ -20,9 +20,7 @@ FEWEST = 3
 """Test points without which the influence of one of them on sigma_pop^2 cannot be told."""
 
 
-def influences(
-    point_mean: np.ndarray, point_covariance: np.ndarray, point_variance: np.ndarray
-) -> dict[str, Leverage]:
+def influences(point_mean: np.ndarray, point_covariance: np.ndarray, point_variance: np.ndarray) -> dict[str, Leverage]:
     """Of each test point on log mu_L, log sigma_L, log eps_L and log |eps_pop|, by the names of the four.
 
     The arrays are (..., k, T), over the k sizes of a curve and T test points, as `curve_point_mean`,

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from analysis.calibration.checks import Population, Tally, check
-from analysis.calibration.synthetic import Kind, make
-from analysis.calibration.truth import Moments
+from analysis.calibration.synthetic import PLAIN, Losses, make
+from analysis.calibration.truth import LawMoments
 from analysis.calibration.world import World
 from ntkhpc import studies
 from ntkhpc.studies.ensemble.study import EnsembleStudy
@@ -48,7 +48,7 @@ class Scenario:
     members: int
     draws: int = 1
     redraws: int = 32
-    kind: Kind = Kind()
+    losses: Losses = PLAIN
 
 
 SCENARIOS = (
@@ -56,8 +56,8 @@ SCENARIOS = (
     Scenario("60 members", 60),
     Scenario("200 members", 200),
     Scenario("1000 members", 1000),
-    Scenario("60 members, heavy-tailed losses", 60, kind=Kind(tail=0.3)),
-    Scenario("60 members, 5 % diverged", 60, kind=Kind(diverged=0.05)),
+    Scenario("60 members, heavy-tailed losses", 60, losses=Losses(tail=0.3)),
+    Scenario("60 members, 5 % diverged", 60, losses=Losses(diverged=0.05)),
     Scenario("60 members, 3 draws", 60, draws=3),
     Scenario("60 members, a run without further draws", 60, redraws=0),
 )
@@ -73,20 +73,20 @@ def world_of(scenario: Scenario, test: int = 300) -> World:
     return World(one, one.data.load(one.known))
 
 
-def population(world: World, count: int, tail: float) -> list[list[Moments]]:
-    """Moments [draw][size] of many draws."""
+def population(world: World, count: int, tail: float) -> list[list[LawMoments]]:
+    """LawMoments [draw][size] of many draws."""
     rng = np.random.default_rng(SEED)
     rows = world.rows(rng, count)
-    return [[Moments.of(law, world.split.y_test, tail) for law in world.laws(one)] for one in rows]
+    return [[LawMoments.of(law, world.split.y_test, tail) for law in world.laws(one)] for one in rows]
 
 
-def run(world: World, scenario: Scenario, draws: list[list[Moments]], numbers: Sequence[int]) -> Tally:
+def run(world: World, scenario: Scenario, draws: list[list[LawMoments]], numbers: Sequence[int]) -> Tally:
     """Check the studies of these numbers; each has its own stream, so that any division of the work gives the same."""
     tally, truth = Tally(), Population.of(draws)
     for number in numbers:
         rng = np.random.default_rng([SEED, number, scenario.members, scenario.draws])
         chosen = rng.choice(len(draws), max(scenario.redraws, world.study.infinite_width.draws), replace=False)
-        made = make(world, scenario.kind, [draws[i] for i in chosen], rng)
+        made = make(world, scenario.losses, [draws[i] for i in chosen], rng)
         if not scenario.redraws:
             made = made.without_redraws()
         tally.merge(check(made, truth))
@@ -105,7 +105,7 @@ def _part(job: tuple[Scenario, int, Sequence[int]]) -> Tally:
     scenario, count, numbers = job
     warnings.simplefilter("ignore", RuntimeWarning)
     world = world_of(scenario)
-    return run(world, scenario, population(world, count, scenario.kind.tail), numbers)
+    return run(world, scenario, population(world, count, scenario.losses.tail), numbers)
 
 
 def main() -> int:
@@ -115,10 +115,11 @@ def main() -> int:
     parser.add_argument("--only", default="", help="scenarios whose name contains this")
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
     options = parser.parse_args()
-    print(f"{options.studies} studies of 2 widths each; of 68 and of 95 %: how often an interval covers the truth; single "
-          f"percentages: false alarms of verdicts at the 1 % level. Binomial errors: "
-          f"{100 * np.sqrt(0.683 * 0.317 / options.studies):.1f}, {100 * np.sqrt(0.05 * 0.95 / options.studies):.1f}, "
-          f"{100 * np.sqrt(0.01 * 0.99 / options.studies):.1f} % or less.")  # fmt: skip
+    errors = [100 * np.sqrt(p * (1 - p) / options.studies) for p in (0.683, 0.95, 0.01)]
+    print(
+        f"{options.studies} studies of 2 widths each: how often a 68 and a 95 % interval covers the truth, and single "
+        f"percentages for false alarms at the 1 % level. Binomial errors: {', '.join(f'{e:.1f}' for e in errors)} %."
+    )
     with ProcessPoolExecutor(options.processes) as pool:
         for scenario in SCENARIOS:
             if options.only not in scenario.name:

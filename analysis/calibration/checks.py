@@ -7,7 +7,7 @@ import numpy as np
 
 from analysis import floor
 from analysis.calibration.synthetic import Synthetic
-from analysis.calibration.truth import Moments
+from analysis.calibration.truth import LawMoments
 from analysis.contrasts import SIGMA, Curve, Estimate, curvature_weights, slope_weights
 from analysis.ensemble.curves import DRAW, FITTED, MEMBERS
 from analysis.floor import INDEPENDENT, LEVEL
@@ -50,7 +50,7 @@ class Population:
     logarithms: dict[str, np.ndarray]
 
     @classmethod
-    def of(cls, moments: list[list[Moments]]) -> "Population":
+    def of(cls, moments: list[list[LawMoments]]) -> "Population":
         table = [[one.values for one in row] for row in moments]
         return cls({q: np.log([[one[q] for one in row] for row in table]).mean(axis=0) for q in VALUES})
 
@@ -114,10 +114,10 @@ def _exact(tally: Tally, made: Synthetic, population: Population) -> None:
             continue
         draws = curve.of(DRAW)
         tally.covers(f"{what}: {q} at the largest N_D", draws.log_value(-1), float(population.logarithms[q][-1]))
-        tally.covers(f"{what}: exponent of {q}", draws.slope(), float(slope_weights(curve.n) @ population.logarithms[q]))
-        upper = Curve(curve.n, np.exp(population.logarithms[q])).upper()[1].value
-        tally.covers(f"{what}: upper exponent of {q}", draws.upper()[1], upper)
-        straight = floor.levelling(draws.over(np.exp(population.logarithms[q]) / (curve.n / curve.n[0]) ** EXPONENT))
+        truth = Curve(curve.n, np.exp(population.logarithms[q]))
+        tally.covers(f"{what}: exponent of {q}", draws.slope(), truth.slope().value)
+        tally.covers(f"{what}: upper exponent of {q}", draws.upper()[1], truth.upper()[1].value)
+        straight = floor.levelling(draws.over(truth.value / (curve.n / curve.n[0]) ** EXPONENT))
         tally.alarms[f"{what}: a pure power law of {q} is called curved"].append(straight.is_curved)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import xarray
 
-from analysis.calibration.truth import Moments
+from analysis.calibration.truth import LawMoments
 from analysis.calibration.world import World, sample
 from analysis.ensemble.results import EnsembleResults
 from ntkhpc import loss_law, studies
@@ -20,7 +20,7 @@ class Synthetic:
     """The results of a synthetic study, and the exact moments of its own samples [draw][size]."""
 
     results: EnsembleResults
-    own: list[list[Moments]]
+    own: list[list[LawMoments]]
 
     def without_redraws(self) -> "Synthetic":
         """As of a run that computed no further draws."""
@@ -30,23 +30,27 @@ class Synthetic:
 
 
 @dataclass(frozen=True)
-class Kind:
+class Losses:
     """What its losses are like: `tail` as in `truth`, and the share of members that `diverged`, whatever their loss."""
 
     tail: float = 0.0
     diverged: float = 0.0
 
 
-def make(world: World, kind: Kind, others: list[list[Moments]], rng: np.random.Generator) -> Synthetic:
+PLAIN = Losses()
+
+
+def make(world: World, losses: Losses, others: list[list[LawMoments]], rng: np.random.Generator) -> Synthetic:
     """One synthetic study; `others` [draw][size] are moments of further draws, for `redraws` and for the curve."""
     study = world.study
     draws = world.draws(world.rows(rng, study.ensemble.draws))
-    own = [[Moments.of(law, world.split.y_test, kind.tail) for law in row] for row in draws.laws]
-    widths = [_width(world, kind, sample(world, draws, study.ensemble.members, rng), rng) for _ in study.network.widths]
+    own = [[LawMoments.of(law, world.split.y_test, losses.tail) for law in row] for row in draws.laws]
+    members = study.ensemble.members
+    widths = [_width(world, losses, sample(world, draws, members, rng), rng) for _ in study.network.widths]
     arrays = {name: np.stack([one[name] for one in widths]) for name in widths[0]}
     trained = {name: ((*CELL, *_DIMS[name]), value) for name, value in arrays.items()}
     store = xarray.Dataset(
-        trained | _law(world, kind, draws.laws, own) | _others(study, others) | _data(world),
+        trained | _law(world, losses, draws.laws, own) | _others(study, others) | _data(world),
         coords={
             "width": list(study.network.widths), "n_train": list(world.sizes), "draw": range(study.ensemble.draws),
             "test_size": list(study.test_sizes), "quantile": list(PROBABILITIES), "time": [0],
@@ -69,16 +73,16 @@ _DIMS: dict[str, tuple[str, ...]] = {
 }
 
 
-def _width(world: World, kind: Kind, f: np.ndarray, rng: np.random.Generator) -> dict[str, np.ndarray]:
+def _width(world: World, losses: Losses, f: np.ndarray, rng: np.random.Generator) -> dict[str, np.ndarray]:
     """Arrays (n_train, draw, ...) of one width from outputs f (draw, n_train, member, test_point)."""
     f = np.swapaxes(f, 0, 1)
     members, tile = f.shape[2], world.study.ensemble.tile
     y = world.split.y_test[:, 0]
-    factor = np.exp(kind.tail * rng.standard_normal(members) - kind.tail**2 / 2)
-    losses = (f - y) ** 2 / 2 * factor[:, None]
-    lost = rng.random(members) < kind.diverged
-    losses[:, :, lost] = np.nan
-    status = np.broadcast_to(np.where(lost, DIVERGED, OK), losses.shape[:3])
+    factor = np.exp(losses.tail * rng.standard_normal(members) - losses.tail**2 / 2)
+    values = (f - y) ** 2 / 2 * factor[:, None]
+    lost = np.asarray(rng.random(members) < losses.diverged)
+    values[:, :, lost] = np.nan
+    status = np.broadcast_to(np.where(lost, DIVERGED, OK), values.shape[:3])
     there = np.where(lost, np.nan, 1.0)[:, None] * f
     starts = range(0, members, tile)
     tiles = [there[:, :, start : start + tile] for start in starts]
@@ -87,10 +91,10 @@ def _width(world: World, kind: Kind, f: np.ndarray, rng: np.random.Generator) ->
                      for t, n in zip(tiles, counts, strict=True)], axis=2)  # fmt: skip
     m2 = np.stack([np.nansum((t - mean[:, :, i, None]) ** 2, axis=2) for i, t in enumerate(tiles)], axis=2)
     variance = np.nanvar(there, axis=2, ddof=1)
-    used = (~lost).sum()
+    used = np.count_nonzero(~lost)
     return {
-        "test_point_loss": losses,
-        "test_loss": losses.mean(axis=-1),
+        "test_point_loss": values,
+        "test_loss": values.mean(axis=-1),
         "status": np.array(status),
         "prediction_mean": mean[..., None],
         "prediction_m2": m2[..., None],
@@ -99,31 +103,32 @@ def _width(world: World, kind: Kind, f: np.ndarray, rng: np.random.Generator) ->
     }
 
 
-def _law(world: World, kind: Kind, laws: list[list[Any]], own: list[list[Moments]]) -> dict[str, Any]:
-    y = world.split.y_test
+def _law(world: World, losses: Losses, laws: list[list[Any]], own: list[list[LawMoments]]) -> dict[str, Any]:
+    y, count = world.split.y_test, len(world.study.test_sizes)
     cell = ("draw", "n_train")
 
     def each(value: Any) -> np.ndarray:
         return np.array([[value(i, j) for j in range(len(world.sizes))] for i in range(len(laws))])
 
     def quantiles(i: int, j: int) -> np.ndarray:
-        if kind.tail or j < len(world.sizes) - 1:  # no table of this distribution; or one that nobody looks at
+        if losses.tail or j < len(world.sizes) - 1:  # no table of this distribution; or one that nobody looks at
             return np.full(len(PROBABILITIES), np.nan)
-        return loss_law.quantiles(*laws[i][j], y, np.array(PROBABILITIES))
+        mean, covariance = laws[i][j]
+        return loss_law.quantiles(mean, covariance, y, np.array(PROBABILITIES))
 
     return {
         "law_mean": ((*cell, "test_point", "output"), each(lambda i, j: laws[i][j][0])),
         "law_variance": ((*cell, "test_point"), each(lambda i, j: np.diag(laws[i][j][1]))),
         "law_cumulant": ((*cell, "cumulant"), each(lambda i, j: [own[i][j].mu, own[i][j].sigma2, 0.0, 0.0])),
         "law_population_variance": (cell, each(lambda i, j: own[i][j].population)),
-        "law_size_variance": ((*cell, "test_size"), each(lambda i, j: [own[i][j].sigma2] * len(world.study.test_sizes))),
+        "law_size_variance": ((*cell, "test_size"), each(lambda i, j: [own[i][j].sigma2] * count)),
         "law_quantile": ((*cell, "quantile"), each(quantiles)),
         "law_point_mean": ((*cell, "test_point"), each(lambda i, j: own[i][j].point_mean)),
         "law_point_covariance": ((*cell, "test_point"), each(lambda i, j: own[i][j].point_covariance)),
     }  # fmt: skip
 
 
-def _others(study: Any, others: list[list[Moments]]) -> dict[str, Any]:
+def _others(study: Any, others: list[list[LawMoments]]) -> dict[str, Any]:
     """The phase `redraws`, and the curve with the first of the same draws."""
     columns = {"mu": "mu", "sigma2": "sigma2", "population_variance": "population", "bias2": "bias2",
                "variance": "variance"}  # fmt: skip

@@ -9,7 +9,7 @@ from ntkhpc.infinite_width import Law
 
 
 @dataclass(frozen=True)
-class Moments:
+class LawMoments:
     """Of one law: mu_L, sigma_L^2, sigma_pop^2, bias2 and variance; of single points mean, covariance with L, variance.
 
     With `tail` s the losses of a network are multiplied by exp(s z - s^2/2), z standard normal: means stay, and every
@@ -26,7 +26,7 @@ class Moments:
     point_variance: np.ndarray
 
     @classmethod
-    def of(cls, law: Law, y_test: np.ndarray, tail: float = 0.0) -> "Moments":
+    def of(cls, law: Law, y_test: np.ndarray, tail: float = 0.0) -> "LawMoments":
         mean, covariance = law
         one = loss_law.statistics(mean, covariance, y_test)
         points, single = loss_law.point_moments(mean, covariance, y_test)

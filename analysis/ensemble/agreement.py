@@ -3,14 +3,14 @@
 import math
 from typing import Any
 
-from analysis.agreement import LEVEL, TESTED, Comparison
+from analysis.agreement import TESTED, AgainstLaw
 from analysis.ensemble.results import EnsembleResults
 from analysis.infinite import LAW
 from analysis.report.numbers import chance, percent
 from analysis.report.section import Section
 from analysis.scaling import plain
 
-WORDS = {"mu_L": "mu_L", "eps_L": "eps_L", "variance": "the variance of the prediction"}
+WORDS = {"mu_L": "mu_L", "eps_L": "eps_L", "variance": "the variance of the prediction over all test points"}
 
 HEADING = (
     "Against the exact law of infinite width after the same steps on the same samples. Percentages are means over the "
@@ -41,11 +41,11 @@ def _sentence(results: EnsembleResults, width: int) -> str:
     return f"width {width:,}: {'; '.join(said)}{_largest(results, width, differing)}"
 
 
-def _difference(one: Comparison) -> str:
+def _difference(one: AgainstLaw) -> str:
     return f"{percent(one.ratio.of_ratio())}, {chance(one.p_value)}"
 
 
-def _limit(one: Comparison) -> str:
+def _limit(one: AgainstLaw) -> str:
     if not math.isfinite(one.p_value):
         return f"{percent(one.ratio.of_ratio())}, too few members to test"
     return f"{percent(one.ratio.of_ratio())}; {100 * one.seen:.2g} % would have been seen"
@@ -89,7 +89,7 @@ SECTION: Section[EnsembleResults] = Section(
     sentences=lambda results: [HEADING, agreements(results)],
     summary=lambda results: [
         "",
-        f"against the exact law of infinite width after the same steps on the same data (means over sizes, p < {LEVEL}):",
+        "against the exact law of infinite width after the same steps on the same data (means over sizes):",
         *(f"  {text}" for text in agreements(results)),
     ],
     fits=lambda results: {"agreement_p_value": p_values(results), "agreement": comparisons(results)},

@@ -20,19 +20,20 @@ from analysis.report.section import Section, Table
 ASKED = ("eps_L", "eps_pop")
 
 CAPTION = (
-    "Above: the relative spread of the test loss, on this test set and as an endless one would show it. Points: trained "
-    "networks, with 68 % intervals for their members; coloured lines: their power law, or where a floor is preferred "
-    "their power law with a floor; black and grey: exact curves at infinite width. Below: the local exponents of the "
-    "exact curves from one size to the next, with the error of the mean over draws, and of the trained networks over "
-    "their upper two octaves (bars: 68 % intervals, members and draw). An exponent of zero is independence of N_D."
+    "Above: the relative spread of the test loss, on this test set and as an endless one would show it. Points: "
+    "trained networks, with 68 % intervals for their members; coloured lines: their power law, or where a floor is "
+    "preferred their power law with a floor; black and grey: exact curves at infinite width. Below: the local "
+    "exponents of the exact curves from one size to the next, with the error of the mean over draws, and of the "
+    "trained networks over their upper two octaves (bars: 68 % intervals, members and draw). An exponent of zero is "
+    "independence of N_D."
 )
 
 NOTE = (
-    "Exponent: of the power law, ± half of its 68 % interval (members and draw of the training set; of exact curves the "
-    "draw). Upper: over the upper two octaves. p constant, p power: probabilities of data as far from a constant, and "
-    "from a pure power law, were that true (likelihood ratios; false alarms of either at the 1 % level: 0.5 to 2 %, "
-    "from synthetic studies of known truth). Preferred: of constant, power law and power law with a floor the one of "
-    "lowest AICc. Floor: the 95 % interval of c in a N_D^b + c; open where these sizes do not bound it."
+    "Exponent: of the power law, ± half of its 68 % interval (members and draw of the training set; of exact curves "
+    "the draw). Upper: over the upper two octaves. p constant, p power: probabilities of data as far from a constant, "
+    "and from a pure power law, were that true (likelihood ratios; false alarms of either at the 1 % level: 0.5 to 2 "
+    "%, from synthetic studies of known truth). Preferred: of constant, power law and power law with a floor the one "
+    "of lowest AICc. Floor: the 95 % interval of c in a N_D^b + c; open where these sizes do not bound it."
 )
 
 
@@ -105,7 +106,7 @@ def _about(quantity: str, whose: str, fit: Levelling) -> str:
         return said
     said += f"; a pure power law: {chance(fit.p_power)})"
     if fit.floor is not None and way == "falls":
-        low, high = fit.floor.offset_95
+        high = fit.floor.offset_95[1]
         if high < fit.smallest and high > 0:
             said += f", and a floor, if there is one, lies below {high:.2g} (95 %)"
         elif high <= 0:
@@ -137,8 +138,8 @@ def reasons(results: EnsembleResults) -> list[str]:
     if eps is not None and population is not None:
         shares = [100 * (1 - (population.value[i] / eps.value[i]) ** 2) for i in (0, -1)]
         found.append(
-            f"the test set: on {count:,} test points the fluctuation of single points stays when N_D grows. At infinite "
-            f"width it is {shares[0]:.0f} % of eps_L^2 at N_D = {eps.n[0]:,.0f} and {shares[1]:.0f} % at "
+            f"the test set: on {count:,} test points the fluctuation of single points stays when N_D grows. At "
+            f"infinite width it is {shares[0]:.0f} % of eps_L^2 at N_D = {eps.n[0]:,.0f} and {shares[1]:.0f} % at "
             f"{eps.n[-1]:,.0f}"
         )
     fixed = results.curve_fits.get(("eps_L", "fixed"))
@@ -154,18 +155,19 @@ def reasons(results: EnsembleResults) -> list[str]:
         )
     law = results.law_mean.isel(n_train=-1)
     share = 100 * float(law.variance / law.mu_L)
-    found.append(
-        f"the untrained part of f: at infinite width all of the spread, and {share:.0f} % of mu_L at N_D = "
-        f"{results.sizes[-1]:,}, is what networks say before training and training does not remove; networks centred "
-        "at their initialisation would lack it"
-    )
+    if np.isfinite(share):
+        found.append(
+            f"the untrained part of f: at infinite width all of the spread, and {share:.0f} % of mu_L at N_D = "
+            f"{results.sizes[-1]:,}, is what networks say before training and training does not remove; networks "
+            "centred at their initialisation would lack it"
+        )
     return found
 
 
 PAPER = (
-    "arXiv:2503.05938 finds mu_L and sigma_L falling as powers of N_D and eps_L becoming flat at large N_D, at infinite "
-    "and at finite width. What it trained and tested on differs from this study. What can make eps_L flat, or keep it "
-    "from being so:"
+    "arXiv:2503.05938 finds mu_L and sigma_L falling as powers of N_D and eps_L becoming flat at large N_D, at "
+    "infinite and at finite width. What it trained and tested on differs from this study. What can make eps_L flat, "
+    "or keep it from being so:"
 )
 
 
@@ -182,8 +184,9 @@ def answer(results: EnsembleResults) -> Figure:
             if curve is None or fit is None:
                 continue
             n = np.geomspace(curve.n[0], curve.n[-1], 100)
-            with_floor = fit.aicc and fit.preferred == "floor" and fit.floor and np.isfinite(fit.floor.offset)
-            top.plot(n, line(curve, fit.floor, n) if with_floor else curve.line(n), color=look["color"], lw=0.9)
+            floor = fit.floor if fit.aicc and fit.preferred == "floor" else None
+            with_floor = floor is not None and np.isfinite(floor.offset)
+            top.plot(n, line(curve, floor, n) if floor and with_floor else curve.line(n), color=look["color"], lw=0.9)
             middle = np.sqrt(fit.upper_n * fit.n[1]) * look["shift"] ** 4
             bottom.errorbar([middle], [fit.upper_slope.value], [fit.upper_slope.half()], fmt=look["fmt"],
                             color=look["color"])  # fmt: skip

@@ -9,7 +9,7 @@ import numpy as np
 import xarray
 
 from analysis import test_points
-from analysis.contrasts import Curve, Source
+from analysis.contrasts import Curve, ErrorSource
 
 MEMBERS, DRAW, POINTS = "members", "draw", "test points"
 
@@ -22,7 +22,7 @@ LARGEST_SHARE_OF_POOL = 0.9
 """Draws of more of the pool than this are nearly the same draw, and say nothing of another one."""
 
 
-def trained(cell: xarray.Dataset, name: str, others: tuple[Source, ...]) -> Curve | None:
+def trained(cell: xarray.Dataset, name: str, others: tuple[ErrorSource, ...]) -> Curve | None:
     """Of one width, from `aggregate.over_draws`; None with fewer than 3 usable sizes, or values that could be zero.
 
     Leaving out sizes whose value could be zero would bias what is left. `others` are sources over all sizes.
@@ -32,11 +32,12 @@ def trained(cell: xarray.Dataset, name: str, others: tuple[Source, ...]) -> Curv
     if there.sum() < 3 or (value[there] < NOISE * stderr[there]).any() or not np.isfinite(deviates[there]).all():
         return None
     n = cell.n_train.values.astype(float)
-    sources = (Source(MEMBERS, deviates[there]), *(Source(one.name, one.deviates[there], one.dof) for one in others))
+    kept = (ErrorSource(one.name, one.deviates[there], one.dof) for one in others)
+    sources = (ErrorSource(MEMBERS, deviates[there]), *kept)
     return Curve(n[there], value[there], sources)
 
 
-def exact(values: xarray.DataArray, pool: int, others: tuple[Source, ...] = ()) -> Curve | None:
+def exact(values: xarray.DataArray, pool: int, others: tuple[ErrorSource, ...] = ()) -> Curve | None:
     """The mean over draws of exact values (draw, n_train); None with fewer than 3 sizes, or a value not positive.
 
     With one draw its error is that of `others` alone.
@@ -48,7 +49,7 @@ def exact(values: xarray.DataArray, pool: int, others: tuple[Source, ...] = ()) 
     return Curve(n, np.exp(np.log(table).mean(axis=0)), ((draw,) if draw else ()) + others)
 
 
-def draws(values: xarray.DataArray, pool: int, averaged: int = 1) -> Source | None:
+def draws(values: xarray.DataArray, pool: int, averaged: int = 1) -> ErrorSource | None:
     """What another draw does to the mean over `averaged` draws, from exact values (draw, n_train) of independent ones.
 
     None where that cannot be told: one draw, a value that is not positive, or draws that take nearly the whole pool.
@@ -59,17 +60,17 @@ def draws(values: xarray.DataArray, pool: int, averaged: int = 1) -> Source | No
         return None
     logarithms = np.log(table)
     deviates = (logarithms - logarithms.mean(axis=0)).T / np.sqrt((len(table) - 1) * averaged)
-    return Source(DRAW, deviates / np.sqrt(1 - n / pool)[:, None])
+    return ErrorSource(DRAW, deviates / np.sqrt(1 - n / pool)[:, None])
 
 
-def points(name: str, mean: np.ndarray, covariance: np.ndarray, variance: np.ndarray) -> Source | None:
+def points(name: str, mean: np.ndarray, covariance: np.ndarray, variance: np.ndarray) -> ErrorSource | None:
     """What another test set does, from moments of the loss at single test points (n_train, test_point).
 
     None with too few points, or where eps_pop could be zero.
     """
     influence = test_points.influences(mean, covariance, variance)[name].values
     count = influence.shape[-1]
-    return Source(POINTS, influence / np.sqrt(count * (count - 1.0))) if np.isfinite(influence).all() else None
+    return ErrorSource(POINTS, influence / np.sqrt(count * (count - 1.0))) if np.isfinite(influence).all() else None
 
 
 def interpolated(values: xarray.DataArray, sizes: np.ndarray) -> xarray.DataArray | None:

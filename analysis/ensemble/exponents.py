@@ -16,10 +16,10 @@ from analysis.report.section import Section, Table
 
 NOTE = (
     "Exponent: slope of least squares of log(value) against log(N_D), every size with the same weight, ± half of its "
-    "68 % interval (members and draw of the training set; of exact curves the draw). This draw: without the part of the "
-    "draw, to compare networks trained on the same samples. Test points: what another test set would change. Bend: the "
-    "local exponent at the largest size less that at the smallest, and the probability of such a bend of a pure power "
-    "law. Floor: c of a N_D^b + c, 95 % interval; open where the sizes do not bound it."
+    "68 % interval (members and draw of the training set; of exact curves the draw). This draw: without the part of "
+    "the draw, to compare networks trained on the same samples. Test points: what another test set would change. "
+    "Bend: the local exponent at the largest size less that at the smallest, and the probability of such a bend of a "
+    "pure power law. Floor: c of a N_D^b + c, 95 % interval; open where the sizes do not bound it."
 )
 
 FEW_DRAWS_OF_POOL = 4

@@ -1,5 +1,7 @@
 """The numbers: mu_L and eps_L of every width at the largest size, and their exponents. And moments.csv."""
 
+import math
+
 import pandas as pd
 import xarray
 
@@ -24,8 +26,8 @@ NOTE = (
 )
 
 PARTS_NOTE = (
-    "What another choice would change, one standard error each: of the members, of the draw of the training set, of the "
-    "test points (as many of them). Relative to the value; of exponents, absolute."
+    "What another choice would change, one standard error each: of the members, of the draw of the training set, of "
+    "the test points (as many of them). Relative to the value; of exponents, absolute."
 )
 
 
@@ -51,7 +53,7 @@ def rows(results: EnsembleResults) -> list[tuple[str, ...]]:
         found.append(
             (
                 "infinite width, these samples",
-                *(f"{float(exact[name]):.3g}" for name in SHOWN),
+                *(pm(float(exact[name]), math.nan) for name in SHOWN),
                 *(f"{curve.slope().value:.2f}" if curve else "-" for curve in law),
             )
         )

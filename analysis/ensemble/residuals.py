@@ -9,9 +9,10 @@ from analysis.report.plotting import legend, log_x
 from analysis.report.section import Section
 
 CAPTION = (
-    "What the power laws leave, in per cent of them. Above: the ensembles, with 68 % intervals for their members; p is "
-    "the probability of such a bend of a pure power law, for any draw of the training set. Networks trained on the same "
-    "samples share their pattern. Below: exact curves, means over draws: this is how far they are from being power laws."
+    "What the power laws leave, in per cent of them. Above: the ensembles, with 68 % intervals for their members; p "
+    "is the probability of such a bend of a pure power law, for any draw of the training set. Networks trained on the "
+    "same samples share their pattern. Below: exact curves, means over draws: this is how far they are from being "
+    "power laws."
 )
 
 

@@ -9,15 +9,14 @@ import pandas as pd
 import xarray
 
 from analysis import aggregate, agreement, floor, infinite, resolution, spread, width
-from analysis.agreement import Comparison
-from analysis.contrasts import Curve, Estimate, Source
+from analysis.agreement import AgainstLaw
+from analysis.contrasts import Curve, ErrorSource, Estimate
 from analysis.ensemble import curves
 from analysis.ensemble.curves import DRAW, FITTED, MEMBERS
 from analysis.floor import Levelling
 from analysis.report import completeness
 from analysis.resolution import Resolution
 from analysis.spread import Spread
-from analysis.test_points import point_variance
 from analysis.width import WidthLine
 from ntkhpc.engine.run import Run
 from ntkhpc.phase.array import Array
@@ -99,7 +98,7 @@ class EnsembleResults:
         return agreement.ratios(self.store, self.moments, self.law)
 
     @cached_property
-    def comparisons(self) -> dict[tuple[str, int], Comparison]:
+    def comparisons(self) -> dict[tuple[str, int], AgainstLaw]:
         """By (quantity, width): the ensembles with the law, all sizes together."""
         found = {}
         losses = self.store.test_loss.where(self.store.status == OK)
@@ -110,7 +109,7 @@ class EnsembleResults:
         return found
 
     @cached_property
-    def _elsewhere(self) -> dict[str, tuple[Source, ...]]:
+    def _elsewhere(self) -> dict[str, tuple[ErrorSource, ...]]:
         """By quantity: what another draw of the training set and another test set would change at the sizes here."""
         found = {}
         for name in FITTED:
@@ -119,7 +118,7 @@ class EnsembleResults:
             found[name] = tuple(one for one in (draw, points) if one is not None)
         return found
 
-    def _draws(self, name: str) -> Source | None:
+    def _draws(self, name: str) -> ErrorSource | None:
         pool, averaged = self.study.data.pool, self.moments.sizes["draw"]
         if self.has_redraws:
             return curves.draws(self.redraws[name], pool, averaged)
@@ -154,7 +153,7 @@ class EnsembleResults:
         value, deviates = float(cell[name]), cell[f"{name}_deviates"].values
         if not (np.isfinite(value) and np.isfinite(deviates).all() and deviates.any()):
             return None
-        relative = Curve(np.ones(1), np.ones(1), (Source(MEMBERS, deviates[None]),)).log_value(0)
+        relative = Curve(np.ones(1), np.ones(1), (ErrorSource(MEMBERS, deviates[None]),)).log_value(0)
         return replace(relative, value=1.0).scaled(value)
 
     @cached_property
@@ -268,4 +267,4 @@ def _ratio(cell: xarray.Dataset, name: str, exact: float) -> Estimate | None:
     value, deviates = float(cell[name]), cell[f"{name}_deviates"].values
     if not (value > 0 and np.isfinite(deviates).all() and exact > 0):
         return None
-    return Curve(np.ones(1), np.array([value / exact]), (Source(MEMBERS, deviates[None]),)).log_value(0)
+    return Curve(np.ones(1), np.array([value / exact]), (ErrorSource(MEMBERS, deviates[None]),)).log_value(0)

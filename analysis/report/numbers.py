@@ -31,7 +31,7 @@ def slope(one: Estimate) -> str:
 
 
 def interval(ends: tuple[float, float], spec: str = ".2f") -> str:
-    """"-0.40 to -0.31"; open ends are words."""
+    """ "-0.40 to -0.31"; open ends are words."""
     low, high = (f"{end:{spec}}" if math.isfinite(end) else "open" for end in ends)
     return "-" if all(map(math.isnan, ends)) else f"{low} to {high}"
 

@@ -11,7 +11,7 @@ import pytest
 import xarray
 from support.runs import ROOT
 
-from analysis import aggregate, agreement, infinite
+from analysis import aggregate, agreement, estimators, infinite
 from ntkhpc.engine.run import Run
 
 
@@ -78,33 +78,35 @@ def test_tiles_are_the_studys_own_also_when_the_last_one_is_short() -> None:
 @pytest.mark.promise(
     "The test of all sizes together calls a true law false as often as it says, in 500 synthetic studies."
 )
-def test_all_sizes_together_call_a_true_law_false_no_more_often_than_they_say() -> None:
+def test_all_sizes_together_call_a_true_law_false_no_more_often_than_they_say(monkeypatch: pytest.MonkeyPatch) -> None:
     """500 skewed samples whose sizes share members: p < 0.05 in 5 %, and p < 0.2 in 20 %, within 3.3 binomial errors.
 
-    False-alarm rate 1e-3 each. An F distribution, as Hotelling has it, gives p < 0.05 in about 15 % for eps.
+    The smallest p of mean and spread: false-alarm rate 1e-3 each. An F distribution, as Hotelling has it, gives
+    p < 0.05 in about 15 % for the spread.
     """
     rng, k, members, trials = np.random.default_rng(11), 4, 40, 500
     mean, variance = np.exp(0.18), (np.exp(0.36) - 1) * np.exp(0.36)
-    exact = {agreement.log_mean: np.log(mean), agreement.log_relative_spread: np.log(np.sqrt(variance) / mean)}
-    resamples, agreement.RESAMPLES = agreement.RESAMPLES, 199
-    try:
-        for statistic, value in exact.items():
-            p = []
-            for _ in range(trials):
-                common, own = rng.normal(size=(1, 1, members)), rng.normal(size=(k, 1, members))
-                sample = np.exp(0.6 * (0.8 * common + 0.6 * own))
-                p.append(agreement.all_sizes_p_value(sample, np.full((k, 1), value), statistic))
-            for level in (0.05, 0.2):
-                rate = np.mean(np.array(p) <= level)
-                assert abs(rate - level) < 3.3 * np.sqrt(level * (1 - level) / trials) + 0.02, (statistic, level, rate)
-    finally:
-        agreement.RESAMPLES = resamples
+    values = {"mu_L": np.log(mean), "eps_L": np.log(np.sqrt(variance) / mean)}
+    exact = {name: np.full((k, 1), value) for name, value in values.items()}
+    monkeypatch.setattr(agreement, "RESAMPLES", 199)
+    p = []
+    for _ in range(trials):
+        common, own = rng.normal(size=(1, 1, members)), rng.normal(size=(k, 1, members))
+        sample = np.exp(0.6 * (0.8 * common + 0.6 * own))
+        p.append(min(agreement.all_sizes_p_values(sample, exact).values()))
+    for level in (0.05, 0.2):
+        rate = np.mean(np.array(p) <= level)
+        assert abs(rate - level) < 3.3 * np.sqrt(level * (1 - level) / trials) + 0.02, (level, rate)
 
 
 def test_all_sizes_together_find_a_difference() -> None:
     sample = np.exp(0.3 * np.random.default_rng(2).normal(size=(5, 2, 300)))
-    assert agreement.all_sizes_p_value(sample, np.full((5, 2), 0.045 + 0.1), agreement.log_mean) < 0.002
-    assert np.isnan(agreement.all_sizes_p_value(sample[..., :14], np.zeros((5, 2)), agreement.log_mean))
+    shifted = {"mu_L": np.full((5, 2), 0.045 + 0.1)}
+    assert agreement.all_sizes_p_values(sample, shifted)["mu_L"] < 0.003
+    # Alike on average, but not size by size: only the shape tells.
+    bent = {"mu_L": np.full((5, 2), 0.045) + np.array([0.2, -0.2, 0.2, -0.2, 0.0])[:, None]}
+    assert agreement.all_sizes_p_values(sample, bent)["mu_L"] < 0.003
+    assert agreement.all_sizes_p_values(sample[..., :7], shifted) == {}
 
 
 def test_spreads_on_fewer_test_points_are_those_of_blocks(finished: Run, moments: xarray.Dataset) -> None:
@@ -115,6 +117,31 @@ def test_spreads_on_fewer_test_points_are_those_of_blocks(finished: Run, moments
         blocks = losses[..., : count * size].reshape(*losses.shape[:-1], count, size).mean(axis=-1)
         expected = np.sqrt(blocks.var(axis=3, ddof=1).mean(axis=-1))
         np.testing.assert_allclose(moments.size_sigma.sel(test_size=size), expected, rtol=1e-10)
+
+
+def test_deviates_are_those_of_leaving_one_out() -> None:
+    """Their squares add up to the jackknife's variance of the logarithm, members that are not there have none."""
+    rng = np.random.default_rng(3)
+    sample = np.exp(rng.normal(size=12))
+    sample[4] = np.nan
+    there = np.isfinite(sample)
+    left = np.array([np.log(np.delete(sample, i)[np.isfinite(np.delete(sample, i))].std(ddof=1)) for i in range(12)])
+    moved = estimators.deviates(left, there)
+    jackknife = (11 - 1) / 11 * ((left[there] - left[there].mean()) ** 2).sum()
+    assert (moved**2).sum() == pytest.approx(jackknife)
+    assert moved[4] == 0
+    assert np.isnan(estimators.deviates(np.full(12, np.nan), there)).all()
+
+
+def test_what_points_add_is_their_covariance_with_the_loss(finished: Run, moments: xarray.Dataset) -> None:
+    store = aggregate.open_store(finished)
+    losses = store.test_point_loss.transpose("width", "n_train", "draw", "member", "test_point").values[0, 1, 0]
+    cell = moments.isel(width=0, n_train=1, draw=0)
+    np.testing.assert_allclose(cell.point_mean, losses.mean(axis=0), rtol=1e-6)
+    np.testing.assert_allclose(cell.point_variance, losses.astype(float).var(axis=0, ddof=1), rtol=1e-6)
+    direct = [np.cov(column, losses.mean(axis=1, dtype=float))[0, 1] for column in losses.T.astype(float)]
+    np.testing.assert_allclose(cell.point_covariance, direct, rtol=1e-5, atol=1e-12)
+    assert float(cell.point_covariance.mean()) == pytest.approx(float(cell.sigma_L) ** 2, rel=1e-6)
 
 
 @pytest.mark.promise("The error of a mean over draws knows that draws share their initialisations.")

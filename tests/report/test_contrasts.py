@@ -1,0 +1,108 @@
+"""Slopes, curvatures and their errors, against NumPy and against samples of known truth."""
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from analysis.contrasts import (
+    SIGMA,
+    Curve,
+    ErrorSource,
+    Estimate,
+    combine,
+    curvature_weights,
+    mean_weights,
+    slope_weights,
+)
+
+N = np.array([32.0, 48, 64, 96, 128, 192, 256])
+
+
+def test_slope_and_curvature_are_those_of_least_squares() -> None:
+    value = 3.0 * N**-0.7 * np.exp(0.05 * np.sin(N))
+    x, y = np.log(N), np.log(value)
+    curve = Curve(N, value)
+    assert curve.slope().value == pytest.approx(np.polyfit(x, y, 1)[0], rel=1e-12)
+    assert curve.curvature().value == pytest.approx(2 * np.polyfit(x, y, 2)[0] * np.ptp(x), rel=1e-9)
+    assert curve.local_slope(2).value == pytest.approx((y[3] - y[2]) / (x[3] - x[2]))
+    np.testing.assert_allclose(curve.line(N), np.exp(np.polyval(np.polyfit(x, y, 1), x)), rtol=1e-12)
+
+
+def test_an_exact_power_law_has_no_curvature_and_its_own_exponent_in_every_part() -> None:
+    curve = Curve(N, 2.0 * N**-0.4)
+    assert curve.slope().value == pytest.approx(-0.4)
+    assert curve.curvature().value == pytest.approx(0, abs=1e-12)
+    first, upper = curve.upper()
+    assert (first, upper.value) == (64.0, pytest.approx(-0.4))
+    assert curve.slope().stderr == 0
+    assert np.isnan(curve.slope().p_value())
+
+
+def test_a_curve_of_few_sizes_has_at_least_three_in_its_upper_part() -> None:
+    first, upper = Curve(np.array([10.0, 100.0, 1000.0]), np.array([4.0, 2.0, 1.0])).upper()
+    assert first == 10.0
+    assert upper.value == pytest.approx(np.log10(0.5))
+
+
+def test_the_error_of_a_contrast_is_that_of_the_covariance_of_its_sources() -> None:
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(size=(7, 30)) / 30, rng.normal(size=(7, 8)) / 50
+    curve = Curve(N, N**-0.5, (ErrorSource("members", a), ErrorSource("draw", b)))
+    w = slope_weights(N)
+    one = curve.slope()
+    assert one.parts["members"] ** 2 == pytest.approx(w @ a @ a.T @ w)
+    assert one.stderr**2 == pytest.approx(w @ (a @ a.T + b @ b.T) @ w)
+    assert curve.of("draw").slope().stderr == pytest.approx(one.parts["draw"])
+    np.testing.assert_allclose(curve.covariance(), a @ a.T + b @ b.T)
+
+
+def test_degrees_of_freedom_are_those_of_welch_and_satterthwaite() -> None:
+    one = combine(1.0, [("members", 4.0, 10.0), ("draw", 1.0, 3.0), ("test points", 0.0, 1.0)])
+    assert one.dof == pytest.approx(25 / (16 / 10 + 1 / 3))
+    assert one.parts == {"members": 2.0, "draw": 1.0}
+
+
+def test_intervals_are_students() -> None:
+    one = Estimate(2.0, {"draw": 0.5}, 3.0)
+    assert one.half(0.95) == pytest.approx(0.5 * stats.t.ppf(0.975, 3))
+    assert one.interval(SIGMA)[0] == pytest.approx(2 - 0.5 * stats.t.ppf((1 + SIGMA) / 2, 3))
+    assert one.p_value(1.0) == pytest.approx(2 * stats.t.sf(2.0, 3))
+
+
+def test_a_difference_that_is_said_to_be_seen_is_seen_as_often_as_said() -> None:
+    """20,000 Gaussian numbers with a known error, `seen` away from zero: 95 % have p < 0.01. False alarm 1e-3."""
+    one = Estimate(0.0, {"members": 1.0})
+    found = np.random.default_rng(1).normal(one.seen(), 1.0, size=20_000)
+    rate = np.mean(2 * stats.norm.sf(abs(found)) < 0.01)
+    assert abs(rate - 0.95) < 3.3 * np.sqrt(0.95 * 0.05 / 20_000)
+
+
+def test_heavy_tails_leave_fewer_degrees_of_freedom_and_missing_members_none() -> None:
+    rng = np.random.default_rng(2)
+    weights = mean_weights(N[:1])
+    gauss, heavy = rng.normal(size=(1, 200)), np.exp(1.5 * rng.normal(size=(1, 200)))
+    freedom = [float(ErrorSource("members", one).freedom(weights @ one)) for one in (gauss, heavy - heavy.mean())]
+    assert 120 < freedom[0] < 199
+    assert 1 <= freedom[1] < 40
+    few = np.concatenate([rng.normal(size=(1, 3)), np.zeros((1, 50))], axis=1)
+    assert float(ErrorSource("members", few).freedom(weights @ few)) <= 2
+
+
+def test_a_constant_subtracted_moves_errors_as_the_logarithm_does() -> None:
+    """Against small changes of the values themselves."""
+    rng = np.random.default_rng(3)
+    deviates = 1e-6 * rng.normal(size=(7, 5))
+    curve = Curve(N, N**-0.5 + 0.1, (ErrorSource("members", deviates),))
+    moved = np.log(curve.value[:, None] * np.exp(deviates) - 0.1) - np.log(curve.value - 0.1)[:, None]
+    np.testing.assert_allclose(curve.less(0.1).sources[0].deviates, moved, rtol=1e-4)
+
+
+@pytest.mark.parametrize("value", [np.array([1.0, -1.0]), np.array([1.0, np.nan]), np.ones(3)])
+def test_values_without_logarithms_are_refused(value: np.ndarray) -> None:
+    with pytest.raises(ValueError, match=r"values must be finite|must be of one length"):
+        Curve(N[:2], value)
+
+
+def test_weights_of_curvature_see_neither_level_nor_slope() -> None:
+    w = curvature_weights(N)
+    np.testing.assert_allclose([w.sum(), w @ np.log(N)], 0, atol=1e-12)

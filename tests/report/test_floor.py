@@ -1,0 +1,84 @@
+"""Does a curve level off? Exact curves, and samples of known truth."""
+
+import numpy as np
+import pytest
+
+from analysis import floor
+from analysis.contrasts import Curve, ErrorSource
+
+N = np.array([32.0, 48, 64, 96, 128, 192, 256])
+
+
+def noisy(truth: np.ndarray, error: float, rng: np.random.Generator, members: int = 100) -> Curve:
+    """A curve measured by `members` members with a relative error that sizes share in part."""
+    each = rng.normal(size=(1, members)) * 0.5 + rng.normal(size=(len(truth), members))
+    each *= error * np.sqrt(members / 1.25)
+    mean, left = each.mean(axis=1), each - each.mean(axis=1, keepdims=True)
+    return Curve(N, truth * np.exp(mean), (ErrorSource("members", left / np.sqrt(members * (members - 1))),))
+
+
+def test_an_exact_floor_is_found() -> None:
+    found = floor.find(Curve(N, 2.0 * (N / 90) ** -0.8 + 0.7))
+    assert found.offset == pytest.approx(0.7, rel=1e-4)
+    assert found.exponent == pytest.approx(-0.8, rel=1e-3)
+
+
+def test_a_curve_that_bends_down_has_an_offset_below_zero() -> None:
+    found = floor.find(Curve(N, 2.0 * (N / 90) ** -0.5 - 0.6))
+    assert found.offset == pytest.approx(-0.6, rel=1e-2)
+
+
+def test_the_line_of_a_floor_goes_through_an_exact_curve() -> None:
+    curve = Curve(N, 2.0 * (N / 90) ** -0.8 + 0.7)
+    np.testing.assert_allclose(floor.line(curve, floor.find(curve), N), curve.value, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("truth", "error", "falls", "flattens", "end", "preferred"),
+    [
+        (N**-0.5, 0.02, True, False, "falls", "power"),
+        (0 * N + 1.0, 0.01, False, False, "independent", "constant"),
+        ((N / 32) ** -2.0 + 1.0, 0.02, True, True, "falls", "floor"),
+        ((N / 32) ** -4.0 + 1.0, 0.005, True, True, "independent", "floor"),
+        (N**-0.01, 0.5, False, False, "unknown", "constant"),
+    ],
+)
+def test_what_a_curve_does_is_named(
+    truth: np.ndarray, error: float, falls: bool, flattens: bool, end: str, preferred: str
+) -> None:
+    found = floor.levelling(noisy(truth, error, np.random.default_rng(4)))
+    assert (found.falls, found.flattens, found.end) == (falls, flattens, end)
+    assert found.preferred == preferred
+
+
+def test_intervals_of_floor_and_exponent_cover_what_they_say() -> None:
+    """300 studies of 7 sizes with a floor and errors of 2 %: 68 and 95 % within 3.3 binomial errors and 2 points."""
+    rng, trials = np.random.default_rng(5), 300
+    truth, hits = (N / 90) ** -0.8 + 1.0, []
+    for _ in range(trials):
+        found = floor.find(noisy(truth, 0.02, rng))
+        hits.append(
+            [low <= value <= high for (low, high), value in (
+                (found.offset_68, 1.0), (found.offset_95, 1.0), (found.exponent_68, -0.8), (found.exponent_95, -0.8)
+            )]
+        )  # fmt: skip
+    for rate, level in zip(np.mean(hits, axis=0), (0.683, 0.95, 0.683, 0.95), strict=True):
+        assert abs(rate - level) < 3.3 * np.sqrt(level * (1 - level) / trials) + 0.02
+
+
+def test_a_floor_that_the_sizes_do_not_tell_has_an_open_interval() -> None:
+    found = floor.find(noisy(N**-0.3, 0.2, np.random.default_rng(6)))
+    assert found.offset_95[0] == -np.inf
+    assert not found.is_bounded
+
+
+def test_a_curve_without_errors_is_described_without_tests() -> None:
+    found = floor.levelling(Curve(N, N**-0.5))
+    assert np.isnan(found.p_constant)
+    assert found.aicc == {}
+    assert found.end == "unknown"
+    assert found.to_dict()["exponent"]["dof"] is None
+
+
+def test_too_few_sizes_have_no_floor() -> None:
+    assert floor.levelling(Curve(N[:3], N[:3] ** -0.5)).floor is None
