@@ -21,7 +21,7 @@ export PYTHONPATH := $(CURDIR)
 export PYTHONSAFEPATH := 1
 NTKHPC := sh containers/ntkhpc.sh
 
-.PHONY: help venv lock image image-test plan submit status resume report verify showers doctor efficiency test test-cluster bench docs check clean
+.PHONY: help venv lock image image-test plan submit status resume report verify showers doctor efficiency test test-cluster bench calibrate docs check clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -97,6 +97,9 @@ test-cluster: venv ## a real SLURM and a real Apptainer on this machine: root on
 
 bench: venv ## measure tiles, kernels, plan and status against their bounds; ratios
 	@PYTHONPATH="$$PYTHONPATH:$$PYTHONPATH/tests" NPROC=1 OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 .venv/bin/python tests/bench.py
+
+calibrate: venv ## coverage of every interval and false alarms of every verdict, by synthetic studies (an hour)
+	@NPROC=1 OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 .venv/bin/python -m analysis.calibration
 
 check: venv ## lint, format and types
 	@.venv/bin/python -m ruff check . && .venv/bin/python -m ruff format --check . && .venv/bin/python -m mypy

@@ -1,0 +1,88 @@
+"""The calibration of `make calibrate`, small: synthetic studies of known truth through the real analysis."""
+
+import numpy as np
+import pytest
+
+from analysis.calibration import __main__ as calibration
+from analysis.calibration.__main__ import Scenario
+from analysis.calibration.checks import Tally
+from analysis.calibration.synthetic import make
+from analysis.calibration.truth import LawMoments
+from analysis.calibration.world import World, sample
+
+SCENARIO = Scenario("small", members=60)
+STUDIES = 48
+
+
+@pytest.fixture(scope="module")
+def world() -> World:
+    return calibration.world_of(SCENARIO, test=60)
+
+
+@pytest.fixture(scope="module")
+def draws(world: World) -> list[list[LawMoments]]:
+    return calibration.population(world, 100, 0.0)
+
+
+@pytest.fixture(scope="module")
+def tally(world: World, draws: list[list[LawMoments]]) -> Tally:
+    return calibration.run(world, SCENARIO, draws, range(STUDIES))
+
+
+def test_networks_of_the_world_have_the_law_that_the_world_says(world: World) -> None:
+    """4,000 sampled networks: mean and variance of L at the ends of the sizes within 4.5 standard errors (1e-5 each)."""
+    rng = np.random.default_rng(1)
+    one = world.draws(world.rows(rng, 1))
+    losses = ((sample(world, one, 4000, rng) - world.split.y_test[:, 0]) ** 2).mean(axis=-1)[0] / 2
+    for i in (0, -1):
+        truth = LawMoments.of(one.laws[0][i], world.split.y_test)
+        squared = (losses[i] - losses[i].mean()) ** 2
+        assert abs(losses[i].mean() - truth.mu) < 4.5 * losses[i].std() / np.sqrt(4000)
+        assert abs(squared.mean() - truth.sigma2) < 4.5 * squared.std() / np.sqrt(4000)
+
+
+def test_heavy_tails_of_the_world_are_those_it_says(world: World) -> None:
+    """Losses of 200,000 networks at two points, times exp(s z - s^2/2): moments within 4.5 standard errors (1e-5)."""
+    rng, s = np.random.default_rng(2), 0.3
+    mean, covariance = (one[:2] if one.ndim == 1 or one.shape[1] == 1 else one[:2, :2]
+                        for one in world.laws(world.rows(rng, 1)[0])[0])  # fmt: skip
+    y = world.split.y_test[:2]
+    truth = LawMoments.of((mean, covariance), y, s)
+    f = rng.multivariate_normal(mean[:, 0], covariance, size=200_000)
+    points = (f - y[:, 0]) ** 2 / 2 * np.exp(s * rng.standard_normal(200_000) - s**2 / 2)[:, None]
+    total = points.mean(axis=1)
+
+    def near(values: np.ndarray, expected: float) -> bool:
+        return bool(abs(values.mean() - expected) < 4.5 * values.std() / np.sqrt(len(values)))
+
+    assert near(total, truth.mu)
+    assert near((total - truth.mu) ** 2, truth.sigma2)
+    assert near((points[:, 0] - truth.point_mean[0]) * (points[:, 1] - truth.point_mean[1]), truth.population)
+    assert near((points[:, 1] - truth.point_mean[1]) ** 2, truth.point_variance[1])
+    assert near((points[:, 1] - truth.point_mean[1]) * (total - truth.mu), truth.point_covariance[1])
+
+
+def test_a_synthetic_study_has_the_exact_law_of_its_samples(world: World, draws: list[list[LawMoments]]) -> None:
+    rng = np.random.default_rng(3)
+    made = make(world, SCENARIO.losses, draws[:32], rng)
+    assert made.results.law.mu_L.values.ravel() == pytest.approx([one.mu for one in made.own[0]])
+    assert made.results.redraws.sizes["draw"] == 32
+    assert float(made.results.moments.mu_L[0, 0, 0]) == pytest.approx(made.own[0][0].mu, rel=0.5)
+
+
+@pytest.mark.promise(
+    "Intervals of the report cover what they say, in synthetic studies of known truth (make calibrate)."
+)
+def test_every_interval_covers_what_it_says(tally: Tally) -> None:
+    """48 studies of 2 widths: within 4 binomial errors of 68 and 95 % (6e-5 each, and the two widths share a draw)."""
+    assert len(tally.intervals) > 50
+    for name, outcomes in tally.intervals.items():
+        for rate, level in zip(np.mean(outcomes, axis=0), (0.683, 0.95), strict=True):
+            assert abs(rate - level) < 4 * np.sqrt(level * (1 - level) / STUDIES), (name, level, rate)
+
+
+def test_verdicts_at_one_percent_are_rarely_false(tally: Tally) -> None:
+    """At a rate of 2 % more than 7 of 48 studies, or 14 of 96 widths, alarm with a probability below 1e-4."""
+    for name, alarms in tally.alarms.items():
+        if not name.startswith("(not given)"):
+            assert np.mean(alarms) < 0.15, (name, np.mean(alarms))
