@@ -85,7 +85,7 @@ def run(world: World, scenario: Scenario, draws: list[list[LawMoments]], numbers
     tally, truth = Tally(), Population.of(draws)
     for number in numbers:
         rng = np.random.default_rng([SEED, number, scenario.members, scenario.draws])
-        chosen = rng.choice(len(draws), max(scenario.redraws, world.study.infinite_width.draws), replace=False)
+        chosen = rng.choice(len(draws), max(scenario.redraws, world.study.infinite_width.draws))
         made = make(world, scenario.losses, [draws[i] for i in chosen], rng)
         if not scenario.redraws:
             made = made.without_redraws()
