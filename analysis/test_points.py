@@ -2,22 +2,22 @@
 
 With m_a = E l_a, c_a = Cov(l_a, L) and v_a = Var l_a of T independent test points, over initialisations,
 
-    mu_L = mean m_a ;  sigma_pop^2 = mean r_a, r_a = (T c_a - v_a)/(T - 1) = mean over b != a of Cov(l_a, l_b)
+    mu_L = mean m_a ;  sigma_pop^2 = mean r_a ,  r_a = (T c_a - v_a)/(T - 1) = mean over b != a of Cov(l_a, l_b)
     sigma_L^2 = [(T - 1) sigma_pop^2 + mean v_a]/T
 
-so that mu_L is a mean, sigma_pop^2 a U-statistic of order 2, of which another set moves 2 mean(r_a - sigma_pop^2) to
-leading order [Hoeffding, Ann. Math. Statist. 19 (1948) 293], and sigma_L^2 for a set of T points both. The derivative of
-a value with respect to the weight of point a, T times, is the influence of the infinitesimal jackknife [Efron and Stein,
-Ann. Statist. 9 (1981) 586]: covariances over test sets are sums over points of its products, over T (T - 1). As every
-size of a curve is tested on the same points, its values move together, and slopes far less than values.
+so mu_L is a mean, sigma_pop^2 a U-statistic of order 2, of which another set moves 2 mean(r_a - sigma_pop^2) to leading
+order [Hoeffding 1948, doi 10.1214/aoms/1177730196], and sigma_L^2 for a set of T points follows from both. Leaving out
+one point is in closed form, sigma_pop^2 -> (T sigma_pop^2 - 2 r_a)/(T - 2), and the jackknife does the rest [Arvesen
+1969, doi 10.1214/aoms/1177697287]. All sizes of a curve are tested on the same points: their values move together, and
+slopes by far less than values.
+
+Over 400 sets of 100 of the default study's showers, 68 % intervals of t cover 62 to 72 %, 95 % intervals 92 to 97 %.
+Where few points carry the loss they cover less: `degrees_of_freedom` tells.
 """
 
 import numpy as np
 
-from analysis.estimators import Leverage
-
-FEWEST = 3
-"""Test points without which the influence of one of them on sigma_pop^2 cannot be told."""
+from analysis.estimators import Leverage, leverage
 
 
 def influences(point_mean: np.ndarray, point_covariance: np.ndarray, point_variance: np.ndarray) -> dict[str, Leverage]:
@@ -25,28 +25,40 @@ def influences(point_mean: np.ndarray, point_covariance: np.ndarray, point_varia
 
     The arrays are (..., k, T), over the k sizes of a curve and T test points, as `curve_point_mean`,
     `curve_point_covariance` and `curve_point_variance` of a store are. Each Leverage has values (..., k, T), stderr
-    (..., k) and covariance (..., k, k): the error due to the test points of any contrast w of logarithms, a slope for
-    one, is sqrt(w C w). NaN for fewer than 3 points.
+    (..., k) and covariance C (..., k, k): the error due to the test points of a contrast w of logarithms, a slope for
+    one, is sqrt(w C w). NaN for fewer than 3 points, mu_L for fewer than 2.
 
-    Where sigma_pop^2 is not many times its own error, log |eps_pop| is no Gaussian variable and the error says no more
-    than that it is large.
+    Where sigma_pop^2 is not many times its own error, that of log |eps_pop| says no more than that it is large.
     """
-    points = point_mean.shape[-1]
-    mu = point_mean.mean(axis=-1, keepdims=True)
+    m, points = point_mean, point_mean.shape[-1]
+
+    def mean(values: np.ndarray) -> np.ndarray:
+        return values.mean(axis=-1, keepdims=True)
+
+    def without(values: np.ndarray) -> np.ndarray:
+        """Mean without each point."""
+        return (points * mean(values) - values) / np.float64(points - 1)
+
     with np.errstate(divide="ignore", invalid="ignore"):
         row = (points * point_covariance - point_variance) / np.float64(points - 1)
-        population, single = row.mean(axis=-1, keepdims=True), point_variance.mean(axis=-1, keepdims=True)
-        of_population = 2 * (row - population) if points >= FEWEST else np.full_like(row, np.nan)
-        of_variance = ((points - 1) * of_population + point_variance - single) / points
-        log_mu = point_mean / mu - 1
-        log_sigma = of_variance / (2 * point_covariance.mean(axis=-1, keepdims=True))
-        log_population = of_population / (2 * population)
-    return {
-        "mu_L": Leverage(log_mu),
-        "sigma_L": Leverage(log_sigma),
-        "eps_L": Leverage(log_sigma - log_mu),
-        "eps_pop": Leverage(log_population - log_mu),
-    }
+        population = (points * mean(row) - 2 * row) / np.float64(points - 2)
+        variance = ((points - 1) * population + without(point_variance)) / points
+        log_mu, log_sigma, log_population = np.log(without(m)), np.log(variance) / 2, np.log(np.abs(population)) / 2
+    logarithms = {"mu_L": log_mu, "sigma_L": log_sigma, "eps_L": log_sigma - log_mu, "eps_pop": log_population - log_mu}
+    return {name: leverage(values) for name, values in logarithms.items()}
+
+
+def degrees_of_freedom(influence: np.ndarray) -> np.ndarray:
+    """(...) of the t distribution that an error from T influences (..., T) calls for: 2 T/[kurtosis - (T - 3)/(T - 1)].
+
+    That is 2/(relative variance of the squared error) [Satterthwaite 1946, doi 10.2307/3002019]: T - 1 for Gaussian
+    influences, about 2 where one point has it all. For a contrast w of sizes the influence is w @ values. Below some 10
+    intervals cover less than they say even so: of those for 95 %, 75 to 95 % were seen.
+    """
+    points = influence.shape[-1]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        kurtosis = (influence**4).mean(axis=-1) / (influence**2).mean(axis=-1) ** 2
+        return 2 * points / (kurtosis - (points - 3) / np.float64(points - 1))
 
 
 def point_variance(point_mean: np.ndarray, output_variance: np.ndarray, outputs: int) -> np.ndarray:

@@ -83,7 +83,8 @@ def test_damaged_shards_can_be_set_aside_and_are_computed_again(tmp_path: Path, 
     resumed = ntkhpc("resume", f"--run={copy.path}", "--cores=1")
     assert resumed.returncode == 0, resumed.stdout + resumed.stderr
     assert store_bytes(copy) == store_bytes(finished)
-    assert "intact; 10 of 10 shards" in ntkhpc("verify", f"--run={copy.path}").stdout
+    count = len(copy.plan.shards)
+    assert f"intact; {count} of {count} shards" in ntkhpc("verify", f"--run={copy.path}").stdout
 
 
 @pytest.mark.promise("verify finds moments that were computed from other networks than the store holds now.")
