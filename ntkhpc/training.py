@@ -156,7 +156,7 @@ def _watch(program: Program, dtype: Any) -> Callable[[Array, Array, Any], Any]:
     """
     rises = sound_rises(program.momentum, program.trace_steps[-1])
     allowed = jnp.asarray(np.append(rises, _SMALLEST_RISE if len(rises) else 0.0), dtype)
-    resolution = _ROUNDINGS * jnp.finfo(dtype).eps
+    resolution = _ROUNDINGS * float(np.finfo(dtype).eps)
 
     def watch(step: Array, loss: Array, seen: Any) -> Any:
         first, before, last = seen

@@ -7,7 +7,9 @@ from analysis.ensemble import (
     exponents,
     flattening,
     learning_curves,
+    members,
     overview,
+    rechecked,
     residuals,
     units,
     width_dependence,
@@ -27,6 +29,8 @@ SECTIONS: list[Section[EnsembleResults]] = [
     learning_curves.SECTION,
     flattening.SECTION,
     distribution.SECTION,
+    members.SECTION,
+    rechecked.SECTION,
     width_dependence.SECTION,
     bias_and_variance.SECTION,
     exponents.SECTION,
@@ -58,6 +62,8 @@ def cover(results: EnsembleResults) -> Cover:
             "width": [],
             "agreement_p_value": {},
             "resolution": None,
+            "dominant_members": [],
+            "second_run": None,
         },
     )
 

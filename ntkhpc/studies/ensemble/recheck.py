@@ -2,11 +2,10 @@
 
 A member on the edge of instability amplifies rounding: another version of JAX or another processor gives it another
 loss. Training it again in float64 (in float32 where the study's own precision is float64) shows which members these
-are. Nearly all of them have a training loss that rose at some step, as no stable linear model's does: of 105 networks
-of 16 small ensembles whose two losses differ by more than 1 %, 104 did, and most of these rose late.
+are. Nearly all of them have a training loss that rose at some step, as no stable linear model's does: in 36 ensembles
+of 400 small networks without momentum 201 losses differ by more than 1 %, and 200 of these networks did.
 """
 
-from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -96,7 +95,7 @@ def precision(study: "EnsembleStudy") -> str:
     return "float32" if study.training.precision == "float64" else "float64"
 
 
-def _train(work: "Work[EnsembleStudy]", members: Sequence[int]) -> dict[str, np.ndarray]:
+def _train(work: "Work[EnsembleStudy]", members: np.ndarray) -> dict[str, np.ndarray]:
     """The second losses of these members, each trained by itself: one program whatever their number."""
     from ntkhpc import training
 
@@ -115,11 +114,11 @@ def _train(work: "Work[EnsembleStudy]", members: Sequence[int]) -> dict[str, np.
             y_test,
             learning_rate=float(inputs["learning_rate"][draw, at]),
             seed=study.seed,
-            members=[member],
+            members=[int(member)],
         )
         values = train.tile_values(second.trace_steps, trained, y_test, 1)
         losses.append(values["test_loss"][0] if values["status"][0] == OK else np.inf)
-    return {"member": np.asarray(members, np.int64), "loss": np.array(losses, np.float64)}
+    return {"member": members, "loss": np.array(losses, np.float64)}
 
 
 def _seconds(study: "EnsembleStudy", block: Block, members: int) -> float:
