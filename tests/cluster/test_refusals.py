@@ -92,7 +92,10 @@ def test_a_silent_or_confused_squeue_makes_the_status_unknown(lab: Lab, tmp_path
         assert code != 0
         assert "submitted" not in output
     assert len(submissions.read(target)) == 1
-    ask("scancel", *{job_of(target, phase) for phase in ("data", "ensemble", "law", "curve", "finalise", "analysis")})
+    ask(
+        "scancel",
+        *{job_of(target, phase) for phase in ("data", "ensemble", "law", "curve", "finalise", "recheck", "analysis")},
+    )
 
 
 @pytest.mark.promise("On a cluster hostile names, paths and profile fields are refused or literal, never executed.")
@@ -147,7 +150,9 @@ def test_the_doctor_looks_at_a_node_and_times_it(lab: Lab) -> None:
 def test_another_image_is_refused_unless_it_is_accepted(lab: Lab, tmp_path: Path) -> None:
     target = submit(lab, study_text("images"))
     wait("end of the data phase", lambda: of_phase(target, "data"), 120)
-    ask("scancel", *{job_of(target, phase) for phase in ("ensemble", "law", "curve", "finalise", "analysis")})
+    ask(
+        "scancel", *{job_of(target, phase) for phase in ("ensemble", "law", "curve", "finalise", "recheck", "analysis")}
+    )
     wait_until_idle(target)
     other = tmp_path / "other.sif"
     shutil.copy(IMAGE, other)
