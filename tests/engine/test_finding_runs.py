@@ -15,7 +15,7 @@ from ntkhpc.studies import facts
 
 
 @pytest.mark.promise(
-    "TASK finds the run that an older version made of a study, if newer phases are left out, and submit makes no second one."
+    "TASK finds the run that an older version made of a study that leaves newer phases out; submit makes no second one."
 )
 def test_a_task_finds_the_run_by_content(
     old: Run, study_file: Path, runs: Path, capsys: pytest.CaptureFixture[str]
