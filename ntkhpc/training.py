@@ -5,7 +5,7 @@ theta -= eta grad C, with heavy-ball momentum if asked. A network is therefore c
 [arXiv:1902.06720] after the same number of steps.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -22,7 +22,12 @@ from ntkhpc.networks import MLP
 
 @dataclass(frozen=True)
 class Program:
-    """A program that is compiled once per (width, n_train): all but data, learning rate and member number is fixed."""
+    """A program that is compiled once per (width, n_train): all but data, learning rate and member number is fixed.
+
+    `drawn` is the precision in which the initial weights are drawn, before they are rounded to `precision` if that is
+    another: the same keys give other numbers in another precision. Empty means `precision`. A `watched` program looks
+    at the training loss of every step.
+    """
 
     mlp: MLP
     width: int
@@ -30,18 +35,46 @@ class Program:
     momentum: float = 0.0
     precision: str = "float32"
     matmul_precision: str = "highest"
+    drawn: str = ""
+    watched: bool = False
 
 
 @dataclass(frozen=True)
 class Trained:
     """Results of the m members of a tile, on the host.
 
-    predictions (m, n_test, outputs); train_loss, test_loss (m, trace points), the first at initialisation.
+    predictions (m, n_test, outputs); train_loss, test_loss (m, trace points), the first at initialisation. last_rise
+    (m,) is the last step at which the training loss rose by more than `sound_rises` allows, 0 if at none, and -1 for a
+    program that is not `watched`.
     """
 
     predictions: np.ndarray
     train_loss: np.ndarray
     test_loss: np.ndarray
+    last_rise: np.ndarray
+
+
+_GRID = 4001
+_ROUNDINGS = 16
+_SMALLEST_RISE = 1e-9
+
+
+def sound_rises(momentum: float, steps: int) -> np.ndarray:
+    """How much the training loss of a stable linear model can rise at each step, in units of its first loss.
+
+    Returns (at most `steps`,), of steps 1, 2, ...; at later ones the loss cannot rise by more than 1e-9. A mode of
+    curvature x = eta lambda/c keeps the part p_t(x) of its residual [p_0 = 1, p_1 = 1 - x, p_(t+1) = (1 + beta - x) p_t
+    - beta p_(t-1)], and the loss is the sum of p_t^2 z^2/(2 c) over modes. So it rises by at most the maximum over the
+    stable 0 <= x <= 2 (1 + beta) of p_(t+1)^2 - p_t^2. Without momentum p_t = (1 - x)^t, and no rise is sound.
+    """
+    x = np.linspace(0, 2 * (1 + momentum), _GRID)
+    before, now = np.ones_like(x), np.ones_like(x)  # no velocity: p_1 = (1 + beta - x) - beta
+    rises = np.zeros(steps if momentum else 0)
+    for step in range(len(rises)):
+        before, now = now, (1 + momentum - x) * now - momentum * before
+        rises[step] = max(0.0, float((now**2 - before**2).max()))
+    large = np.flatnonzero(rises > _SMALLEST_RISE)
+    return rises[: large[-1] + 1] if len(large) else rises[:0]
 
 
 def train_tile(
@@ -60,7 +93,8 @@ def train_tile(
     x_* are (n, features), y_* (n, outputs). The results of a member do not depend on the other members of its tile on a
     CPU, where the members are mapped over, not batched.
     """
-    with jax.enable_x64(program.precision == "float64"), jax.default_matmul_precision(program.matmul_precision):
+    doubles = "float64" in (program.precision, program.drawn)
+    with jax.enable_x64(doubles), jax.default_matmul_precision(program.matmul_precision):
         data = [jnp.asarray(a, program.precision) for a in (x_train, y_train, x_test, y_test)]
         numbers = jnp.asarray(np.asarray(members, np.uint32))
         rate = jnp.asarray(learning_rate, program.precision)
@@ -71,7 +105,7 @@ def train_tile(
 @partial(jax.jit, static_argnums=0)
 def _train(
     program: Program, members: Array, seed: Array, rate: Array, x: Array, y: Array, x_test: Array, y_test: Array
-) -> tuple[Array, Array, Array]:
+) -> tuple[Array, ...]:
     # lax.map runs the members one by one: on a CPU it is 1.5 to 3 times faster than vmap and keeps each member's bits
     # free of its neighbours.
     return jax.lax.map(lambda member: _train_member(program, member, seed, rate, x, y, x_test, y_test), members)
@@ -79,19 +113,27 @@ def _train(
 
 def _train_member(
     program: Program, member: Array, seed: Array, rate: Array, x: Array, y: Array, x_test: Array, y_test: Array
-) -> tuple[Array, Array, Array]:
+) -> tuple[Array, ...]:
     mlp = program.mlp
     key = seeds.member_key(seed, program.width, member)
-    parameters = mlp.init(key, x.shape[1], [program.width] * mlp.depth, x.dtype)
+    drawn = mlp.init(key, x.shape[1], [program.width] * mlp.depth, jnp.dtype(program.drawn or program.precision))
+    parameters = jax.tree.map(lambda weights: weights.astype(x.dtype), drawn)
     optimiser = optax.sgd(rate, momentum=program.momentum or None)
 
     def cost(parameters: Any, x: Array, y: Array) -> Array:
         return 0.5 * jnp.mean((mlp.apply(parameters, x) - y) ** 2)
 
-    def step(_: Any, state: Any) -> Any:
-        parameters, moments = state
-        updates, moments = optimiser.update(jax.grad(cost)(parameters, x, y), moments, parameters)
-        return optax.apply_updates(parameters, updates), moments
+    watch = _watch(program, x.dtype) if program.watched else None
+
+    def step(number: Any, state: Any) -> Any:
+        parameters, moments, seen = state
+        if watch is None:
+            gradient = jax.grad(cost)(parameters, x, y)
+        else:
+            loss, gradient = jax.value_and_grad(cost)(parameters, x, y)
+            seen = watch(number, loss, seen)
+        updates, moments = optimiser.update(gradient, moments, parameters)
+        return optax.apply_updates(parameters, updates), moments, seen
 
     def trace(state: Any, bounds: tuple[Array, Array]) -> Any:
         state = jax.lax.fori_loop(bounds[0], bounds[1], step, state)
@@ -99,7 +141,29 @@ def _train_member(
 
     ends = jnp.asarray(program.trace_steps)
     starts = jnp.concatenate([ends[:1], ends[:-1]])
-    (parameters, _), (train_loss, test_loss) = jax.lax.scan(
-        trace, (parameters, optimiser.init(parameters)), (starts, ends)
+    nothing_seen = (jnp.array(jnp.inf, x.dtype), jnp.array(jnp.inf, x.dtype), jnp.int32(0))
+    (parameters, _, seen), (train_loss, test_loss) = jax.lax.scan(
+        trace, (parameters, optimiser.init(parameters), nothing_seen), (starts, ends)
     )
-    return mlp.apply(parameters, x_test), train_loss, test_loss
+    last_rise = jnp.int32(-1) if watch is None else watch(ends[-1], train_loss[-1], seen)[2]
+    return mlp.apply(parameters, x_test), train_loss, test_loss, last_rise
+
+
+def _watch(program: Program, dtype: Any) -> Callable[[Array, Array, Any], Any]:
+    """What looks at the loss at each step: (step, loss, seen) -> seen, which is (first loss, loss before, last rise).
+
+    Rounding moves residuals by about the resolution of the outputs, so the loss C by that times sqrt(C C_0).
+    """
+    rises = sound_rises(program.momentum, program.trace_steps[-1])
+    allowed = jnp.asarray(np.append(rises, _SMALLEST_RISE if len(rises) else 0.0), dtype)
+    resolution = _ROUNDINGS * float(np.finfo(dtype).eps)
+
+    def watch(step: Array, loss: Array, seen: Any) -> Any:
+        first, before, last = seen
+        first = jnp.where(step == 0, loss, first)
+        sound = allowed[jnp.clip(step - 1, 0, len(allowed) - 1)] * first
+        rounding = resolution * (before + jnp.sqrt(before * first))
+        rose = loss > before + sound + rounding
+        return first, loss, jnp.where(rose, jnp.asarray(step, jnp.int32), last)
+
+    return watch

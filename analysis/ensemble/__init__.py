@@ -8,7 +8,9 @@ from analysis.ensemble import (
     exponents,
     flattening,
     learning_curves,
+    members,
     overview,
+    rechecked,
     residuals,
     units,
     width_dependence,
@@ -29,6 +31,8 @@ SECTIONS: list[Section[EnsembleResults]] = [
     learning_curves.SECTION,
     flattening.SECTION,
     distribution.SECTION,
+    members.SECTION,
+    rechecked.SECTION,
     width_dependence.SECTION,
     bias_and_variance.SECTION,
     exponents.SECTION,
@@ -63,6 +67,8 @@ def cover(results: EnsembleResults) -> Cover:
             "agreement_p_value": {},
             "agreement": {},
             "resolution": None,
+            "dominant_members": [],
+            "second_run": None,
         },
     )
 

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import xarray
 
-from analysis import aggregate, agreement, floor, infinite, resolution, spread, width
+from analysis import aggregate, agreement, dominance, floor, infinite, resolution, second_run, spread, width
 from analysis.agreement import AgainstLaw
 from analysis.contrasts import Curve, ErrorSource, Estimate
 from analysis.ensemble import curves
@@ -217,6 +217,21 @@ class EnsembleResults:
         return _there(found)
 
     @cached_property
+    def dominant(self) -> pd.DataFrame:
+        """Members that carry much of sigma_L^2."""
+        return dominance.dominant(self.store, self.law.skewness if self.has_law else None)
+
+    @cached_property
+    def second_runs(self) -> pd.DataFrame:
+        """Members that were trained again; needs second_run.ARRAYS."""
+        return second_run.members(self.store)
+
+    @cached_property
+    def unstable_cells(self) -> pd.DataFrame:
+        """Cells with members on the edge of instability; needs second_run.ARRAYS."""
+        return second_run.cells(self.store, self.second_runs)
+
+    @cached_property
     def in_units(self) -> Resolution | Spread | None:
         """What the initialisation means in the units of the task; None for ensembles that are not there."""
         data = self.study.data
@@ -252,10 +267,12 @@ def frame(dataset: xarray.Dataset, dims: tuple[str, ...]) -> pd.DataFrame:
 
 
 def _decisive(run: Run) -> list[Array]:
-    """Floats of every phase but the ensemble, whose `status` decides alone: a member without it is not computed."""
-    others = [array for phase in ("law", "curve", "finalise") for array in run.layout.arrays(phase)]
+    """Floats of every phase but the ensemble, whose `status` decides alone: a member without it is not computed. And
+    why members were suspected, which counts those that were not trained again.
+    """
+    others = [array for phase in ("law", "curve", "finalise", "recheck") for array in run.layout.arrays(phase)]
     status = [array for array in run.layout.arrays("ensemble") if array.name == "status"]
-    return status + [array for array in others if np.dtype(array.dtype).kind == "f"]
+    return status + [one for one in others if np.dtype(one.dtype).kind == "f" or one.name == "recheck_reason"]
 
 
 def _there(found: dict[K, V | None]) -> dict[K, V]:

@@ -94,7 +94,10 @@ def test_a_silent_or_confused_squeue_makes_the_status_unknown(lab: Lab, tmp_path
     assert len(submissions.read(target)) == 1
     ask(
         "scancel",
-        *{job_of(target, phase) for phase in ("data", "ensemble", "law", "curve", "redraws", "finalise", "analysis")},
+        *{
+            job_of(target, phase)
+            for phase in ("data", "ensemble", "law", "curve", "redraws", "finalise", "recheck", "analysis")
+        },
     )
 
 
@@ -151,7 +154,11 @@ def test_another_image_is_refused_unless_it_is_accepted(lab: Lab, tmp_path: Path
     target = submit(lab, study_text("images"))
     wait("end of the data phase", lambda: of_phase(target, "data"), 120)
     ask(
-        "scancel", *{job_of(target, phase) for phase in ("ensemble", "law", "curve", "redraws", "finalise", "analysis")}
+        "scancel",
+        *{
+            job_of(target, phase)
+            for phase in ("ensemble", "law", "curve", "redraws", "finalise", "recheck", "analysis")
+        },
     )
     wait_until_idle(target)
     other = tmp_path / "other.sif"

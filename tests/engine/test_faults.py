@@ -34,7 +34,7 @@ def assert_same_as(target: Run, finished: Run) -> None:
 @pytest.mark.parametrize("stage", IN_A_SHARD)
 @pytest.mark.parametrize("count", [1, 9])
 def test_a_kill_at_a_write_stage_changes_no_stored_bit(stage: str, count: int, runs: Path, finished: Run) -> None:
-    """Count 1 kills the data shard (or the first tile), count 9 the last of nine shards (or a later tile or chunk)."""
+    """Count 1 kills the data shard (or the first tile), count 9 a later shard, tile or chunk."""
     target = make_run(runs)
     killed = run_shards(target, all_shards(target), failpoint=f"{stage}:{count}")
     assert killed.returncode == -signal.SIGKILL, killed.stdout + killed.stderr
@@ -161,6 +161,17 @@ def test_damaged_partial_tiles_are_computed_anew(runs: Path, finished: Run) -> N
     tiles[1].write_bytes(tiles[1].read_bytes()[:100])
     resumed = run_shards(target, all_shards(target))
     assert ", 1 tiles from an earlier attempt" in resumed.stdout
+    assert_same_as(target, finished)
+
+
+def test_a_second_run_of_members_that_was_killed_goes_on_after_its_last_tile(runs: Path, finished: Run) -> None:
+    """The networks of the ensemble are twelve tiles, before those of phase recheck."""
+    target = make_run(runs)
+    killed = run_shards(target, all_shards(target), failpoint="tile-saved:13")
+    assert killed.returncode == -signal.SIGKILL
+    assert [path.parent.parent.name for path in (target.path / "partial").rglob("*.npz")] == ["recheck"]
+    resumed = run_shards(target, all_shards(target))
+    assert resumed.stdout.count(", 1 tiles from an earlier attempt") == 1
     assert_same_as(target, finished)
 
 

@@ -14,7 +14,9 @@ from ntkhpc.engine.run import Run
 from ntkhpc.studies import facts
 
 
-@pytest.mark.promise("TASK finds the run that an older version made of a study, and submit makes no second one.")
+@pytest.mark.promise(
+    "TASK finds the run that an older version made of a study that leaves newer phases out; submit makes no second one."
+)
 def test_a_task_finds_the_run_by_content(
     old: Run, study_file: Path, runs: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -212,5 +212,6 @@ def test_phases_that_a_stopped_shard_keeps_incomplete_are_not_submitted() -> Non
         "curve",
         "redraws",
         "finalise",
+        "recheck",
     ]
     assert len(left["law"]) == 1

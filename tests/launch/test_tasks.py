@@ -42,8 +42,9 @@ def test_a_phase_waits_for_every_array_of_the_phases_it_needs() -> None:
     needs = {array.phase: set(array.needs) for array in found}
     names = {phase: {array.name for array in found if array.phase == phase} for phase in made.memory_bytes}
     assert needs["ensemble"] == names["data"] | {"there"}
-    assert needs["finalise"] == names["ensemble"]
-    assert needs["analysis"] == names["law"] | names["curve"] | names["redraws"] | names["finalise"]
+    assert needs["finalise"] == needs["recheck"] == names["ensemble"]
+    last = names["finalise"] | names["recheck"]
+    assert needs["analysis"] == names["law"] | names["curve"] | names["redraws"] | last
     order = [array.name for array in found]
     assert all(order.index(need) < order.index(a.name) for a in found for need in a.needs if need != "there")
 

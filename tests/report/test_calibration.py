@@ -30,7 +30,7 @@ def tally(world: World, draws: list[list[LawMoments]]) -> Tally:
 
 
 def test_networks_of_the_world_have_the_law_that_the_world_says(world: World) -> None:
-    """4,000 sampled networks: mean and variance of L at the ends of the sizes within 4.5 standard errors (1e-5 each)."""
+    """4,000 sampled networks: mean and variance of L at both ends of the sizes, within 4.5 standard errors (1e-5)."""
     rng = np.random.default_rng(1)
     one = world.draws(world.rows(rng, 1))
     losses = ((sample(world, one, 4000, rng) - world.split.y_test[:, 0]) ** 2).mean(axis=-1)[0] / 2

@@ -3,6 +3,8 @@
 import jax
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ntkhpc import kernels, seeds, studies, training
 from ntkhpc.networks import MLP
@@ -136,3 +138,83 @@ def test_a_wide_ensemble_follows_the_exact_law_of_its_own_steps() -> None:
 
     assert agrees(*law(40))
     assert not agrees(*law(4))
+
+
+def test_another_precision_starts_from_the_weights_that_were_drawn() -> None:
+    """Before any step: the same numbers, and not those that the same key gives in the other precision."""
+    mlp = MLP(depth=1, activation="relu", outputs=2)
+
+    def start(precision: str, drawn: str) -> np.ndarray:
+        program = training.Program(mlp, 16, (0, 0), precision=precision, drawn=drawn)
+        return training.train_tile(program, X, Y, X_TEST, Y_TEST, learning_rate=0.0, seed=3, members=[4]).predictions[0]
+
+    w1, w2 = (np.asarray(layer[0], np.float64) for layer in mlp.init(seeds.member_key(3, 16, 4), 5, [16]))
+    expected = np.sqrt(2 / 16) * np.maximum(np.sqrt(2 / 5) * X_TEST @ w1, 0) @ w2
+    np.testing.assert_allclose(start("float64", "float32"), expected, rtol=1e-12)
+    np.testing.assert_allclose(start("float32", "float64"), start("float64", ""), rtol=1e-4, atol=1e-5)
+    assert abs(start("float64", "") - expected).max() > 0.1
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.8])
+@pytest.mark.parametrize("fraction", [0.5, 1.3])
+def test_the_last_rise_of_the_training_loss_is_seen_and_watching_changes_no_bit(
+    momentum: float, fraction: float
+) -> None:
+    """Against the loss of every step, at a rate below the stability bound of 8 networks and at one above it."""
+    mlp, steps = MLP(depth=1, activation="relu"), 60
+    bound = 2 * (1 + momentum) * len(X) / kernels.lambda_max(kernels.nngp_ntk(mlp, X)[1])
+
+    def train(watched: bool, trace: tuple[int, ...]) -> training.Trained:
+        program = training.Program(mlp, 8, trace, momentum, watched=watched)
+        data = (X, Y[:, :1], X_TEST, Y_TEST[:, :1])
+        return training.train_tile(program, *data, learning_rate=fraction * bound, seed=0, members=range(8))
+
+    plain, watched = train(False, tuple(range(steps + 1))), train(True, (0, 7, steps))
+    np.testing.assert_array_equal(plain.predictions, watched.predictions)
+    assert (plain.last_rise == -1).all()
+    loss = plain.train_loss.astype(np.float64)
+    allowed = np.zeros(steps)
+    sound = training.sound_rises(momentum, steps)
+    allowed[: len(sound)] = sound
+    with np.errstate(invalid="ignore"):  # of those that diverge
+        rose = np.diff(loss, axis=1) > allowed * loss[:, :1] + 1e-5 * loss[:, :1]
+    clearly = np.where(rose, np.arange(1, steps + 1), 0).max(axis=1)
+    assert (watched.last_rise >= clearly).all()
+    if not momentum:  # between that threshold and rounding there is no rise in these
+        np.testing.assert_array_equal(watched.last_rise, clearly)
+    assert (clearly > 0).any() or fraction < 1
+
+
+@given(
+    momentum=st.sampled_from([0.0, 0.3, 0.9, 0.99]),
+    fractions=st.lists(st.floats(0, 1), min_size=1, max_size=6),
+    weights=st.lists(st.floats(0.01, 1), min_size=6, max_size=6),
+)
+def test_no_stable_linear_model_rises_by_more_than_is_sound(
+    momentum: float, fractions: list[float], weights: list[float]
+) -> None:
+    """Heavy-ball descent itself, of a quadratic cost with any curvatures up to the stability bound."""
+    curvature = 2 * (1 + momentum) * np.array(fractions)
+    theta, velocity = np.sqrt(weights[: len(curvature)]), np.zeros(len(curvature))
+    losses = []
+    for _ in range(301):
+        losses.append((theta**2).sum())  # the loss of a mode is its residual squared
+        velocity = momentum * velocity + curvature * theta
+        theta = theta - velocity
+    allowed = np.full(300, 1e-9)
+    sound = training.sound_rises(momentum, 300)
+    allowed[: len(sound)] = sound
+    assert (np.diff(losses) <= 1.02 * allowed * losses[0] + 1e-9).all()
+
+
+def test_what_is_sound_is_needed_and_dies_out() -> None:
+    """A single mode rises as much at some curvature, and beyond the bound a loss rises by more without end."""
+    for momentum in (0.3, 0.9):
+        sound = training.sound_rises(momentum, 2000)
+        assert len(sound) < 400
+        assert sound.max() > 0.1
+        x, growth = 2 * (1 + momentum) * 1.02, [1.0, 1 - 2 * (1 + momentum) * 1.02]
+        for _ in range(1000):
+            growth.append((1 + momentum - x) * growth[-1] - momentum * growth[-2])
+        assert (np.diff(np.square(growth))[len(sound) :] > 0).all()
+    assert len(training.sound_rises(0.0, 2000)) == 0

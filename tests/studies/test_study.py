@@ -100,7 +100,7 @@ def test_the_template_explains_every_source_of_data() -> None:
 
 def test_the_kind_that_is_the_default_leaves_ids_alone() -> None:
     """A changed id starts every existing run of a study anew."""
-    text = tiny_text(redraws=0)
+    text = tiny_text(redraws=0).replace("[infinite_width]", "recheck = 0.0\n[infinite_width]")
     assert studies.loads(text).id == studies.loads('kind = "ensemble"\n' + text).id == "1a60d19acf"
 
 

@@ -9,7 +9,7 @@ from ntkhpc.phase.block import Block
 from ntkhpc.phase.dimension import Dim
 from ntkhpc.phase.kind import Kind
 from ntkhpc.studies import analysis, cost, dims
-from ntkhpc.studies.ensemble import curve, data, law, moments, redraws, train
+from ntkhpc.studies.ensemble import curve, data, law, moments, recheck, redraws, train
 from ntkhpc.studies.ensemble.probe import speed
 from ntkhpc.studies.ensemble.study import EnsembleStudy
 
@@ -71,7 +71,7 @@ def remarks(study: EnsembleStudy, load: Callable[[str], Any]) -> tuple[str, ...]
     )
 
 
-_PHASES = (data.PHASE, train.PHASE, law.PHASE, curve.PHASE, redraws.PHASE, moments.PHASE)
+_PHASES = (data.PHASE, train.PHASE, law.PHASE, curve.PHASE, redraws.PHASE, moments.PHASE, recheck.PHASE)
 
 KIND = Kind(
     "ensemble",

@@ -33,4 +33,4 @@ def speed(study: "EnsembleStudy") -> float:
         started = time.perf_counter()
         training.train_tile(program, x, y, x[:8], y[:8], learning_rate=1e-9, seed=0, members=range(tile))
         taken.append(time.perf_counter() - started)
-    return per_step * train.slowness(study) * steps * tile / min(taken[1:])
+    return per_step * train.slowness(study.training.precision) * steps * tile / min(taken[1:])

@@ -5,7 +5,7 @@ Here are its sections of a study file ([training] and [ensemble]), its arrays, i
 
 import math
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import numpy as np
 from msgspec import Meta
@@ -51,6 +51,8 @@ class TrainingSettings(Settings, frozen=True, kw_only=True):
 class Ensemble(Settings, frozen=True, kw_only=True):
     """Members of the initialisation ensemble, and how they are cut into tiles and shards."""
 
+    introduced: ClassVar[dict[str, object]] = {"recheck": 0.0}
+
     n_train: Increasing
     members: Annotated[int, Meta(ge=2)]
     draws: Positive = 1
@@ -58,6 +60,7 @@ class Ensemble(Settings, frozen=True, kw_only=True):
     shard_members: Positive = 100
     trace_points: Annotated[int, Meta(ge=2)] = 12
     predictions: bool = False
+    recheck: Annotated[float, Meta(ge=0, le=1)] = 0.05
 
     def __post_init__(self) -> None:
         require_increasing("n_train", self.n_train)
@@ -83,6 +86,9 @@ ARRAYS = (
           "sum over a tile's trained members of (f - prediction_mean)^2"),
     Array("prediction", (*CELL, "member", "test_point", "output"), "f4", "1",
           "f of each member, if ensemble.predictions", when=lambda study: study.ensemble.predictions),
+    Array("last_rise", (*CELL, "member"), "i4", "1",
+          "last step at which the training loss rose as no stable linear model's does; 0 if it never did",
+          when=lambda study: study.ensemble.recheck > 0),
 )  # fmt: skip
 
 
@@ -126,6 +132,7 @@ def program(study: "EnsembleStudy", width: int, trace_steps: tuple[int, ...]) ->
         momentum=study.training.momentum,
         precision=study.training.precision,
         matmul_precision=study.training.matmul_precision,
+        watched=study.ensemble.recheck > 0,
     )
 
 
@@ -156,6 +163,7 @@ def tile_values(
         "prediction_mean": mean[None],
         "prediction_m2": (((kept - mean) ** 2).sum(axis=0) if len(kept) else empty)[None],
         "prediction": predictions.astype(np.float32),
+        "last_rise": trained.last_rise[:members].astype(np.int32),
     }
 
 
@@ -189,14 +197,18 @@ def training_flops(study: "EnsembleStudy", width: int, n_train: int) -> float:
 
 
 def members_seconds(study: "EnsembleStudy", width: int, n_train: int, members: int) -> float:
-    per_member = training_flops(study, width, n_train) / cost.FLOPS_PER_SECOND
-    per_member += study.training.steps(n_train) * SECONDS_PER_STEP
-    return cost.SECONDS_PER_SHARD + members * per_member * slowness(study)
+    return cost.SECONDS_PER_SHARD + members * member_seconds(study, width, n_train, study.training.precision)
 
 
-def slowness(study: "EnsembleStudy") -> float:
+def member_seconds(study: "EnsembleStudy", width: int, n_train: int, precision: str) -> float:
+    """One member, trained in a precision."""
+    steps = study.training.steps(n_train) * SECONDS_PER_STEP
+    return slowness(precision) * (training_flops(study, width, n_train) / cost.FLOPS_PER_SECOND + steps)
+
+
+def slowness(precision: str) -> float:
     """How much longer than in float32 a step takes."""
-    return 2.0 if study.training.precision == "float64" else 1.0
+    return 2.0 if precision == "float64" else 1.0
 
 
 def seconds(study: "EnsembleStudy", block: Block) -> float:
@@ -210,11 +222,17 @@ def tile_seconds(study: "EnsembleStudy", block: Block) -> float:
 
 
 def memory_bytes(study: "EnsembleStudy") -> int:
-    itemsize = 8 if study.training.precision == "float64" else 4
+    network = network_bytes(study, study.training.precision)
+    return WORKER_BYTES + cost.rows_bytes(study) + 3 * chunk_bytes(study) + network
+
+
+def network_bytes(study: "EnsembleStudy", precision: str) -> int:
+    """What training one network of the largest width on the largest set takes: activations and parameters."""
+    itemsize = 8 if precision == "float64" else 4
     width, samples = study.network.widths[-1], max(study.ensemble.n_train[-1], study.data.test)
     activations = 4 * samples * width * study.network.depth * itemsize
     parameters = 4 * itemsize * math.ceil(forward_flops(study, width, 1) / 2)
-    return WORKER_BYTES + cost.rows_bytes(study) + 3 * chunk_bytes(study) + activations + parameters
+    return activations + parameters
 
 
 def chunk_bytes(study: "EnsembleStudy", *names: str) -> int:
