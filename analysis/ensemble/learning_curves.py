@@ -6,7 +6,8 @@ from matplotlib.figure import Figure
 from analysis.ensemble.drawing import NAMES, exact_lines, points, widths
 from analysis.ensemble.results import EnsembleResults
 from analysis.infinite import LAW
-from analysis.report.plotting import EXACT, legend, log_x, log_y
+from analysis.report.look import CLOSE, EXACT, SPAN
+from analysis.report.plotting import legend_below, log_x, log_y
 from analysis.report.section import Section
 from ntkhpc.data.source import FAINT
 
@@ -26,28 +27,28 @@ CAPTION = (
 
 def learning_curves(results: EnsembleResults) -> Figure:
     """mu_L and eps_L against n_train for every width, with fits; below, their ratio to the law of the same steps."""
-    figure = Figure(figsize=(10, 6.2))
+    figure = Figure(figsize=(10, 6.6))
     axes = figure.subplots(2, 2, sharex="col", height_ratios=[2.4, 1])
     for column, name in enumerate(("mu_L", "eps_L")):
         top, bottom = axes[:, column]
         exact_lines(top, results, name)
         for width, look in widths(results):
             cell = results.mean.sel(width=width)
-            points(top, cell, name, **look, label=f"width {width:,}")
+            points(top, cell, name, look, f"width {width:,}", share=SPAN / 2 if name == "eps_L" else CLOSE)
             fit = results.fits.get((name, width))
             if fit is not None:
                 n = np.geomspace(results.sizes[0], results.sizes[-1], 100)
-                top.plot(n, fit.any_draw.none(n), color=look["color"], lw=0.9, alpha=0.8)
+                top.plot(n, fit.any_draw.none(n), **{**look.line, "lw": 1.0})
             ratio = results.agreement[f"{name}_ratio"].sel(width=width).mean("draw")
             stderr = cell[f"{name}_stderr"] / results.law_mean[name]
-            bottom.errorbar(results.sizes * look["shift"], ratio, stderr, fmt=look["fmt"], color=look["color"])
+            bottom.errorbar(look.apart(results.sizes), ratio, stderr, **look.points)
         bottom.axhline(1, **EXACT)
         top.set_ylabel(NAMES[name])
         bottom.set_ylabel("ratio to\ninfinite width")
         bottom.set_xlabel("training samples $N_D$")
         log_y(top)
         log_x(bottom)
-        legend(top, fontsize=8)
+    legend_below(figure, axes[0], 3)
     return figure
 
 

@@ -1,10 +1,10 @@
 """What the power laws leave, below the exponents."""
 
-import numpy as np
 from matplotlib.figure import Figure
 
 from analysis.ensemble.drawing import NAMES, chance_label, times, widths
 from analysis.ensemble.results import EnsembleResults
+from analysis.report.look import UNIT
 from analysis.report.plotting import legend, log_x
 from analysis.report.section import Section
 
@@ -27,21 +27,23 @@ def residuals(results: EnsembleResults) -> Figure:
             fit = results.fits.get((name, width))
             if fit is not None:
                 one = fit.any_draw
-                top.plot(np.asarray(one.n) * look["shift"], one.none.pulls, look["fmt"], color=look["color"],
-                         label=f"width {width:,}: {chance_label(one.none.p_value)}")  # fmt: skip
+                label = f"width {width:,}: {chance_label(one.none.p_value)}"
+                top.errorbar(look.apart(one.n), one.none.pulls, **look.points, label=label)
         top.axhspan(-1, 1, color="0.9", zorder=0)
-        top.axhline(0, color="black", lw=0.8)
+        top.axhline(0, **UNIT)
         top.set_title(NAMES[name])
         legend(top, fontsize=7.5)
         for time, label, line in times(results):
             left = results.curve_fits.get((name, time))
             if left is not None:
                 bottom.plot(results.curve.n_train, 100 * left.residual, marker=".", **line, label=label)
-        bottom.axhline(0, color="black", lw=0.8)
+        bottom.axhline(0, **UNIT)
         for axis in (top, bottom):
             log_x(axis)
         bottom.set_xlabel("training samples $N_D$")
         legend(bottom, fontsize=7.5)
+    axes[0, 0].margins(y=0.35)  # room for the legends
+    axes[1, 0].margins(y=0.2)
     axes[0, 0].set_ylabel("pull of the fit (data - fit)/error")
     axes[1, 0].set_ylabel("exact curve over its\npower law - 1 [%]")
     return figure

@@ -30,7 +30,7 @@ class PosteriorNetwork(Settings, frozen=True, kw_only=True):
     def description(self) -> str:
         """The networks in a sentence of a methods section."""
         return (
-            f"Networks f = v.phi(W x/sqrt(N0))/sqrt(N1) have N0 inputs, one hidden layer of N1 = "
+            f"Networks f = v . phi(W x/sqrt(N0))/sqrt(N1) have N0 inputs, one hidden layer of N1 = "
             f"{numbers(self.widths, 'or')} units, {self.activation.replace('relu', 'ReLU')} activation phi, one linear "
             "output and no biases."
         )
