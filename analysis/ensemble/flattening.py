@@ -6,7 +6,7 @@ from analysis.ensemble.drawing import times
 from analysis.ensemble.results import EnsembleResults, frame
 from analysis.infinite import CURVE, LAW
 from analysis.report.look import EXACT, series
-from analysis.report.plotting import legend, log_x, log_y
+from analysis.report.plotting import legend_under, log_x, log_y
 from analysis.report.section import Section
 
 CAPTION = (
@@ -20,7 +20,7 @@ CAPTION = (
 
 def flattening(results: EnsembleResults) -> Figure:
     """Infinite width, and the widest ensemble beside it."""
-    figure = Figure(figsize=(10, 4.4))
+    figure = Figure(figsize=(10, 5.2))
     left, right = figure.subplots(1, 2)
     curve, own = results.curve.mean("draw"), results.law_mean  # on the left the samples of the ensemble itself
     sizes = own.test_size.values
@@ -44,7 +44,7 @@ def flattening(results: EnsembleResults) -> Figure:
         log_x(axis)
         axis.set_xlabel("training samples $N_D$")
         axis.set_ylabel("$\\epsilon_L$")
-        legend(axis, fontsize=8)
+        legend_under(axis, 2)
     return figure
 
 

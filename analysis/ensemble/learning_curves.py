@@ -18,11 +18,11 @@ CAPTION = (
     "Mean test loss and its relative spread over initialisations against the number of training samples. Points: "
     "ensembles of trained networks, with the standard error of their finite number of members. Thick black: the "
     "exact law of infinitely wide networks, trained on the same samples for the same steps. Thin black: the same "
-    "steps, mean and spread (band) over draws of the training set, beyond the sizes that were trained. Grey dashes: the "
-    "end of training, another question, in no fit here. Coloured lines: fitted power laws; they need not run "
+    "steps, mean and spread (band) over draws of the training set, beyond the sizes that were trained. Grey dashes: "
+    "the end of training, another question, in no fit here. Coloured lines: fitted power laws; they need not run "
     "through the middle of the points, whose errors are correlated from size to size (the same initialisations, "
-    "nested training sets). Below: ratio of the ensembles to the exact law of their own steps and samples. Points of one "
-    "size are moved apart."
+    "nested training sets). Below: ratio of the ensembles to the exact law of their own steps and samples. Points of "
+    "one size are moved apart."
 )
 
 

@@ -105,6 +105,11 @@ def legend_below(figure: Figure, axes: Iterable[Axes], ncols: int) -> None:
         figure.legend(list(known.values()), list(known), loc="outside lower center", ncols=min(ncols, len(known)))
 
 
+def legend_under(axis: Axes, ncols: int) -> None:
+    """The legend of a panel below it, where it can hide no point."""
+    legend(axis, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=ncols)
+
+
 def legend(axis: Axes, **settings: Any) -> None:
     if axis.get_legend_handles_labels()[0]:
         axis.legend(**settings)

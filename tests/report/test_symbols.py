@@ -4,7 +4,7 @@ import html
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analysis.report.symbols import NAMES, markup
@@ -49,6 +49,7 @@ def test_code_dates_ids_and_words_are_untouched(words: str) -> None:
     assert shown(words).replace(" − ", " - ") == words
 
 
+@settings(derandomize=True, deadline=None, max_examples=300)
 @given(st.one_of(st.integers(min_value=0), st.floats(min_value=0, max_value=9e15, allow_nan=False)),
        st.sampled_from([",", ",.0f", ".1f", ",.3f"]))  # fmt: skip
 def test_plain_numbers_are_untouched(number: float, form: str) -> None:
@@ -57,6 +58,7 @@ def test_plain_numbers_are_untouched(number: float, form: str) -> None:
         assert markup(words) == words
 
 
+@settings(derandomize=True, deadline=None, max_examples=300)
 @given(st.text(alphabet="abcxyzMNLQ <>&'\"_^-+~=.,()/|0123456789e`"))
 def test_what_stands_in_code_is_untouched_and_no_text_becomes_markup(words: str) -> None:
     """Whatever is written: tags are those of `markup`, balanced, and nothing of the text is lost."""
@@ -69,8 +71,8 @@ def test_what_stands_in_code_is_untouched_and_no_text_becomes_markup(words: str)
     assert not re.search(r"&(?!amp;|lt;|gt;|#x27;|quot;)", kept)
     for code in re.findall("<code>(.*?)</code>", made):
         assert f"`{html.unescape(code)}`" in words
-    letters = sorted(re.sub(r"[^abcyzM<>&|=]", "", words.replace("x", "")))
-    assert sorted(re.sub(r"[^abcyzM<>&|=]", "", html.unescape(kept))) == letters or "sqrt" in words
+    others = "[^acyzM&|]"  # of no name, sign or times
+    assert re.sub(others, "", html.unescape(kept)) == re.sub(others, "", words)
 
 
 def test_every_name_of_a_quantity_becomes_a_symbol() -> None:

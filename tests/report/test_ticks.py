@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from matplotlib.figure import Figure
 
@@ -12,6 +12,7 @@ from analysis.report.plotting import log_axis, log_x, log_y
 from analysis.report.ticks import FEWEST, MOST, label, ticks
 
 
+@settings(derandomize=True, deadline=None, max_examples=300)
 @given(st.floats(-12, 9), st.floats(-4, 1.2), st.booleans())
 def test_every_range_has_three_to_eight_ticks_with_labels_of_their_own(start: float, span: float, two: bool) -> None:
     """Ranges from a ten-thousandth of a decade to sixteen decades."""
@@ -26,6 +27,7 @@ def test_every_range_has_three_to_eight_ticks_with_labels_of_their_own(start: fl
     assert len({label(one) for one in found}) == len(found)
 
 
+@settings(derandomize=True, deadline=None, max_examples=300)
 @given(st.floats(-12, 12))
 def test_a_label_is_the_value_of_its_tick(power: float) -> None:
     value = float(f"{10.0**power:.6g}")
