@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ntkhpc.version import __version__
+
 if TYPE_CHECKING:
     from ntkhpc.library import OpenRun
-
-__version__ = "0.2.0.dev0"
 
 __all__ = ["__version__", "open_run"]
 

@@ -12,7 +12,8 @@ from support.runs import ROOT
 from ntkhpc import studies
 
 FLOORS = (
-    {"ntkhpc", "ntkhpc.errors", "ntkhpc.files", "ntkhpc.seeds"},
+    {"ntkhpc", "ntkhpc.errors", "ntkhpc.files", "ntkhpc.seeds", "ntkhpc.references", "ntkhpc.version",
+     "ntkhpc.words"},
     {"ntkhpc.phase"},
     {"ntkhpc.networks", "ntkhpc.kernels", "ntkhpc.tangents", "ntkhpc.infinite_width", "ntkhpc.loss_law",
      "ntkhpc.training", "ntkhpc.convergence", "ntkhpc.bayesian", "ntkhpc.linalg"},

@@ -1,5 +1,7 @@
 """The report of an ensemble: how much the test loss varies with the initialisation."""
 
+import numpy as np
+
 from analysis.ensemble import (
     agreement,
     answer,
@@ -53,6 +55,7 @@ def cover(results: EnsembleResults) -> Cover:
         run_name=results.run.plan.run_name,
         subject="How much the test loss of a neural network varies with its random initialisation.",
         about=_about(results),
+        measured=_measured(results),
         definitions=_definitions(results),
         fits={
             "study": results.run.plan.run_name,
@@ -71,6 +74,14 @@ def cover(results: EnsembleResults) -> Cover:
             "second_run": None,
         },
     )
+
+
+def _measured(results: EnsembleResults) -> list[str]:
+    """Of the methods, what the study leaves to its data: the learning rates."""
+    rates = results.store.learning_rate.values
+    if not np.isfinite(rates).any():
+        return []
+    return [f"Learning rates are {np.nanmin(rates):.3g} to {np.nanmax(rates):.3g}, over sizes and draws."]
 
 
 def _about(results: EnsembleResults) -> str:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis.contrasts import Curve
@@ -13,8 +14,9 @@ from analysis.ensemble.drawing import NAMES, TIMES, exact_lines, points, times, 
 from analysis.ensemble.results import EnsembleResults
 from analysis.floor import INDEPENDENT, LEVEL, Levelling, line
 from analysis.infinite import CURVE, LAW
+from analysis.report.look import SPAN, UNIT, Look
 from analysis.report.numbers import chance, interval, probability, slope
-from analysis.report.plotting import legend, log_x, log_y
+from analysis.report.plotting import legend_below, log_x, log_y
 from analysis.report.section import Section, Table
 
 ASKED = ("eps_L", "eps_pop")
@@ -173,43 +175,51 @@ PAPER = (
 
 def answer(results: EnsembleResults) -> Figure:
     """eps_L and eps_pop against n_train, with what describes them best; below, their local exponents."""
-    figure = Figure(figsize=(10, 6.4))
+    figure = Figure(figsize=(10, 7.0))
     axes = figure.subplots(2, 2, sharex="col", sharey="row", height_ratios=[2, 1.1])
-    for column, name in enumerate(ASKED):
-        top, bottom = axes[:, column]
+    for (top, bottom), name in zip(axes.T, ASKED, strict=True):
         exact_lines(top, results, name)
         for width, look in widths(results):
-            points(top, results.mean.sel(width=width), name, **look, label=f"width {width:,}")
-            curve, fit = results.curves.get((name, width)), results.fits.get((name, width))
-            if curve is None or fit is None:
-                continue
-            n = np.geomspace(curve.n[0], curve.n[-1], 100)
-            floor = fit.floor if fit.aicc and fit.preferred == "floor" else None
-            with_floor = floor is not None and np.isfinite(floor.offset)
-            top.plot(n, line(curve, floor, n) if floor and with_floor else curve.line(n), color=look["color"], lw=0.9)
-            middle = np.sqrt(fit.upper_n * fit.n[1]) * look["shift"] ** 4
-            bottom.errorbar([middle], [fit.upper_slope.value], [fit.upper_slope.half()], fmt=look["fmt"],
-                            color=look["color"])  # fmt: skip
-        for time, _, look_of_line in times(results):
-            exact = results.exact_curves.get((name, time))
-            if exact is None:
-                continue
-            exact = exact.of(DRAW)
-            steps = [exact.local_slope(i) for i in range(len(exact.n) - 1)]
-            value, half = np.array([one.value for one in steps]), np.array([one.half() for one in steps])
-            middle = np.sqrt(exact.n[1:] * exact.n[:-1])
-            bottom.plot(middle, value, **look_of_line)
-            bottom.fill_between(middle, value - half, value + half, color=look_of_line["color"], alpha=0.12, lw=0)
+            points(top, results.mean.sel(width=width), name, look, f"width {width:,}", share=SPAN / 2)
+            if (name, width) in results.fits:
+                _fitted(top, results.curves[name, width], results.fits[name, width], look)
+                _upper(bottom, results.fits[name, width], look)
+        for time, label, drawn in times(results):
+            if (name, time) in results.exact_curves:
+                _local(bottom, results.exact_curves[name, time].of(DRAW), drawn, label)
         bottom.axhspan(-INDEPENDENT, INDEPENDENT, color="0.9", zorder=0)
-        bottom.axhline(0, color="black", lw=0.8)
+        bottom.axhline(0, **UNIT)
         top.set_title(NAMES[name])
         bottom.set_xlabel("training samples $N_D$")
         log_y(top)
         log_x(bottom)
-        legend(top, fontsize=7.5)
     axes[0, 0].set_ylabel("relative spread")
     axes[1, 0].set_ylabel("local exponent")
+    legend_below(figure, [axes[0, 0], axes[1, 0]], 3)
     return figure
+
+
+def _fitted(axis: Axes, curve: Curve, fit: Levelling, look: Look) -> None:
+    """The power law, or the one with a floor where that is preferred."""
+    n = np.geomspace(curve.n[0], curve.n[-1], 100)
+    floor = fit.floor if fit.aicc and fit.preferred == "floor" else None
+    with_floor = floor is not None and np.isfinite(floor.offset)
+    axis.plot(n, line(curve, floor, n) if floor and with_floor else curve.line(n), **{**look.line, "lw": 1.0})
+
+
+def _upper(axis: Axes, fit: Levelling, look: Look) -> None:
+    """The exponent over the upper octaves, in the middle of them."""
+    one, middle = fit.upper_slope, look.apart([np.sqrt(fit.upper_n * fit.n[1])], 0.4)
+    axis.errorbar(middle, [one.value], [one.half()], **look.points)
+
+
+def _local(axis: Axes, exact: Curve, look: dict[str, Any], label: str) -> None:
+    """Local exponents of an exact curve between neighbours, with the error of the mean over draws."""
+    steps = [exact.local_slope(i) for i in range(len(exact.n) - 1)]
+    value, half = np.array([one.value for one in steps]), np.array([one.half() for one in steps])
+    middle = np.sqrt(exact.n[1:] * exact.n[:-1])
+    axis.plot(middle, value, **look, label=f"local exponent, {label}")
+    axis.fill_between(middle, value - half, value + half, color=look["color"], alpha=0.15, lw=0)
 
 
 def fits(results: EnsembleResults) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from matplotlib.figure import Figure
 from analysis.ensemble.drawing import exact_lines, points, widths
 from analysis.ensemble.results import EnsembleResults
 from analysis.infinite import LAW
-from analysis.report.plotting import legend, log_x, log_y
+from analysis.report.plotting import legend_below, log_x, log_y
 from analysis.report.section import Section
 
 CAPTION = (
@@ -16,18 +16,18 @@ CAPTION = (
 
 def bias_and_variance(results: EnsembleResults) -> Figure:
     """The two parts of mu_L: what the mean prediction gets wrong, and what the initialisation adds."""
-    figure = Figure(figsize=(10, 3.9))
+    figure = Figure(figsize=(10, 4.4))
     left, right = figure.subplots(1, 2, sharey=True)
     for axis, name, title in ((left, "bias2", "bias$^2$ of the mean prediction"),
                               (right, "variance", "variance over initialisations")):  # fmt: skip
         exact_lines(axis, results, name)
         for width, look in widths(results):
-            points(axis, results.mean.sel(width=width), name, **look, label=f"width {width:,}")
+            points(axis, results.mean.sel(width=width), name, look, f"width {width:,}")
         axis.set_title(f"{title} (in units of the loss)")
         log_y(axis)
         log_x(axis)
         axis.set_xlabel("training samples $N_D$")
-    legend(left, fontsize=8)
+    legend_below(figure, [left], 3)
     return figure
 
 

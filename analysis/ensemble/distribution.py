@@ -7,7 +7,8 @@ from matplotlib.ticker import MaxNLocator
 from analysis.ensemble.drawing import chance_label, widths
 from analysis.ensemble.results import EnsembleResults
 from analysis.infinite import LAW
-from analysis.report.plotting import EXACT, legend
+from analysis.report.look import EXACT
+from analysis.report.plotting import legend
 from analysis.report.section import Section
 
 CAPTION = (
@@ -29,8 +30,8 @@ def distribution(results: EnsembleResults) -> Figure:
             losses = np.sort(results.losses(width, i))
             if len(losses):
                 p = float(results.agreement.ks_p_value.sel(width=width).isel(n_train=i, draw=0))
-                axis.step(losses, np.arange(1, len(losses) + 1) / len(losses), where="post", color=look["color"],
-                          lw=1.2, label=f"width {width:,}: {chance_label(p)}")  # fmt: skip
+                share = np.arange(1, len(losses) + 1) / len(losses)
+                axis.step(losses, share, where="post", **look.line, label=f"width {width:,}: {chance_label(p)}")
         axis.plot(exact, probability, **EXACT, label="infinite width, exact")
         axis.set_title(f"$N_D$ = {results.sizes[i]:,}")
         axis.set_xlabel("test loss $L$ of one network")

@@ -1,18 +1,17 @@
 """What the figures of an ensemble share: widths, training times, points and exact lines.
 
-Colour means width everywhere; black is infinite width with the ensemble's own steps, grey dashes the end of training.
+A width has one colour, marker and kind of dashes everywhere. Solid black is infinite width with the ensemble's own
+steps, grey dashes the end of training, dots a fixed number of steps.
 """
 
 from collections.abc import Iterator
 from typing import Any
 
-import matplotlib as mpl
-import numpy as np
 import xarray
 from matplotlib.axes import Axes
 
 from analysis.ensemble.results import EnsembleResults
-from analysis.report.plotting import END, EXACT
+from analysis.report.look import CLOSE, END, EXACT, EXACT_OTHER, FIXED, Look, series
 
 NAMES = {
     "mu_L": "mean test loss $\\mu_L$",
@@ -31,18 +30,16 @@ def chance_label(p: float) -> str:
     return f"p = {p:.2g}" if p >= 1e-3 else "p < 0.001"
 
 
-def widths(results: EnsembleResults) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Each width with its colour and marker; points are moved apart a little so that error bars can be read."""
+def widths(results: EnsembleResults) -> Iterator[tuple[int, Look]]:
+    """Each width with its look."""
     found = [int(width) for width in results.mean.width.values]
-    colours = mpl.colormaps["viridis"](np.linspace(0.8, 0.15, len(found)))
-    shifts = np.geomspace(0.985, 1.015, len(found)) if len(found) > 1 else [1.0]
-    for i, width in enumerate(found):
-        yield width, {"color": mpl.colors.to_hex(colours[i]), "fmt": "osD^vP*X"[i % 8], "shift": float(shifts[i])}
+    yield from zip(found, series(len(found)), strict=True)
 
 
-def points(axis: Axes, cell: xarray.Dataset, name: str, *, color: str, fmt: str, shift: float, label: str) -> None:
-    n = cell.n_train.values * shift
-    axis.errorbar(n, cell[name], cell[f"{name}_half"], fmt=fmt, color=color, label=label, lw=1)
+def points(axis: Axes, cell: xarray.Dataset, name: str, look: Look, label: str, *, share: float = CLOSE) -> None:
+    """An ensemble's values with 68 % intervals; those of other widths are moved apart, so that bars can be read."""
+    n = look.apart(cell.n_train.values, share)
+    axis.errorbar(n, cell[name], cell[f"{name}_half"], **look.points, label=label)
 
 
 def times(results: EnsembleResults) -> Iterator[tuple[str, str, dict[str, Any]]]:
@@ -53,7 +50,7 @@ def times(results: EnsembleResults) -> Iterator[tuple[str, str, dict[str, Any]]]
     rule = f"{steps.factor:g} $N_D$ steps" if steps.power == 1 else f"{steps.factor:g} $N_D^{{{steps.power:g}}}$ steps"
     looks = {
         "steps": (rule, EXACT),
-        "fixed": (f"{results.study.infinite_width.fixed_steps:,} steps", {"color": "tab:red", "lw": 1.4}),
+        "fixed": (f"{results.study.infinite_width.fixed_steps:,} steps", FIXED),
         "infinite": ("end of training", END),
     }
     for time in results.curve.time.values:
@@ -68,7 +65,7 @@ def exact_lines(axis: Axes, results: EnsembleResults, name: str) -> None:
         if time == "fixed":
             continue
         mean, spread = results.curve[name].sel(time=time).mean("draw"), results.curve[name].sel(time=time).std("draw")
-        band = {**line, "lw": 0.9} if time == "steps" else line
+        shown = EXACT_OTHER if time == "steps" else line
         draws = results.curve.sizes["draw"]
-        axis.plot(mean.n_train, mean, **band, label=f"infinite width, {label}, {draws} draws", zorder=1.4)
-        axis.fill_between(mean.n_train, mean - spread, mean + spread, color=line["color"], alpha=0.12, lw=0)
+        axis.plot(mean.n_train, mean, **shown, label=f"infinite width, {label}, {draws} draws", zorder=1.4)
+        axis.fill_between(mean.n_train, mean - spread, mean + spread, color=line["color"], alpha=0.15, lw=0)

@@ -1,7 +1,5 @@
 """What can make eps_L flat: few test points, or few steps. And curve.csv, the exact curves that show it."""
 
-import matplotlib as mpl
-import numpy as np
 from matplotlib.figure import Figure
 
 from analysis.contrasts import Curve
@@ -9,8 +7,9 @@ from analysis.ensemble.curves import DRAW, POINTS
 from analysis.ensemble.drawing import times
 from analysis.ensemble.results import EnsembleResults, frame
 from analysis.infinite import CURVE, LAW
+from analysis.report.look import EXACT, series
 from analysis.report.numbers import estimate, slope
-from analysis.report.plotting import EXACT, legend, log_x, log_y
+from analysis.report.plotting import legend_under, log_x, log_y
 from analysis.report.section import Section
 
 CAPTION = (
@@ -24,32 +23,31 @@ CAPTION = (
 
 def flattening(results: EnsembleResults) -> Figure:
     """Infinite width, and the widest ensemble beside it."""
-    figure = Figure(figsize=(10, 4.4))
-    left, right = figure.subplots(1, 2, sharey=True)
+    figure = Figure(figsize=(10, 5.2))
+    left, right = figure.subplots(1, 2)
     curve, own = results.curve.mean("draw"), results.law_mean  # on the left the samples of the ensemble itself
     sizes = own.test_size.values
-    colours = mpl.colormaps["viridis"](np.linspace(0.05, 0.85, len(sizes)))
     widest = results.mean.isel(width=-1)
-    for size, colour in zip(sizes, colours, strict=True):
-        left.plot(own.n_train, own.size_sigma.sel(test_size=size) / own.mu_L, color=colour, lw=1.4,
-                  label=f"$N_T$ = {size:,}")  # fmt: skip
-        left.plot(widest.n_train, widest.size_sigma.sel(test_size=size) / widest.mu_L, "o", color=colour, ms=3.2,
-                  label=f"the same, width {int(widest.width):,}" if size == sizes[0] else None)  # fmt: skip
+    for size, look in zip(sizes, series(len(sizes), "size"), strict=True):
+        left.plot(own.n_train, own.size_sigma.sel(test_size=size) / own.mu_L, **look.line, label=f"$N_T$ = {size:,}")
+        dots = {**look.points, "label": f"the same, width {int(widest.width):,}" if size == sizes[0] else None}
+        left.errorbar(look.apart(widest.n_train, 0.3), widest.size_sigma.sel(test_size=size) / widest.mu_L, **dots)
     left.plot(own.n_train, own.eps_pop, **EXACT, label="endless test set")
-    left.errorbar(widest.n_train, widest.eps_pop, widest.eps_pop_half, fmt="s", color="black", ms=3.5,
-                  label=f"endless test set, width {int(widest.width):,}")  # fmt: skip
-    left.set_title("test points: lines infinite width, dots the ensemble")
-    left.set_ylabel("$\\epsilon_L$")
+    left.errorbar(widest.n_train, widest.eps_pop, widest.eps_pop_half, fmt="P", color="black", ms=6, mec="white",
+                  mew=0.5, label=f"endless test set, width {int(widest.width):,}")  # fmt: skip
+    left.set_title("test points: lines infinite width, markers the ensemble")
     for time, label, line in times(results):
         one = curve.sel(time=time)
         right.plot(one.n_train, one.eps_L, **line, label=f"{label}, $N_T$ = {sizes[-1]:,}")
-        right.plot(one.n_train, one.eps_pop, **{**line, "lw": 0.8}, marker=".", ms=4, label=f"{label}, endless")
+        right.plot(one.n_train, one.eps_pop, **{**line, "lw": 1.0}, marker="o", mfc="white", ms=3.5,
+                   label=f"{label}, endless")  # fmt: skip
     right.set_title("training time, at infinite width")
     for axis in (left, right):
         log_y(axis)
         log_x(axis)
         axis.set_xlabel("training samples $N_D$")
-        legend(axis, fontsize=8)
+        axis.set_ylabel("$\\epsilon_L$")
+        legend_under(axis, 2)
     return figure
 
 

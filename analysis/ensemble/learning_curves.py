@@ -6,7 +6,8 @@ from matplotlib.figure import Figure
 from analysis.ensemble.drawing import NAMES, exact_lines, points, widths
 from analysis.ensemble.results import EnsembleResults
 from analysis.infinite import LAW
-from analysis.report.plotting import EXACT, legend, log_x, log_y
+from analysis.report.look import CLOSE, EXACT, SPAN
+from analysis.report.plotting import legend_below, log_x, log_y
 from analysis.report.section import Section
 from ntkhpc.data.source import FAINT
 
@@ -17,37 +18,37 @@ CAPTION = (
     "Mean test loss and its relative spread over initialisations against the number of training samples. Points: "
     "ensembles of trained networks, with 68 % intervals for their finite number of members. Thick black: the "
     "exact law of infinitely wide networks, trained on the same samples for the same steps. Thin black: the same "
-    "steps, mean and spread (band) over draws of the training set, beyond the sizes that were trained. Dashes: the "
-    "end of training, another question. Coloured lines: power laws of least squares, every size with the same weight. "
-    "Below: ratio of the ensembles to the exact law of their own steps and samples; errors of neighbours are "
-    "correlated (the same initialisations, nested training sets)."
+    "steps, mean and spread (band) over draws of the training set, beyond the sizes that were trained. Grey dashes: "
+    "the end of training, another question. Coloured lines: power laws of least squares, every size with the same "
+    "weight. Below: ratio of the ensembles to the exact law of their own steps and samples; errors of neighbours are "
+    "correlated (the same initialisations, nested training sets). Points of one size are moved apart."
 )
 
 
 def learning_curves(results: EnsembleResults) -> Figure:
     """mu_L and eps_L against n_train for every width, with fits; below, their ratio to the law of the same steps."""
-    figure = Figure(figsize=(10, 6.2))
+    figure = Figure(figsize=(10, 6.6))
     axes = figure.subplots(2, 2, sharex="col", height_ratios=[2.4, 1])
     for column, name in enumerate(("mu_L", "eps_L")):
         top, bottom = axes[:, column]
         exact_lines(top, results, name)
         for width, look in widths(results):
             cell = results.mean.sel(width=width)
-            points(top, cell, name, **look, label=f"width {width:,}")
+            points(top, cell, name, look, f"width {width:,}", share=SPAN / 2 if name == "eps_L" else CLOSE)
             curve = results.curves.get((name, width))
             if curve is not None:
                 n = np.geomspace(results.sizes[0], results.sizes[-1], 100)
-                top.plot(n, curve.line(n), color=look["color"], lw=0.9, alpha=0.8)
+                top.plot(n, curve.line(n), **{**look.line, "lw": 1.0})
             ratio = results.agreement[f"{name}_ratio"].sel(width=width).mean("draw")
-            stderr = cell[f"{name}_half"] / results.law_mean[name]
-            bottom.errorbar(results.sizes * look["shift"], ratio, stderr, fmt=look["fmt"], color=look["color"])
+            half = cell[f"{name}_half"] / results.law_mean[name]
+            bottom.errorbar(look.apart(results.sizes), ratio, half, **look.points)
         bottom.axhline(1, **EXACT)
         top.set_ylabel(NAMES[name])
         bottom.set_ylabel("ratio to\ninfinite width")
         bottom.set_xlabel("training samples $N_D$")
         log_y(top)
         log_x(bottom)
-        legend(top, fontsize=8)
+    legend_below(figure, axes[0], 3)
     return figure
 
 

@@ -5,6 +5,7 @@ from matplotlib.figure import Figure
 from analysis.ensemble.curves import MEMBERS
 from analysis.ensemble.drawing import NAMES, chance_label, times, widths
 from analysis.ensemble.results import EnsembleResults
+from analysis.report.look import UNIT
 from analysis.report.plotting import legend, log_x
 from analysis.report.section import Section
 
@@ -28,19 +29,21 @@ def residuals(results: EnsembleResults) -> Figure:
             if curve is not None and fit is not None:
                 members = curve.of(MEMBERS)
                 half = [100 * members.log_value(i).half() for i in range(len(curve.n))]
-                top.errorbar(curve.n * look["shift"], 100 * (curve.value / curve.line(curve.n) - 1), half,
-                             fmt=look["fmt"], color=look["color"], lw=1,
-                             label=f"width {width:,}: {chance_label(fit.p_power)}")  # fmt: skip
+                left = 100 * (curve.value / curve.line(curve.n) - 1)
+                label = f"width {width:,}: {chance_label(fit.p_power)}"
+                top.errorbar(look.apart(curve.n), left, half, **look.points, label=label)
         top.set_title(NAMES[name])
         for time, label, line in times(results):
             exact = results.exact_curves.get((name, time))
             if exact is not None:
                 bottom.plot(exact.n, 100 * (exact.value / exact.line(exact.n) - 1), marker=".", **line, label=label)
         for axis in (top, bottom):
-            axis.axhline(0, color="black", lw=0.8)
+            axis.axhline(0, **UNIT)
             legend(axis, fontsize=7.5)
             log_x(axis)
         bottom.set_xlabel("training samples $N_D$")
+    axes[0, 0].margins(y=0.35)  # room for the legends
+    axes[1, 0].margins(y=0.2)
     axes[0, 0].set_ylabel("ensemble over its\npower law - 1 [%]")
     axes[1, 0].set_ylabel("exact curve over its\npower law - 1 [%]")
     return figure

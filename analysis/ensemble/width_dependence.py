@@ -2,21 +2,22 @@
 
 from collections.abc import Sequence
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
 from analysis.ensemble.drawing import NAMES
 from analysis.ensemble.results import EnsembleResults
 from analysis.infinite import LAW
+from analysis.report.look import EXACT, series
 from analysis.report.numbers import estimate, percent, probability
-from analysis.report.plotting import EXACT, legend
+from analysis.report.plotting import legend_below, log_axis
 from analysis.report.section import Section, Table
 
 CAPTION = (
     "How ensembles approach infinite width: values over their exact limit, with 68 % intervals for their members, and "
-    "the line log(ratio) = a/width through each training-set size, every width with the same weight (the limit is not "
-    "fitted). No line is drawn where the widths do not follow one."
+    "log(ratio) = a/width through each training-set size, every width with the same weight (the limit, solid black, is "
+    "not fitted). No curve is drawn where the widths do not follow one. At each width the sizes are moved apart, and "
+    "their curves with them."
 )
 
 NOTE = (
@@ -32,27 +33,28 @@ UNKNOWN = (
 
 
 def width_dependence(results: EnsembleResults) -> Figure:
-    """mu_L and eps_L over their infinite-width values, against 1/width, with the lines 1 + a/width."""
-    figure = Figure(figsize=(10, 4))
+    """mu_L and eps_L over their infinite-width values, against width, with the curves exp(a/width)."""
+    figure = Figure(figsize=(10, 4.2))
     axes = figure.subplots(1, 2)
-    colours = mpl.colormaps["plasma"](np.linspace(0.05, 0.85, len(results.sizes)))
-    widths = results.mean.width.values
-    apart = (np.arange(len(results.sizes)) - (len(results.sizes) - 1) / 2) * 0.006 / widths[0]
+    looks = series(len(results.sizes), "size")
+    widths = results.mean.width.values.astype(float)
+    along = np.geomspace(widths[0] / 1.15, widths[-1] * 1.15, 200)
     for axis, name in zip(axes, ("mu_L", "eps_L"), strict=True):
-        for i, colour in enumerate(colours):
+        for i, look in enumerate(looks):
             exact = float(results.law_mean[name].isel(n_train=i))
             cell = results.mean.isel(n_train=i)
-            axis.errorbar(1 / widths + apart[i], cell[name] / exact, cell[f"{name}_half"] / exact, fmt="o",
-                          color=colour, label=f"$N_D$ = {results.sizes[i]:,}")  # fmt: skip
+            # Curves are moved as their points are, so that a point off its curve is off the line a/width.
+            moved = look.apart(widths)[0] / widths[0]
+            axis.errorbar(widths * moved, cell[name] / exact, cell[f"{name}_half"] / exact, **look.points,
+                          label=f"$N_D$ = {results.sizes[i]:,}")  # fmt: skip
             fit = results.width_lines.get((name, int(results.sizes[i])))
             if fit is not None and fit.holds:
-                x = np.linspace(0, 1.05 / widths[0], 50)
-                axis.plot(x, np.exp(fit.a.value * x), color=colour, lw=0.8, alpha=0.7)
+                axis.plot(along * moved, np.exp(fit.a.value / along), **{**look.line, "lw": 0.9})
         axis.axhline(1, **EXACT)
-        axis.set_xticks(1 / widths, [f"1/{w:,}" for w in widths])
-        axis.set_xlabel("1/width")
+        log_axis(axis, widths, margin=1.8)
+        axis.set_xlabel("width")
         axis.set_ylabel(f"{NAMES[name].split('=')[0].strip()}{'$' if '=' in NAMES[name] else ''} / infinite width")
-    legend(axes[0], fontsize=8, ncols=2)
+    legend_below(figure, [axes[0]], 7)
     return figure
 
 

@@ -10,6 +10,7 @@ from analysis.posterior.drawing import LOSS, NORMALISATION
 from analysis.posterior.results import PosteriorResults, frame
 from analysis.posterior.sampled import ARRAYS
 from analysis.posterior.text import convergence_text, number
+from analysis.report.look import series
 from analysis.report.section import Section, Table
 
 NOTE = (
@@ -24,6 +25,10 @@ CAPTION = (
 )
 
 
+DENSE = 4000
+"""Points from which traces are drawn as pixels."""
+
+
 def chains(results: PosteriorResults) -> Figure | None:
     """Traces of the cell with the largest R-hat; None while there are no samples."""
     if results.chains is None or not results.sampled_cells:
@@ -36,13 +41,15 @@ def chains(results: PosteriorResults) -> Figure | None:
     for axis, name, label in zip(
         axes, ("sample_expected_loss", "sample_q_bar"), (LOSS, "order parameter $\\bar Q$"), strict=True
     ):
-        for chain in cell[name].values:
-            axis.plot(cell["sample"].values, chain, lw=0.6, alpha=0.8)
+        traces = cell[name].values
+        for chain, look in zip(traces, series(len(traces)), strict=True):
+            # Thousands of points would make the page heavy; what is read is how the chains lie to one another.
+            axis.plot(cell["sample"].values, chain, color=look.color, lw=0.6, rasterized=traces.size > DENSE)
         axis.set_xlabel("kept sample")
         axis.set_ylabel(label)
     axes[0].set_title(
         f"P = {int(worst.n_train):,}, $N_1$ = {int(worst.width):,}, draw {int(worst.draw)}: "
-        f"R-hat {float(worst):.3f}", loc="left",
+        f"$\\hat R$ = {float(worst):.3f}", loc="left",
     )  # fmt: skip
     return figure
 

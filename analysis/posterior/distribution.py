@@ -11,9 +11,13 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from analysis.posterior.coverage import LAWS
 from analysis.posterior.drawing import NORMALISATION, widths
 from analysis.posterior.results import PosteriorResults, frame
+from analysis.report.look import UNIT, Look
 from analysis.report.numbers import pm
-from analysis.report.plotting import EXACT, legend
+from analysis.report.plotting import legend
 from analysis.report.section import Section
+
+DENSE = 4000
+"""Losses from which their steps are drawn as pixels."""
 
 SHOWN = 3
 """Training-set sizes whose distributions are shown."""
@@ -37,18 +41,15 @@ def distribution(results: PosteriorResults) -> Figure:
     probability = results.theory["quantile"].values
     for column, n in zip(axes.T, chosen, strict=True):
         law = results.theory.quantiles.sel(n_train=n).isel(draw=0)
-        for width, look in widths(results.theory.theory_width.values):
-            if math.isinf(width):
-                column[0].plot(law.sel(theory_width=width), probability, **EXACT, label="infinite width")
-                continue
-            column[0].plot(law.sel(theory_width=width), probability, color=look["color"], lw=1, label=look["label"])
-            if sampled and width in results.store.sampled_width:
+        for width, look, line, label in widths(results.theory.theory_width.values):
+            column[0].plot(law.sel(theory_width=width), probability, **line, label=label)
+            if look and sampled and width in results.store.sampled_width:
                 _empirical(results, column, width, n, look)
         column[0].set_title(f"P = {n:,}")
         column[0].set_xlabel("$L$ of one network, mean of $(f-y)^2$")
         column[0].xaxis.set_major_locator(MaxNLocator(5))
         if sampled:
-            column[1].plot([0, 1], [0, 1], color="0.4", lw=1, ls=":")
+            column[1].plot([0, 1], [0, 1], **UNIT, ls=":")
             column[1].set_xlabel("credible interval")
             column[1].set_xlim(0.45, 0.99)
             column[1].set_ylim(-0.03, 1.03)
@@ -56,7 +57,7 @@ def distribution(results: PosteriorResults) -> Figure:
             column[1].yaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{100 * x:.0f} %"))
     axes[0, 0].set_ylabel("share of networks with a smaller loss")
     if sampled:
-        axes[0, -1].step([], [], color="0.4", lw=1, alpha=0.55, label="steps: sampled")
+        axes[0, -1].step([], [], color="0.4", lw=0.9, label="thin steps: sampled")
     legend(axes[0, -1], fontsize=8, loc="lower right")
     if sampled:
         axes[1, 0].set_ylabel("share of sampled networks inside")
@@ -66,19 +67,19 @@ def distribution(results: PosteriorResults) -> Figure:
     return figure
 
 
-def _empirical(results: PosteriorResults, column: Any, width: float, n: int, look: dict[str, Any]) -> None:
+def _empirical(results: PosteriorResults, column: Any, width: float, n: int, look: Look) -> None:
     losses = results.store.sample_loss.sel(sampled_width=int(width), sampled_n_train=n).isel(draw=0).values.ravel()
     losses = np.sort(losses[np.isfinite(losses)])
     if len(losses):
         share = np.arange(1, len(losses) + 1) / len(losses)
-        column[0].step(losses, share, where="post", color=look["color"], lw=1, ls="-", alpha=0.55)
+        column[0].step(losses, share, where="post", color=look.color, lw=0.9, rasterized=len(losses) > DENSE)
     if results.coverage is None:
         return
-    for law, fill in zip(LAWS, (look["color"], "none"), strict=True):
+    for law, fill in zip(LAWS, (look.color, "none"), strict=True):
         one = results.coverage.sel(law=law, width=int(width), n_train=n)
         error = np.sqrt((one.stderr**2).sum("draw")) / np.isfinite(one.stderr).sum("draw").clip(1)
-        column[1].errorbar(one["level"] * look["shift"], one.share.mean("draw"), error, fmt="o", color=look["color"],
-                           mfc=fill)  # fmt: skip
+        column[1].errorbar(one["level"] + 0.012 * look.place, one.share.mean("draw"), error, fmt=look.marker,
+                           color=look.color, mfc=fill, elinewidth=1.1)  # fmt: skip
 
 
 def intervals(results: PosteriorResults) -> list[str]:

@@ -1,19 +1,18 @@
 """What the figures of a posterior share: widths, lines with their spread, and axes that a reader can read.
 
-Colour means width, or the number of training samples where widths are on the axis; black is infinite width, grey
-dashes the ensemble trained to the end.
+A width has one colour, marker and kind of dashes everywhere, and so has the number of training samples where widths are
+on the axis. Solid black is infinite width, grey dashes the ensemble trained to the end.
 """
 
 import math
 from collections.abc import Iterator
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 import xarray
 from matplotlib.axes import Axes
-from matplotlib.ticker import NullLocator
 
+from analysis.report.look import EXACT, Look, series
 from analysis.report.plotting import log_y, points_of
 
 LOSS = "test loss, mean of $(f-y)^2$"
@@ -30,33 +29,14 @@ def line_with_band(axis: Axes, curve: xarray.DataArray, line: dict[str, Any], la
     axis.plot(n, mean, **line, marker=".", ms=3, label=label)
     if band and curve.sizes["draw"] > 1:
         spread = curve.std("draw", ddof=1)
-        axis.fill_between(n, mean - spread, mean + spread, color=line["color"], alpha=0.1, lw=0)
+        axis.fill_between(n, mean - spread, mean + spread, color=line["color"], alpha=0.15, lw=0)
 
 
-def widths(values: np.ndarray) -> Iterator[tuple[float, dict[str, Any]]]:
-    """Each width with its look; the last is infinity, and black."""
-    finite = len(values) - 1
-    colours = mpl.colormaps["viridis"](np.linspace(0.85, 0.15, finite))
-    for i, width in enumerate(values[:-1]):
-        yield float(width), {
-            "color": mpl.colors.to_hex(colours[i]), "fmt": "osD^vP*X"[i % 8], "shift": shifts(finite)[i],
-            "label": f"width {int(width):,}",
-        }  # fmt: skip
-    yield math.inf, {"color": "black", "fmt": "o", "shift": 1.0, "label": "infinite width"}
-
-
-def shifts(count: int) -> np.ndarray:
-    """Factors that move points apart a little, so that error bars can be read."""
-    return np.geomspace(0.985, 1.015, count) if count > 1 else np.ones(1)
-
-
-def log_axis(axis: Axes, values: np.ndarray) -> None:
-    """A logarithmic x axis of these values, which may be one."""
-    axis.set_xscale("log")
-    own_ticks(axis, values)
-    low, high = float(np.min(values)), float(np.max(values))
-    margin = (high / low) ** 0.06 if high > low else 2.0
-    axis.set_xlim(low / margin, high * margin)
+def widths(values: np.ndarray) -> Iterator[tuple[float, Look | None, dict[str, Any], str]]:
+    """Each width with its look, its line and its name; the last is infinity, which has no points, and is black."""
+    for width, look in zip(values[:-1], series(len(values) - 1), strict=True):
+        yield float(width), look, look.line, f"width {int(width):,}"
+    yield math.inf, None, EXACT, "infinite width"
 
 
 def y_axis(axis: Axes) -> None:
@@ -64,13 +44,3 @@ def y_axis(axis: Axes) -> None:
     y = points_of(axis)[:, 1]
     if (y > 0).all() and len(y) and y.max() > WIDE * y.min():
         log_y(axis)
-
-
-def own_ticks(axis: Axes, values: np.ndarray, form: str = "{:,.0f}") -> None:
-    """The values themselves on a logarithmic axis, without those that would touch."""
-    kept: list[float] = []
-    for value in np.unique(values):
-        if not kept or value / kept[-1] > (np.max(values) / np.min(values)) ** 0.07:
-            kept.append(float(value))
-    axis.set_xticks(kept, [form.format(value) for value in kept])
-    axis.xaxis.set_minor_locator(NullLocator())

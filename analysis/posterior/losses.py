@@ -10,11 +10,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis.posterior.comparison import ComparedCell
-from analysis.posterior.drawing import LOSS, NORMALISATION, log_axis, y_axis
+from analysis.posterior.drawing import LOSS, NORMALISATION, y_axis
 from analysis.posterior.results import PosteriorResults
 from analysis.posterior.text import convergence_text, loss_text, number, per_cent
+from analysis.report.look import ADAPTIVE_KERNEL, EXACT, MIXTURE, SAMPLED, THEORY
 from analysis.report.numbers import pm
-from analysis.report.plotting import EXACT
+from analysis.report.plotting import legend_below, log_axis
 from analysis.report.section import Section, Table, aligned
 
 COLUMNS = 3
@@ -23,10 +24,10 @@ NETWORK = {"finite": "finite width", "infinite": "infinite width", "": "undecide
 
 CAPTION = (
     f"{NORMALISATION} For each number P of training samples: what theory says at the saddle point of the order "
-    "parameter (line), with the order parameter integrated over (thin), at infinite width (dashes), with a kernel that "
+    "parameter (line), with the order parameter integrated over (dots), at infinite width (black), with a kernel that "
     "changes its shape (diamonds, with the error of the mean over populations of neurons; where it was computed), "
     "and networks sampled from the posterior (points, with the Monte Carlo error of the mean over chains). Below: "
-    "points and diamonds over the line; without samples, infinite width over it (dashes)."
+    "points and diamonds over the line; without samples, infinite width over it (black)."
 )
 
 LOSS_NOTE = (
@@ -60,36 +61,30 @@ def loss(results: PosteriorResults) -> Figure:
         if i % columns == 0:
             top.set_ylabel(LOSS)
             bottom.set_ylabel("ratio to theory")
-    # Not every P need have samples.
-    known = {
-        label: handle for axis in axes.ravel() for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)
-    }
-    figure.legend(list(known.values()), list(known), loc="outside lower center", ncols=min(len(known), 2 * columns))
+    legend_below(figure, axes.ravel(), 2 * columns)  # not every P need have samples
     return figure
 
 
 def _loss_panel(results: PosteriorResults, n: int, top: Axes, bottom: Axes) -> None:
     cells = results.of_size(n)
     width = np.array([cell.width for cell in cells], float)
-    color = "tab:blue"
-    top.plot(width, [cell.theory for cell in cells], color=color, marker=".", label="theory, saddle point")
-    top.plot(width, [cell.mixture for cell in cells], color=color, lw=0.7, ls=":", label="theory, Qb integrated over")
+    top.plot(width, [cell.theory for cell in cells], **THEORY, marker=".", label="theory, saddle point")
+    top.plot(width, [cell.mixture for cell in cells], **MIXTURE, label="theory, $\\bar Q$ integrated over")
     infinite = next((cell.infinite for cell in cells if math.isfinite(cell.infinite)), math.nan)
-    top.axhline(infinite, **{**EXACT, "ls": "--"}, label="infinite width")
-    bottom.axhline(1, color=color, lw=1.5)
+    top.axhline(infinite, **EXACT, label="infinite width")
+    bottom.axhline(1, **THEORY)
     _adaptive_points([cell for cell in cells if cell.is_adaptive], top, bottom)
     if there := [cell for cell in cells if cell.is_sampled]:
         at = [cell.width for cell in there]
-        look: dict[str, Any] = {"fmt": "o", "color": "tab:red", "zorder": 3}
-        top.errorbar(at, [c.sampled for c in there], [c.stderr for c in there], label="sampled posterior", **look)
+        top.errorbar(at, [c.sampled for c in there], [c.stderr for c in there], label="sampled posterior", **SAMPLED)
         ratios, errors = [c.sampled / c.theory for c in there], [c.stderr / c.theory for c in there]
-        bottom.errorbar(at, ratios, errors, **look)
+        bottom.errorbar(at, ratios, errors, **SAMPLED)
         ratios += [c.adaptive / c.theory for c in cells if c.is_adaptive]
         errors += [c.adaptive_stderr / c.theory for c in cells if c.is_adaptive]
         reach = max(float(np.max(np.abs(np.array(ratios) - 1) + errors)) * 1.4, 0.04)
         bottom.set_ylim(1 - reach, 1 + reach)
     else:
-        bottom.plot(width, [cell.infinite / cell.theory for cell in cells], **{**EXACT, "ls": "--"})
+        bottom.plot(width, [cell.infinite / cell.theory for cell in cells], **EXACT)
     for axis in (top, bottom):
         axis.set_visible(True)
         log_axis(axis, width)
@@ -101,13 +96,12 @@ def _loss_panel(results: PosteriorResults, n: int, top: Axes, bottom: Axes) -> N
 
 def _adaptive_points(cells: list[ComparedCell], top: Axes, bottom: Axes) -> None:
     """Hollow and larger than the points of the samples, which they often surround."""
-    look: dict[str, Any] = {"fmt": "D", "color": "tab:purple", "mfc": "none", "ms": 8, "zorder": 2.5}
     width = [cell.width for cell in cells]
     if cells:
         top.errorbar(width, [c.adaptive for c in cells], [c.adaptive_stderr for c in cells],
-                     label="theory, adaptive kernel", **look)  # fmt: skip
+                     label="theory, adaptive kernel", **ADAPTIVE_KERNEL)  # fmt: skip
         bottom.errorbar(width, [c.adaptive / c.theory for c in cells], [c.adaptive_stderr / c.theory for c in cells],
-                        **look)  # fmt: skip
+                        **ADAPTIVE_KERNEL)  # fmt: skip
 
 
 def rows(results: PosteriorResults) -> list[Sequence[str]]:

@@ -2,15 +2,14 @@
 
 import math
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
 from analysis.posterior.comparison import ComparedCell
-from analysis.posterior.drawing import log_axis, shifts
 from analysis.posterior.results import PosteriorResults
 from analysis.posterior.text import ALIKE, apart, errors
-from analysis.report.plotting import EXACT
+from analysis.report.look import CLOSE, EXACT, UNIT, series
+from analysis.report.plotting import legend_below, log_axis
 from analysis.report.section import Section
 
 ACCURATE_S = 4.0
@@ -31,22 +30,21 @@ def order_parameter(results: PosteriorResults) -> Figure:
     figure = Figure(figsize=(10, 4))
     left, right = figure.subplots(1, 2, width_ratios=[1.5, 1])
     sizes = results.theory.n_train.values
-    colours = mpl.colormaps["plasma"](np.linspace(0.05, 0.8, len(sizes)))
-    for n, colour, shift in zip(sizes, colours, shifts(len(sizes)), strict=True):
+    for n, look in zip(sizes, series(len(sizes), "size"), strict=True):
         cells = results.of_size(int(n))
         width = np.array([cell.width for cell in cells], float)
-        left.plot(width, [cell.q_bar for cell in cells], color=colour, marker=".", ms=3, label=f"P = {n:,}")
+        left.plot(width, [cell.q_bar for cell in cells], **look.line, label=f"P = {n:,}")
         there = [cell for cell in cells if cell.is_sampled]
-        left.errorbar([c.width * shift for c in there], [c.sampled_q_bar for c in there],
-                      [c.q_bar_stderr for c in there], fmt="o", color=colour)  # fmt: skip
-        right.plot(n, cells[0].s, "o", color=colour)
-    left.axhline(1, **{**EXACT, "ls": "--"}, label="infinite width")
+        left.errorbar(look.apart([c.width for c in there], CLOSE), [c.sampled_q_bar for c in there],
+                      [c.q_bar_stderr for c in there], **look.points)  # fmt: skip
+        right.plot(n, cells[0].s, look.marker, color=look.color)
+    left.axhline(1, **EXACT, label="infinite width")
     log_axis(left, np.array([cell.width for cell in results.cells], float))
     left.set_xlabel("width $N_1$")
     left.set_ylabel("order parameter $\\bar Q$")
     left.set_title("lines theory, points sampled networks" if results.sampled_cells else "theory")
-    figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=min(len(sizes) + 1, 8))
-    right.axhline(1, color="black", lw=0.8)
+    legend_below(figure, [left], 8)
+    right.axhline(1, **UNIT)
     log_axis(right, sizes)
     right.set_ylim(0, max(1.25, 1.1 * float(np.nanmax([c.s for c in results.cells if math.isfinite(c.s)] or [1]))))
     for y, text, side in ((1, "infinite width is best", "bottom"), (0.99, "finite width helps", "top")):

@@ -7,12 +7,13 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.posterior.drawing import NORMALISATION, line_with_band, log_axis, widths, y_axis
+from analysis.posterior.drawing import NORMALISATION, line_with_band, widths, y_axis
 from analysis.posterior.exponents import GRADIENT_DESCENT, QUANTITIES
 from analysis.posterior.results import PosteriorResults
 from analysis.posterior.text import ALIKE
+from analysis.report.look import CLOSE, END
 from analysis.report.numbers import exponent, pm, probability
-from analysis.report.plotting import END, EXACT
+from analysis.report.plotting import legend_below, log_axis
 from analysis.report.section import Section, Table
 from analysis.scaling import plain
 
@@ -43,14 +44,12 @@ def scaling(results: PosteriorResults) -> Figure:
     figure = Figure(figsize=(10, 7))
     axes = figure.subplots(2, 2, sharex=True)
     for axis, name in zip(axes.ravel(), NAMES, strict=True):
-        for width, look in widths(results.theory.theory_width.values):
+        for width, look, line, label in widths(results.theory.theory_width.values):
             curve = results.theory[name].sel(theory_width=width)
-            line = EXACT if math.isinf(width) else {"color": look["color"], "lw": 1.1}
-            line_with_band(axis, curve, line, f"posterior, {look['label']}", band=math.isinf(width))
-            if results.sampled is not None and name in results.sampled and width in results.sampled.width:
+            line_with_band(axis, curve, line, f"posterior, {label}", band=look is None)
+            if look and results.sampled is not None and name in results.sampled and width in results.sampled.width:
                 one = results.sampled.sel(width=int(width))
-                axis.errorbar(one.n_train * look["shift"], one[name], one[f"{name}_stderr"], fmt=look["fmt"],
-                              color=look["color"])  # fmt: skip
+                axis.errorbar(look.apart(one.n_train, CLOSE), one[name], one[f"{name}_stderr"], **look.points)
         line_with_band(axis, results.descent[name], END, "trained to the end, infinite width", band=True)
         axis.set_ylabel(NAMES[name])
         y_axis(axis)
@@ -59,7 +58,7 @@ def scaling(results: PosteriorResults) -> Figure:
         axis.set_xlabel("training samples $N_D$ = P")
     if results.sampled_cells:
         axes[0, 0].plot([], [], "o", color="0.4", label="points: sampled networks of that width")
-    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    legend_below(figure, [axes[0, 0]], 3)
     return figure
 
 

@@ -3,9 +3,9 @@
 import numpy as np
 from matplotlib.figure import Figure
 
-from analysis.posterior.drawing import LOSS, NORMALISATION, own_ticks, widths, y_axis
+from analysis.posterior.drawing import LOSS, NORMALISATION, widths, y_axis
 from analysis.posterior.results import PosteriorResults, frame
-from analysis.report.plotting import legend
+from analysis.report.plotting import legend, log_axis
 from analysis.report.section import Section
 
 CAPTION = (
@@ -32,18 +32,16 @@ def scans(results: PosteriorResults) -> Figure | None:
         # The study's own setting belongs to the line, though it is no point of the scan.
         x = np.append(one[dim].values, here)
         order = np.argsort(x)
-        for width, look in widths(one.theory_width.values):
+        for width, _, line, name_of in widths(one.theory_width.values):
             for axis, quantity in zip(column, ("loss", "q_bar"), strict=True):
                 mine = float(own[quantity].sel(theory_width=width))
                 y = np.append(one[quantity].sel(theory_width=width).values, mine)
-                axis.plot(x[order], y[order], color=look["color"], lw=1.4, marker=".", label=look["label"])
-                axis.plot(here, mine, "o", color=look["color"], mfc="none", ms=8)
+                axis.plot(x[order], y[order], **line, marker=".", label=name_of)
+                axis.plot(here, mine, "o", color=line["color"], mfc="none", ms=8)
         for axis in column:
-            axis.set_xscale("log")
+            log_axis(axis, x)
         y_axis(column[0])
         column[1].set_xlabel(label)
-        if name == "readout":
-            own_ticks(column[1], x[order], "{:g}")
     axes[0, 0].set_ylabel(LOSS)
     axes[1, 0].set_ylabel("order parameter $\\bar Q$")
     axes[0, 0].set_title(f"P = {int(results.theory.n_train[-1]):,}", loc="left")

@@ -1,6 +1,8 @@
 """What figures share: their style, their files, and axes that a reader can read."""
 
-from collections.abc import Iterator
+import io
+import re
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -9,7 +11,8 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+from analysis.report.ticks import at_values, logarithmic
 
 STYLE: Any = {
     "font.size": 9.5,
@@ -26,8 +29,6 @@ STYLE: Any = {
     "lines.markersize": 4.5,
     "svg.hashsalt": "ntkhpc",
 }
-EXACT: dict[str, Any] = {"color": "black", "lw": 1.6}
-END: dict[str, Any] = {"color": "0.55", "lw": 1.4, "ls": "--"}
 
 
 @contextmanager
@@ -51,6 +52,18 @@ def save(figures: dict[str, Figure], folder: Path) -> None:
             figure.savefig(folder / f"{name}.png", metadata={"Software": None})
 
 
+_COORDINATES = re.compile(r'\b(?:d|x|y)="[^"]*"')
+_DIGITS = re.compile(r"(\.\d\d)\d+")
+
+
+def svg(figure: Figure) -> bytes:
+    """A figure that was saved, as SVG for a page: without the time of day, coordinates to a hundredth of a point."""
+    written = io.StringIO()
+    with style(), mpl.rc_context({"figure.constrained_layout.use": False}):
+        figure.savefig(written, format="svg", metadata={"Date": None, "Creator": None})
+    return _COORDINATES.sub(lambda path: _DIGITS.sub(r"\1", path[0]), written.getvalue()).encode()
+
+
 def mark_partial(figure: Figure, missing: str) -> None:
     """Say on a figure which shards it lacks, if any."""
     if missing:
@@ -60,13 +73,22 @@ def mark_partial(figure: Figure, missing: str) -> None:
 def log_x(axis: Axes) -> None:
     if (points_of(axis)[:, 0] > 0).any():
         axis.set_xscale("log", base=2)
-        axis.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.0f}"))
+        logarithmic(axis.xaxis, powers_of_two=True)
+
+
+def log_axis(axis: Axes, values: np.ndarray, margin: float = 0.0) -> None:
+    """A logarithmic x axis of these positive values, which may be one; `margin` is a factor beside the outer ones."""
+    low, high = float(np.min(values)), float(np.max(values))
+    margin = margin or ((high / low) ** 0.08 if high > low else 2.0)
+    axis.set_xscale("log")
+    axis.set_xlim(low / margin, high * margin)
+    at_values(axis, values)
 
 
 def log_y(axis: Axes) -> None:
     if (points_of(axis)[:, 1] > 0).any():
         axis.set_yscale("log")
-        plain_log(axis.yaxis)
+        logarithmic(axis.yaxis)
 
 
 def points_of(axis: Axes) -> np.ndarray:
@@ -76,12 +98,18 @@ def points_of(axis: Axes) -> np.ndarray:
     return points[np.isfinite(points).all(axis=1)]
 
 
+def legend_below(figure: Figure, axes: Iterable[Axes], ncols: int) -> None:
+    """One legend of all these axes, below them, where it can hide no point; each name once."""
+    known = {label: handle for axis in axes for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)}
+    if known:
+        figure.legend(list(known.values()), list(known), loc="outside lower center", ncols=min(ncols, len(known)))
+
+
+def legend_under(axis: Axes, ncols: int) -> None:
+    """The legend of a panel below it, where it can hide no point."""
+    legend(axis, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=ncols)
+
+
 def legend(axis: Axes, **settings: Any) -> None:
     if axis.get_legend_handles_labels()[0]:
         axis.legend(**settings)
-
-
-def plain_log(axis: Any) -> None:
-    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 3.0, 5.0)))
-    axis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
-    axis.set_minor_formatter(NullFormatter())

@@ -46,13 +46,13 @@ def _earlier(folder: Path) -> set[str]:
 
 @dataclass(frozen=True)
 class Publication:
-    """What a report consists of. `page` makes the HTML from the provenance and the folder with the figures."""
+    """What a report consists of. `page` makes the HTML from the provenance and the figures as SVG, by their names."""
 
     figures: dict[str, Figure]
     fits: dict[str, Any]
     tables: dict[str, pd.DataFrame]
     summary: str
-    page: Callable[[dict[str, Any], Path], str]
+    page: Callable[[dict[str, Any], dict[str, bytes]], str]
 
     def write(self, run: Run) -> Path:
         """Everything into the `analysis/` of the run; the path of report.html. Equal results give equal bytes.
@@ -73,5 +73,6 @@ class Publication:
         (target / "provenance.json").write_text(json.dumps(made_from, indent=1) + "\n", encoding="utf-8")
         (target / SUMMARY).write_text(self.summary, encoding="utf-8")
         report = target / "report.html"
-        report.write_text(self.page(made_from, target), encoding="utf-8")
+        drawn = {name: plotting.svg(figure) for name, figure in self.figures.items()}
+        report.write_text(self.page(made_from, drawn), encoding="utf-8")
         return report

@@ -8,12 +8,17 @@ import pandas as pd
 import xarray
 from matplotlib.figure import Figure
 
+from ntkhpc.studies.base import Study
+
 Rows = Sequence[Sequence[str]]
 Part = Literal["figure", "tables", "sentences"]
 
 
 class Collected(Protocol):
-    """What is read from a run for its report: the store, and in words which shards are missing."""
+    """What is read from a run for its report: its study, the store, and in words which shards are missing."""
+
+    @property
+    def study(self) -> Study: ...
 
     @property
     def store(self) -> xarray.Dataset: ...

@@ -1,5 +1,6 @@
 """The calorimeter task: a particle's energy from its shower, made by the package's own parametrisation."""
 
+from itertools import groupby
 from typing import Annotated, Literal, get_args
 
 import numpy as np
@@ -7,10 +8,13 @@ from msgspec import Meta, structs
 
 from ntkhpc import seeds
 from ntkhpc.data import shower, shower_inputs
+from ntkhpc.data.materials import NAMES
 from ntkhpc.data.shower_inputs import ShowerSource
 from ntkhpc.data.source import MEBIBYTE, Facts
 from ntkhpc.data.split import Split
 from ntkhpc.phase.settings import NonNegativeFloat, Positive, PositiveFloat
+from ntkhpc.references import GRINDHAMMER_PETERS, Reference
+from ntkhpc.words import joined
 
 Particle = Literal["electron", "photon", "pion"]
 
@@ -62,6 +66,29 @@ class Calorimeter(ShowerSource, frozen=True, kw_only=True, tag="calorimeter"):
         per_layer = {"layers": 1, "rings": (self.cells + 1) // 2, "cells": self.cells**2}
         return Facts(features=self.layers * per_layer[self.inputs], outputs=1)
 
+    @property
+    def references(self) -> tuple[Reference, ...]:
+        return (GRINDHAMMER_PETERS,)
+
+    def origin(self, facts: Facts) -> str:
+        kinds = joined(f"{particle}s" for particle in self.particles)
+        mixed = " (each with equal probability)" if len(self.particles) > 1 else ""
+        made = geometry(self)
+        terms = [
+            f"sampling fluctuations of {100 * made.stochastic_term:g} %/sqrt(E/GeV)" if made.stochastic_term else "",
+            f"a constant term of {100 * made.constant_term:g} %" if made.constant_term else "",
+            f"noise of {1e3 * made.noise:g} MeV in the sum of all cells" if made.noise else "no noise",
+        ]
+        seen = ""
+        if self.inputs != "layers":
+            seen = f"The window around the axis has {made.cells} x {made.cells} cells of {made.cell_mm:g} mm. "
+        return (
+            f"The data are showers of {kinds}{mixed} with {self.energy_min:g} to {self.energy_max:g} GeV, "
+            f"{self.spectrum} in the incident energy, in {_layers(made)}. {seen}They are made by a parametrisation "
+            f"with the profiles of Grindhammer and Peters, seed {self.seed}; no particles are simulated. The read-out "
+            f"has {joined(filter(None, terms))}; what leaks out of the calorimeter is lost."
+        )
+
     def making_seconds(self, facts: Facts) -> float:
         per_shower = SECONDS_PER_SHOWER if self.inputs == "layers" else self.cells**2 * SECONDS_PER_TOWER
         return self.used_rows * per_shower
@@ -101,6 +128,17 @@ class Calorimeter(ShowerSource, frozen=True, kw_only=True, tag="calorimeter"):
                     f"geometry = 'nai' needs its own {' and '.join(left)}, not those of silicon and tungsten: "
                     "a crystal may have stochastic_term = 0.0, constant_term = 0.0, cell_mm = 20.0"
                 )
+
+
+def _layers(made: shower.Geometry) -> str:
+    """The stack of a calorimeter in words; layers of equal thickness are counted."""
+    parts = []
+    for material, thicknesses in made.parts:
+        runs = [(mm, len(list(same))) for mm, same in groupby(thicknesses)]
+        sizes = joined(f"{mm:g} mm" if len(runs) == 1 else f"{number} of {mm:g} mm" for mm, number in runs)
+        parts.append(f"{NAMES[material]} ({sizes})")
+    kind = "a sampling calorimeter" if made.passive else "a homogeneous calorimeter"
+    return f"{kind} of {made.layers} layers of {joined(parts)}, {made.depths[-1]:.1f} radiation lengths deep"
 
 
 def geometry(section: Calorimeter) -> shower.Geometry:

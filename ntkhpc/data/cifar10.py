@@ -15,6 +15,8 @@ from ntkhpc.data.images import Images, Labelled
 from ntkhpc.data.source import MEBIBYTE, Facts
 from ntkhpc.data.split import Split
 from ntkhpc.errors import DataError
+from ntkhpc.references import CIFAR10, Reference
+from ntkhpc.words import joined
 
 Class = Literal["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
 """In the order of their labels."""
@@ -53,6 +55,19 @@ class Cifar10(Images, frozen=True, kw_only=True, tag="cifar10"):
     @property
     def labels(self) -> tuple[int, ...]:
         return tuple(get_args(Class).index(name) for name in self.classes)
+
+    @property
+    def references(self) -> tuple[Reference, ...]:
+        return (CIFAR10,)
+
+    def origin(self, facts: Facts) -> str:
+        look = "in grey" if self.grey else "in three colours"
+        resized = "" if self.size == SIZE else f", resized to {self.size} x {self.size} pixels"
+        files = f" (from files of its records, sha256 {facts.sha256[0][:12]})" if facts.sha256 else ""
+        return (
+            f"The data are photographs of CIFAR-10{files}, {look}{resized}, of the classes {joined(self.classes)}; the "
+            "pool is of its training images, the test set of its test images."
+        )
 
     def facts(self) -> Facts:
         return Facts(features=(1 if self.grey else COLOURS) * self.size**2, outputs=self.outputs)

@@ -9,10 +9,11 @@ import numpy as np
 
 from ntkhpc import seeds
 from ntkhpc.data import download
-from ntkhpc.data.source import Source
-from ntkhpc.data.split import Split, standardise
+from ntkhpc.data.source import Facts, Source
+from ntkhpc.data.split import SCALED, Split, standardise
 from ntkhpc.errors import DataError
 from ntkhpc.phase.settings import PositiveFloat
+from ntkhpc.words import numbers
 
 TRAIN, TEST = 0, 1
 
@@ -59,6 +60,15 @@ class Images(Source, frozen=True, kw_only=True):
     @property
     def outputs(self) -> int:
         return 1 if self.targets else len(self.labels)
+
+    def preparation(self, facts: Facts) -> str:
+        pixels = f"pixels/255, {SCALED['global']}"
+        if self.pixels == "fixed":
+            pixels = f"(pixel/255 - {self.pixel_mean:g})/{self.pixel_std:g}"
+        learned = "one output a class, on targets of 1 for the right class and 0 for others, less 1/classes"
+        if self.targets:
+            learned = f"one output on the numbers {numbers(self.targets)} for the classes in this order"
+        return f"The {facts.features:,} inputs of a network are {pixels}. Classification is a regression: {learned}."
 
     def folders(self) -> tuple[Path, ...]:
         """The data directory, and the folders of files that links in it lead to."""

@@ -41,3 +41,6 @@ IRON = Material(z=26, a=55.845, x0_mm=17.57, density=7.874, interaction_length=1
 SODIUM_IODIDE = Material(
     z=46.6, a=46.6 / 0.42697, x0_mm=25.88, density=3.667, interaction_length=154.6, de_dx=1.305
 )  # fmt: skip
+
+NAMES = {TUNGSTEN: "tungsten", SILICON: "silicon", SODIUM_IODIDE: "sodium iodide"}
+"""Of materials that calorimeters of studies are made of."""

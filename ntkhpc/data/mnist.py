@@ -15,6 +15,8 @@ from ntkhpc.data.images import Images, Labelled
 from ntkhpc.data.source import MEBIBYTE, Facts
 from ntkhpc.data.split import Split
 from ntkhpc.errors import DataError
+from ntkhpc.references import MNIST, Reference
+from ntkhpc.words import numbers
 
 FOLDER = "mnist"
 _MIRRORS = ("https://ossci-datasets.s3.amazonaws.com/mnist/", "https://storage.googleapis.com/cvdf-datasets/mnist/")
@@ -40,6 +42,16 @@ class Mnist(Images, frozen=True, kw_only=True, tag="mnist"):
     @property
     def labels(self) -> tuple[int, ...]:
         return self.classes
+
+    @property
+    def references(self) -> tuple[Reference, ...]:
+        return (MNIST,)
+
+    def origin(self, facts: Facts) -> str:
+        return (
+            f"The data are handwritten digits of MNIST, 28 x 28 pixels, of the classes {numbers(self.classes)}; the "
+            "pool is of its training images, the test set of its test images."
+        )
 
     def facts(self) -> Facts:
         return Facts(features=28 * 28, outputs=self.outputs)

@@ -4,9 +4,16 @@ from typing import Literal
 
 import numpy as np
 
-from ntkhpc.data.source import Source
-from ntkhpc.data.split import Split, regression
+from ntkhpc.data.source import Facts, Source
+from ntkhpc.data.split import SCALED, Split, regression
 from ntkhpc.phase.settings import PositiveFloat
+
+INPUTS = {
+    "layers": "energies in the layers",
+    "rings": "energies in square rings of cells around the axis of the particle, layer by layer",
+    "cells": "energies in the cells of all layers",
+}
+"""What the inputs are, in words."""
 
 
 class ShowerSource(Source, frozen=True, kw_only=True):
@@ -31,6 +38,13 @@ class ShowerSource(Source, frozen=True, kw_only=True):
     @property
     def energy_target(self) -> bool:
         return True
+
+    def preparation(self, facts: Facts) -> str:
+        return (
+            f"Inputs are the {facts.features:,} {INPUTS[self.inputs]}, as log(1 + energy/{1e3 * self.threshold:g} "
+            f"MeV), {SCALED[self.scaling]}. The network learns log(E) of the incident energy E, standardised over "
+            "the pool."
+        )
 
     def _require_range(self, energy_min: float, energy_max: float) -> None:
         if energy_min >= energy_max:

@@ -8,6 +8,8 @@ from typing import Self
 
 from ntkhpc.data.split import Split
 from ntkhpc.phase.settings import Natural, Positive, Seed, Settings
+from ntkhpc.references import Reference
+from ntkhpc.words import count
 
 SECONDS_TO_OPEN = 5.0
 SECONDS_PER_NUMBER = 50e-9
@@ -88,6 +90,34 @@ class Source(Settings, frozen=True, kw_only=True, tag_field="source"):
     def used_rows(self) -> int:
         """The number of rows of the pool and the test points."""
         return self.pool + self.test
+
+    @property
+    def references(self) -> tuple[Reference, ...]:
+        """What a publication that uses these data should cite."""
+        return ()
+
+    def description(self, facts: Facts) -> str:
+        """What a methods section says of the data, in sentences: a function of the section and its facts alone."""
+        return " ".join(one for one in (self.origin(facts), self.preparation(facts), self._rows()) if one)
+
+    def origin(self, facts: Facts) -> str:
+        """What the data are and where they come from."""
+        return f"The data are {self.noun} of source {self.source}."
+
+    def preparation(self, facts: Facts) -> str:
+        """How they become inputs and targets of a network."""
+        return f"A network has {count(facts.features, 'input')} and {count(facts.outputs, 'output')}."
+
+    def _rows(self) -> str:
+        how = (
+            "in the order of the files; the first draw of the training set keeps it"
+            if self.keeps_file_order
+            else f"chosen with seed {self.seed}"
+        )
+        return (
+            f"The pool that training sets are drawn from has {self.pool:,} {self.noun}, the test set has N_T = "
+            f"{self.test:,} others, {how}."
+        )
 
     def facts(self) -> Facts | None:
         """What the section says by itself; None if only its files can tell."""

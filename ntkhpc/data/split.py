@@ -9,6 +9,12 @@ from ntkhpc.errors import DataError
 
 Scaling = Literal["global", "feature"]
 
+SCALED: dict[Scaling, str] = {
+    "global": "centred one by one on the pool and divided by one scale for all, so that their mean square is 1",
+    "feature": "standardised one by one over the pool",
+}
+"""What becomes of the inputs, in words."""
+
 
 @dataclass(frozen=True)
 class Split:

@@ -14,6 +14,14 @@ from ntkhpc.data.source import MEBIBYTE, Facts
 from ntkhpc.data.split import Split
 from ntkhpc.errors import DataError
 from ntkhpc.phase.settings import NonNegativeFloat, PositiveFloat
+from ntkhpc.words import joined, numbers
+
+LAYOUTS = {
+    "lcd": "of the LCD/CLIC calorimeter showers (arXiv:1912.06794)",
+    "calochallenge": "of the CaloChallenge (arXiv:2410.21611)",
+    "steps": "of Geant4 steps in the Open Data Detector (arXiv:2509.22340)",
+}
+"""Layouts of files in words, with the paper that describes each."""
 
 
 class ShowerFile(ShowerSource, frozen=True, kw_only=True, tag="showers"):
@@ -61,6 +69,17 @@ class ShowerFile(ShowerSource, frozen=True, kw_only=True, tag="showers"):
                 todo="name each file once",
             )
         return Facts(features=features, outputs=1, rows=rows, sha256=sha256)
+
+    def origin(self, facts: Facts) -> str:
+        files = joined(f"{Path(path).name} (sha256 {sha256[:12]})"
+                       for path, sha256 in zip(self.path, facts.sha256, strict=True))  # fmt: skip
+        kinds = f", of particles with PDG code {numbers(self.pdg, 'or')}" if self.pdg else ""
+        scale = f"divided by {self.scale:g}" if self.scale else "scaled as the layout says"
+        return (
+            f"The data are showers of {files}, in the layout {LAYOUTS[self.layout]}; {facts.rows:,} of them have "
+            f"incident energies of {self.energy_min:g} to {self.energy_max:g} GeV{kinds}. Stored energies are {scale}, "
+            "to be visible GeV."
+        )
 
     def folders(self) -> tuple[Path, ...]:
         return tuple(sorted({Path(path).parent for path in self.path}))

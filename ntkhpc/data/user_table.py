@@ -9,8 +9,9 @@ from msgspec import Meta, structs
 from ntkhpc import files, seeds
 from ntkhpc.data import staging, table
 from ntkhpc.data.source import FAINT, MEBIBYTE, Facts, Source
-from ntkhpc.data.split import Split, regression
+from ntkhpc.data.split import SCALED, Split, regression
 from ntkhpc.errors import DataError
+from ntkhpc.words import count, named
 
 Names = Annotated[tuple[str, ...], Meta(min_length=1)]
 
@@ -53,6 +54,21 @@ class TableFile(Source, frozen=True, kw_only=True, tag="file"):
         _require_enough(self, rows, rows)
         sha256 = files.sha256_file(path)
         return Facts(features=features, outputs=outputs, rows=rows, bytes=path.stat().st_size, sha256=(sha256,))
+
+    def origin(self, facts: Facts) -> str:
+        sha256 = f", sha256 {facts.sha256[0][:12]}" if facts.sha256 else ""
+        dropped = " Of rows with equal inputs the first is kept." if self.duplicates == "drop" else ""
+        return f"The data are the table {Path(self.path).name} ({facts.rows:,} rows{sha256}).{dropped}"
+
+    def preparation(self, facts: Facts) -> str:
+        columns = "all columns of numbers but the targets" if self.x == ("*",) else named(self.x)
+        unit = "" if self.target_unit == "1" else f" in {self.target_unit}"
+        target = named(self.y) + unit
+        learned = f"the logarithm of {target}" if self.log_target else target
+        return (
+            f"The {count(facts.features, 'input')} of a network are {columns}, {SCALED[self.scaling]}. It learns "
+            f"{learned}, standardised over the pool."
+        )
 
     def folders(self) -> tuple[Path, ...]:
         return (Path(self.path).parent,)

@@ -8,6 +8,7 @@ from ntkhpc.data.sources import AnySource
 from ntkhpc.errors import DataError
 from ntkhpc.files import canonical_json, sha256
 from ntkhpc.phase.settings import Seed, Settings
+from ntkhpc.references import Reference
 from ntkhpc.studies import content
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -73,6 +74,18 @@ class Study(Settings, frozen=True, kw_only=True):
     def outputs(self) -> int:
         """The number of outputs of a network."""
         return self.known.outputs
+
+    @property
+    def references(self) -> tuple[Reference, ...]:
+        """What a publication of the study's results should cite besides this software."""
+        return self.data.references
+
+    def methods(self) -> tuple[str, ...]:
+        """What is computed, as the paragraphs of a methods section: a function of the study and its facts alone.
+
+        Raises DataError as `known` does.
+        """
+        return (self.data.description(self.known),)
 
     @property
     def test_sizes(self) -> tuple[int, ...]:

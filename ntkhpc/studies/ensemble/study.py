@@ -2,6 +2,7 @@
 
 from typing import Literal
 
+from ntkhpc.references import EHK, LEE, Reference
 from ntkhpc.studies.base import Study
 from ntkhpc.studies.ensemble.curve import InfiniteWidth, Time
 from ntkhpc.studies.ensemble.network import Network
@@ -29,6 +30,23 @@ class EnsembleStudy(Study, frozen=True, kw_only=True):
                 f"ensemble.trace_points = {self.ensemble.trace_points} needs at least {self.ensemble.trace_points - 1} "
                 f"steps, but n_train = {self.ensemble.n_train[0]} trains for {fewest}"
             )
+
+    @property
+    def references(self) -> tuple[Reference, ...]:
+        return (EHK, LEE, *super().references)
+
+    def methods(self) -> tuple[str, ...]:
+        return (
+            *super().methods(),
+            f"{self.network.description(self.outputs)} {self.training.description()}",
+            f"{self.ensemble.description(self.seed)} At infinite width f is Gaussian: its exact law after the same "
+            "steps on the same samples follows from kernels of the NTK parametrisation in float64 (arXiv:1902.06720), "
+            "without training a network. "
+            f"{self.infinite_width.description(self.training.steps.description(), self.curve_sizes)}",
+            f"The test loss L of one network is the mean over the N_T = {self.data.test:,} test points and the outputs "
+            "of (f - y)^2/2; mu_L and sigma_L are its mean and standard deviation over initialisations, and "
+            "eps_L = sigma_L/mu_L (arXiv:2503.05938).",
+        )
 
     @property
     def orders(self) -> int:

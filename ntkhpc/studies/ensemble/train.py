@@ -18,6 +18,7 @@ from ntkhpc.phase.work import Values, Work
 from ntkhpc.studies import cost
 from ntkhpc.studies.dims import CELL
 from ntkhpc.studies.ensemble.network import forward_flops, mlp
+from ntkhpc.words import count, numbers
 
 if TYPE_CHECKING:
     from ntkhpc.studies.ensemble.study import EnsembleStudy
@@ -37,6 +38,12 @@ class StepRule(Settings, frozen=True, kw_only=True):
         # The small term keeps 0.1 * 30 at 3 steps, not 4.
         return max(1, math.ceil(self.factor * n_train**self.power - 1e-9))
 
+    def description(self) -> str:
+        """The number of steps as a function of N_D, rounded up."""
+        if not self.power:
+            return f"{self.factor:g} steps at every N_D"
+        return f"{self.factor:g} N_D{'' if self.power == 1 else f'^{self.power:g}'} steps"
+
 
 class TrainingSettings(Settings, frozen=True, kw_only=True):
     """Full-batch gradient descent, with heavy-ball momentum if it is not zero."""
@@ -46,6 +53,18 @@ class TrainingSettings(Settings, frozen=True, kw_only=True):
     momentum: Annotated[float, Meta(ge=0, lt=1)] = 0.0
     precision: Literal["float32", "float64"] = "float32"
     matmul_precision: Literal["highest", "high", "default"] = "highest"
+
+    def description(self) -> str:
+        """The training in sentences of a methods section."""
+        momentum = f" with heavy-ball momentum {self.momentum:g}" if self.momentum else ""
+        bound = f"2 (1 + {self.momentum:g})" if self.momentum else "2"
+        return (
+            f"Each is trained by full-batch gradient descent{momentum} on the mean over training samples and outputs "
+            f"of (f - y)^2/2, for {self.steps.description()}. The learning rate is {self.learning_rate_fraction:g} "
+            f"times the stability bound {bound} N_D K/lambda_max, with K outputs and lambda_max the largest eigenvalue "
+            f"of the infinite-width NTK of the training set. Training is in {self.precision}, its matrix products in "
+            f"JAX's precision {self.matmul_precision}."
+        )
 
 
 class Ensemble(Settings, frozen=True, kw_only=True):
@@ -69,6 +88,15 @@ class Ensemble(Settings, frozen=True, kw_only=True):
                 f"shard_members = {self.shard_members} must be a multiple of tile = {self.tile}: "
                 f"try {max(1, round(self.shard_members / self.tile)) * self.tile}"
             )
+
+    def description(self, seed: int) -> str:
+        """The ensemble in sentences of a methods section; `seed` is the study's."""
+        return (
+            f"For each width and each size of the training set there are {self.members:,} networks, which differ by "
+            f"their initialisation alone (seed {seed}). Sizes are N_D = {numbers(self.n_train)}; every size has the "
+            "same initialisations, and each training set begins with the one before. "
+            f"There {'is' if self.draws == 1 else 'are'} {count(self.draws, 'draw')} of the training set."
+        )
 
 
 ARRAYS = (

@@ -34,6 +34,17 @@ class AdaptiveKernel(Settings, frozen=True, kw_only=True):
         if self.populations == 1:
             raise ValueError("populations = 1 cannot show its error: give at least 2, or 0 to go without this theory")
 
+    def description(self) -> str:
+        """The theory in a sentence of a methods section; empty where a study goes without it."""
+        if not self.populations:
+            return ""
+        return (
+            "A second theory lets the kernel change its shape: each neuron's weights have the distribution that the "
+            f"mean field of the others gives them, by Monte Carlo over {self.populations} populations of "
+            f"{self.neurons:,} neurons, with {self.updates:,} updates of the field, the second half of which is "
+            "averaged over."
+        )
+
 
 _POPULATION = (*CELL, "population")
 

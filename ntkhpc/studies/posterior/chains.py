@@ -17,12 +17,22 @@ from ntkhpc.phase.block import Block
 from ntkhpc.phase.phase import Phase
 from ntkhpc.phase.settings import Positive, PositiveFloat, Settings, require_increasing
 from ntkhpc.phase.work import Values, Work
+from ntkhpc.references import RANK_R_HAT, Reference
 from ntkhpc.studies import cost
 from ntkhpc.studies.posterior.cell import CELL, FLOPS_PER_SECOND, INPUTS, SAMPLER_BYTES, Cell, across_bytes
+from ntkhpc.words import count, numbers
 
 if TYPE_CHECKING:
     from ntkhpc.bayesian.chains import ChainProgram
     from ntkhpc.studies.posterior.study import PosteriorStudy
+
+
+SAMPLERS = {
+    "hmc": "Hamiltonian Monte Carlo over the hidden weights, the read-out integrated out",
+    "nuts": "the no-U-turn sampler over the hidden weights, the read-out integrated out",
+    "langevin": "full-batch Langevin dynamics of all weights",
+}
+"""Samplers in words."""
 
 
 class Sampling(Settings, frozen=True, kw_only=True):
@@ -49,6 +59,26 @@ class Sampling(Settings, frozen=True, kw_only=True):
                 f"draws = {self.draws} must be a multiple of tile = {self.tile}: "
                 f"try {max(1, round(self.draws / self.tile)) * self.tile}"
             )
+
+    @property
+    def references(self) -> tuple[Reference, ...]:
+        return (RANK_R_HAT,) if self.chains else ()
+
+    def description(self, seed: int, widths: tuple[int, ...], sizes: tuple[int, ...]) -> str:
+        """The chains in sentences of a methods section, at these N1 and P; `seed` is the study's."""
+        if not self.chains:
+            return "No networks are sampled."
+        moves, rate = (
+            ("step", f" with learning rate {self.learning_rate:g}")
+            if self.sampler == "langevin"
+            else ("transition", "")
+        )
+        return (
+            f"Networks are sampled at N1 = {numbers(widths)} and P = {numbers(sizes)} by {self.chains} chains of "
+            f"{SAMPLERS[self.sampler]} (seed {seed}) that start from the prior: {self.warmup:,} samples to adapt to, "
+            f"which are not kept, and {count(self.draws, 'kept sample')} a chain, each after "
+            f"{count(self.thin, moves)}{rate}. R-hat is that of ranks of split chains (arXiv:1903.08008)."
+        )
 
 
 _CHAINS = (*CELL, "chain")

@@ -7,10 +7,13 @@ import math
 from typing import Literal
 
 from ntkhpc.phase.settings import Increasing, Positive, PositiveFloat, Settings, require_increasing
+from ntkhpc.references import EHK, LEE, PAP, Reference
 from ntkhpc.studies.base import Study
 from ntkhpc.studies.posterior.adaptive import AdaptiveKernel
 from ntkhpc.studies.posterior.chains import Sampling
+from ntkhpc.studies.posterior.theory import DESCRIPTION as THEORY_DESCRIPTION
 from ntkhpc.studies.posterior.theory import Scan
+from ntkhpc.words import count, numbers
 
 __all__ = ["AdaptiveKernel", "PosteriorNetwork", "PosteriorSettings", "PosteriorStudy", "Sampling", "Scan"]
 
@@ -24,6 +27,14 @@ class PosteriorNetwork(Settings, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         require_increasing("widths", self.widths)
 
+    def description(self) -> str:
+        """The networks in a sentence of a methods section."""
+        return (
+            f"Networks f = v . phi(W x/sqrt(N0))/sqrt(N1) have N0 inputs, one hidden layer of N1 = "
+            f"{numbers(self.widths, 'or')} units, {self.activation.replace('relu', 'ReLU')} activation phi, one linear "
+            "output and no biases."
+        )
+
 
 class PosteriorSettings(Settings, frozen=True, kw_only=True):
     """Likelihood, prior and training sets; precisions are those of the hidden weights and of the read-out."""
@@ -35,6 +46,17 @@ class PosteriorSettings(Settings, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         require_increasing("n_train", self.n_train)
+
+    def description(self) -> str:
+        """Likelihood, prior and training sets in sentences of a methods section."""
+        hidden, readout = self.precisions
+        return (
+            "Their weights have the posterior p(W, v | data) ~ exp(-SSE/(2 T) - lam_0 |W|^2/2 - lam_1 |v|^2/2), with "
+            f"SSE the sum over training samples of (f - y)^2, temperature T = {self.temperature:g}, lam_0 = {hidden:g} "
+            f"and lam_1 = {readout:g}. Training sets have P = N_D = {numbers(self.n_train)} samples and are nested: "
+            f"each begins with the one before; there {'is' if self.draws == 1 else 'are'} {count(self.draws, 'draw')} "
+            "of them."
+        )
 
 
 class PosteriorStudy(Study, frozen=True, kw_only=True):
@@ -76,6 +98,26 @@ class PosteriorStudy(Study, frozen=True, kw_only=True):
     def theory_widths(self) -> tuple[float, ...]:
         """Widths of the theory: those of the study, and infinity."""
         return (*map(float, self.network.widths), math.inf)
+
+    @property
+    def references(self) -> tuple[Reference, ...]:
+        return (PAP, EHK, LEE, *super().references, *self.sampling.references)
+
+    def methods(self) -> tuple[str, ...]:
+        computed = (
+            THEORY_DESCRIPTION,
+            self.scan.description(),
+            self.adaptive.description(),
+            self.sampling.description(self.seed, self.sampled_widths, self.sampled_sizes),
+        )
+        return (
+            *super().methods(),
+            f"{self.network.description()} {self.posterior.description()}",
+            " ".join(one for one in computed if one),
+            f"The test loss L of one network is the mean over the N_T = {self.data.test:,} test points of (f - y)^2, "
+            "without the factor 1/2 of studies of kind ensemble; mu_L and sigma_L are its mean and standard deviation, "
+            "and eps_L = sigma_L/mu_L (arXiv:2503.05938). All is computed in float64.",
+        )
 
     @property
     def orders(self) -> int:

@@ -16,6 +16,7 @@ from ntkhpc.phase.settings import PositiveFloat, Settings, require_increasing
 from ntkhpc.phase.work import Values, Work
 from ntkhpc.studies import cost
 from ntkhpc.studies.dims import PROBABILITIES
+from ntkhpc.words import joined, numbers
 
 if TYPE_CHECKING:
     from ntkhpc.bayesian import OneLayerPosterior, OneLayerProblem
@@ -31,6 +32,24 @@ class Scan(Settings, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         for name in ("temperatures", "readout_factors"):
             require_increasing(name, getattr(self, name))
+
+    def description(self) -> str:
+        """What else theory is computed for, in a sentence of a methods section; empty if nothing."""
+        others = {
+            "T": self.temperatures,
+            "lam_1 over its own value": self.readout_factors,
+        }
+        said = [f"{name} = {numbers(values)}" for name, values in others.items() if values]
+        return f"Theory alone is computed for {joined(said)} too." if said else ""
+
+
+DESCRIPTION = (
+    "At finite width theory is the saddle point of the effective action of the order parameter Qb, a Gaussian process "
+    "whose kernel is Qb times that of infinite width, and the mixture of such processes over Qb (arXiv:2209.04882). "
+    "Infinitely wide networks that start from the prior and follow gradient descent to its end are Gaussian too "
+    "(arXiv:1902.06720)."
+)
+"""The theory in sentences of a methods section."""
 
 
 _SIZE = ("draw", "n_train")
