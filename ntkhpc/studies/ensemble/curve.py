@@ -53,7 +53,15 @@ class InfiniteWidth(Settings, frozen=True, kw_only=True):
         words = {"steps": rule, "fixed": f"{self.fixed_steps:,} steps at every N_D", "infinite": "the end of training"}
         return (
             f"Learning curves at infinite width are for {joined(words[time] for time in self.times)}, at "
-            f"N_D = {numbers(sizes)}, each for {count(self.draws, 'draw')} of the training set."
+            f"N_D = {numbers(sizes)}, each for {count(self.draws, 'draw')} of the training set." + self._further()
+        )
+
+    def _further(self) -> str:
+        if not self.redraws:
+            return ""
+        return (
+            f" The law at the ensembles' own sizes and steps, for {count(self.redraws, 'further draw')}, says what "
+            "another training set would change."
         )
 
 

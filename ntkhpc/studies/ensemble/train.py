@@ -96,6 +96,15 @@ class Ensemble(Settings, frozen=True, kw_only=True):
             f"their initialisation alone (seed {seed}). Sizes are N_D = {numbers(self.n_train)}; every size has the "
             "same initialisations, and each training set begins with the one before. "
             f"There {'is' if self.draws == 1 else 'are'} {count(self.draws, 'draw')} of the training set."
+            + self._recheck()
+        )
+
+    def _recheck(self) -> str:
+        if not self.recheck:
+            return ""
+        return (
+            f" At most {100 * self.recheck:g} % of the networks of each cell, those whose training loss rose or that "
+            "carry much of sigma_L^2 first, are trained a second time in the other precision (float64 for float32)."
         )
 
 
