@@ -12,7 +12,8 @@ whether the curves are measured or exact. The error of a contrast needs no model
 
 where a source of error (the members of the ensemble, the draw of the training set, the test points) is known by
 deviates, a column for each independent member, draw or point: what it does to the logarithms. Intervals are Student's,
-their degrees of freedom by Welch and Satterthwaite from those of the sources.
+their degrees of freedom by Welch and Satterthwaite from those of the sources, and longer on the side to which the
+deviates are skewed: of a skewed sample mean and error are low together.
 """
 
 import math
@@ -21,10 +22,20 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from scipy import stats
+from scipy import optimize, stats
 
 HEAVY_TAILS = 1.25
 """The kurtosis of a sample of heavy-tailed deviates is too low, by about a fifth at 60 to 200 members."""
+
+SKEWED = 1 / 12
+"""Half of the factor of the skewness in the Edgeworth expansion of a studentised mean [Hall 1992]: what is left of it,
+as degrees of freedom from the kurtosis hold the rest. 95 % intervals of the spread of log-normal losses of relative
+spread 0.47 cover 93.3, 94.6, 95.2 % at 60, 200, 1,000 members with it, and 92.0, 94.2, 95.3 % without."""
+
+_TINIEST = 1e-12
+
+_MOST = 0.8
+"""Of a quantile that skewness may move."""
 
 SIGMA = 2 * float(stats.norm.cdf(1)) - 1
 """The probability of one standard deviation, 0.683: the level of what is written behind a plus-minus sign."""
@@ -56,7 +67,7 @@ class ErrorSource:
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number with the standard errors `parts` of each source, and the degrees of freedom of their sum.
+    """A number with the standard errors `parts` of each source, the degrees of freedom and the skewness of their sum.
 
     Without a source it is exact: stderr is 0.
     """
@@ -64,6 +75,7 @@ class Estimate:
     value: float
     parts: dict[str, float]
     dof: float = math.inf
+    skewness: float = 0.0
 
     @property
     def stderr(self) -> float:
@@ -74,22 +86,46 @@ class Estimate:
         return float(stats.t.ppf((1 + level) / 2, self.dof)) * self.stderr if self.stderr else 0.0
 
     def interval(self, level: float = SIGMA) -> tuple[float, float]:
-        return self.value - self.half(level), self.value + self.half(level)
+        if not self.stderr:
+            return self.value, self.value
+        quantile = float(stats.t.ppf((1 + level) / 2, self.dof))
+        moved = self._moved((1 + level) / 2, quantile)
+        return self.value - self.stderr * (quantile - moved), self.value + self.stderr * (quantile + moved)
+
+    def _moved(self, probability: float, quantile: float) -> float:
+        """By how much skewness moves both ends of an interval, in standard errors."""
+        moved = self.skewness * SKEWED * (2 * float(stats.norm.ppf(probability)) ** 2 + 1)
+        return min(max(moved, -_MOST * quantile), _MOST * quantile)
 
     def p_value(self, of: float = 0.0) -> float:
-        """Probability of a value farther from `of`, were that the truth; NaN for an exact number."""
-        return float(2 * stats.t.sf(abs(self.value - of) / self.stderr, self.dof)) if self.stderr else math.nan
+        """Of a test against `of`: 1 less the level of the interval that ends there; NaN for an exact number."""
+        if not self.stderr:
+            return math.nan
+        pull = (self.value - of) / self.stderr
+
+        def excess(tail: float) -> float:
+            quantile = float(stats.t.isf(tail, self.dof))
+            return quantile - math.copysign(1.0, pull) * self._moved(1 - tail, quantile) - abs(pull)
+
+        # In the logarithm of the tail, as tiny ones are asked for too; nobody believes the digits of tinier ones.
+        if excess(_TINIEST) <= 0:
+            return 2 * _TINIEST
+        if excess(0.499) >= 0:
+            return 1.0
+        tail = optimize.brentq(lambda x: excess(math.exp(x)), math.log(_TINIEST), math.log(0.499))
+        return 2 * math.exp(tail)
 
     def seen(self, level: float = 0.01, power: float = 0.95) -> float:
         """The difference from a truth that a test at `level` finds with the probability `power`."""
         return float(stats.t.ppf(1 - level / 2, self.dof) + stats.t.ppf(power, self.dof)) * self.stderr
 
     def scaled(self, factor: float) -> "Estimate":
-        return Estimate(self.value * factor, {k: abs(factor) * v for k, v in self.parts.items()}, self.dof)
+        parts = {name: abs(factor) * part for name, part in self.parts.items()}
+        return Estimate(self.value * factor, parts, self.dof, math.copysign(self.skewness, self.skewness * factor))
 
     def of_log(self) -> "Estimate":
         """Of a logarithm, the number itself, with errors to first order."""
-        return Estimate(1.0, self.parts, self.dof).scaled(math.exp(self.value))
+        return replace(self, value=1.0).scaled(math.exp(self.value))
 
     def less(self, number: float) -> "Estimate":
         return replace(self, value=self.value - number)
@@ -110,14 +146,20 @@ class Estimate:
         }
 
 
-def combine(value: float, found: Iterable[tuple[str, float, float]]) -> Estimate:
-    """From (source, variance, degrees of freedom) of each independent source [Welch 1947, Satterthwaite 1946]."""
-    kept = [(name, variance, dof) for name, variance, dof in found if variance > 0]
-    total = sum(variance for _, variance, _ in kept)
-    inverse = sum((variance / total) ** 2 / dof for _, variance, dof in kept)
-    return Estimate(
-        value, {name: math.sqrt(variance) for name, variance, _ in kept}, 1 / inverse if inverse else math.inf
-    )
+def combine(value: float, found: Iterable[tuple[str, float, float, float]]) -> Estimate:
+    """From (source, variance, third cumulant, degrees of freedom) of each independent source.
+
+    [Welch 1947, Satterthwaite 1946.] Sources of one name are one part.
+    """
+    kept = [one for one in found if one[1] > 0]
+    total = sum(variance for _, variance, _, _ in kept)
+    if not total:
+        return Estimate(value, {})
+    inverse = sum((variance / total) ** 2 / dof for _, variance, _, dof in kept)
+    parts: dict[str, float] = {}
+    for name, variance, _, _ in kept:
+        parts[name] = math.hypot(parts.get(name, 0.0), math.sqrt(variance))
+    return Estimate(value, parts, 1 / inverse, sum(third for _, _, third, _ in kept) / total**1.5)
 
 
 @dataclass(frozen=True)
@@ -137,7 +179,7 @@ class Curve:
     def contrast(self, weights: np.ndarray) -> Estimate:
         """sum_i weights_i log(value_i) for weights (k,)."""
         moved = [(one, weights @ one.deviates) for one in self.sources]
-        parts = [(one.name, float(row @ row), float(one.freedom(row))) for one, row in moved]
+        parts = [(one.name, float(row @ row), float((row**3).sum()), float(one.freedom(row))) for one, row in moved]
         return combine(float(weights @ np.log(self.value)), parts)
 
     def log_value(self, i: int) -> Estimate:

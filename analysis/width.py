@@ -66,7 +66,6 @@ def fit(
 
 def _contrast(weights: np.ndarray, found: list[Estimate]) -> Estimate:
     """A sum of independent numbers, whose error is that of their members."""
-    value = float(sum(w * one.value for w, one in zip(weights, found, strict=True)))
-    parts = [("members", float(w * one.stderr) ** 2, one.dof) for w, one in zip(weights, found, strict=True)]
-    summed = combine(value, parts)
-    return Estimate(value, {"members": float(np.sqrt(sum(v for _, v, _ in parts)))}, summed.dof)
+    terms = [one.scaled(float(w)) for w, one in zip(weights, found, strict=True)]
+    parts = [("members", one.stderr**2, one.skewness * one.stderr**3, one.dof) for one in terms]
+    return combine(float(sum(one.value for one in terms)), parts)
