@@ -34,7 +34,8 @@ def sentences(results: EnsembleResults) -> list[str]:
     told = f"In {cells:,} of {count(there, 'cell')} single networks carry more than a tenth of sigma_L^2"
     unlikely = int((found.chance < UNLIKELY).sum())
     if not unlikely:
-        return [f"{told}, as happens by chance where there are so few."]
+        rarest = float(found.chance.min())
+        return [f"{told}, as may be by chance: the rarest of these shares has the probability {rarest:.2g} in a cell."]
     some = "it is" if unlikely == len(found) == 1 else "they are" if unlikely == len(found) else f"{unlikely:,} are"
     return [f"{told}: {count(len(found), 'share')}, and {some} no chance."]
 

@@ -157,7 +157,9 @@ def test_damaged_partial_tiles_are_computed_anew(runs: Path, finished: Run) -> N
     tiles = sorted((target.path / "partial").rglob("*.npz"))
     assert len(tiles) == 3
     damaged = bytearray(tiles[0].read_bytes())
-    damaged[len(damaged) // 2] ^= 4
+    middle = len(damaged) // 2
+    for at in range(middle, middle + 400):  # names and padding of the archive have bytes that mean nothing
+        damaged[at] ^= 4
     tiles[0].write_bytes(damaged)
     tiles[1].write_bytes(tiles[1].read_bytes()[:100])
     resumed = run_shards(target, all_shards(target))

@@ -186,6 +186,8 @@ def tile_values(
         finite = np.isfinite(train_trace) & np.isfinite(test_trace)
         # Full-batch descent below the stability bound never ends above where it began: a finite explosion diverged too.
         trained_well = finite.all(axis=1) & (train_trace[:, -1] <= train_trace[:, 0]) & np.isfinite(test_loss)
+        # What explodes in float64 may be beyond float32.
+        test_stored, train_stored, stored = (a.astype(np.float32) for a in (test_trace, train_trace, predictions))
     kept = predictions[trained_well]
     empty = np.full(predictions.shape[1:], np.nan)
     mean = kept.mean(axis=0) if len(kept) else empty
@@ -193,13 +195,13 @@ def tile_values(
         "test_point_loss": point_loss,
         "test_loss": test_loss,
         "train_loss": train_trace[:, -1].astype(np.float64),
-        "test_loss_trace": test_trace.astype(np.float32),
-        "train_loss_trace": train_trace.astype(np.float32),
+        "test_loss_trace": test_stored,
+        "train_loss_trace": train_stored,
         "steps_done": _steps_done(finite, trace_steps),
         "status": np.where(trained_well, OK, DIVERGED).astype(np.int8),
         "prediction_mean": mean[None],
         "prediction_m2": (((kept - mean) ** 2).sum(axis=0) if len(kept) else empty)[None],
-        "prediction": predictions.astype(np.float32),
+        "prediction": stored,
         "last_rise": trained.last_rise[:members].astype(np.int32),
     }
 
