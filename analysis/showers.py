@@ -75,7 +75,9 @@ def fluctuations(count: int = 4000) -> Figure:
     for axis, energy in ((middle, ENERGIES[0]), (right, ENERGIES[-1])):
         correlation = np.corrcoef(_electrons(geometry, energy, count).T)
         drawn = axis.imshow(correlation, cmap="PuOr", vmin=-1, vmax=1, origin="lower", extent=(0.5, edge, 0.5, edge))
-        levels = axis.contour(number, number, correlation, levels=[-0.5, -0.25, 0.25, 0.5], colors="black", linewidths=0.8)
+        levels = axis.contour(
+            number, number, correlation, levels=[-0.5, -0.25, 0.25, 0.5], colors="black", linewidths=0.8
+        )
         axis.clabel(levels, fontsize=7)
         axis.set_title(f"correlation, {energy:.0f} GeV")
         axis.set_xlabel("layer")

@@ -10,9 +10,9 @@ strongly, and the middle of a shower fluctuates too little. Here the profile of 
   two radiation lengths [Particle Data Group, Passage of particles through matter].
 
 The published widths of ln T and ln a are those of whole showers. Sub-showers make all of the second, and a part of the
-first: T is drawn from a narrower distribution, and a is not drawn. The constants are calibrated to showers of Geant4
-11.4, of electrons of 1 to 100 GeV in sodium iodide; docs/data.md says how well they agree. For other materials depth in
-X0 and energy in Ec are what carries them over.
+first: T is drawn from a narrower distribution, and a is not drawn. The constants are not published. They are fitted to
+showers of Geant4 11.4, of electrons of 1 to 50 GeV in sodium iodide; docs/data.md says how well they agree. Depth in X0
+carries them over to other materials.
 """
 
 from collections.abc import Sequence
