@@ -79,7 +79,8 @@ def longitudinal(
 ) -> Longitudinal:
     """Profiles of electrons of `energy` (n,) in GeV; shape and depth are drawn together from normals z1, z2 (n,).
 
-    depth_width, shape_width: what the published widths of ln T and of ln a are multiplied by.
+    depth_width, shape_width: what the published widths of ln T and of ln a are multiplied by. Raises ValueError where
+    the published means are not positive: in plates too thick for the energy.
     """
     y = np.log(energy / geometry.critical_energy)
     frequency, weak = geometry.sampling_frequency, 1 - geometry.e_over_mip
@@ -87,8 +88,13 @@ def longitudinal(
     homogeneous_t = y - 0.812
     homogeneous_a = 0.81 + (0.458 + 2.26 / geometry.z) * y
     # Without a passive material 1/F_S and 1 - e^ vanish, and these are the homogeneous means.
-    mean_t = np.log(homogeneous_t - 0.55 / frequency - 0.69 * weak)
-    mean_a = np.log(homogeneous_a - 0.476 / frequency)
+    sampled_t, sampled_a = homogeneous_t - 0.55 / frequency - 0.69 * weak, homogeneous_a - 0.476 / frequency
+    if not ((sampled_t > 0) & (sampled_a > 0)).all():
+        raise ValueError(
+            f"a layer of {1 / frequency:.3g} radiation lengths is too thick for the parametrisation at "
+            f"{energy.min():.3g} GeV: thinner plates or more energy"
+        )
+    mean_t, mean_a = np.log(sampled_t), np.log(sampled_a)
     sigma_t = depth_width * _capped(widths.depth[0] + widths.depth[1] * y)
     sigma_a = shape_width * _capped(widths.shape[0] + widths.shape[1] * y)
     rho = widths.correlation[0] + widths.correlation[1] * y

@@ -32,7 +32,7 @@ def simulate(
     particle: electron, photon or pion. It enters perpendicularly at the centre of the window; what falls beside the
     window or behind the last layer is missing. The scale is that of electrons, whose mean sum is what is contained.
     generator: 2, or 1 for the showers of version 0.1.0, which fluctuate too little. Pions are the same in both.
-    Raises ValueError for an unknown particle or generator and for energies below 1 GeV.
+    Raises ValueError for an unknown particle or generator, energies below 1 GeV, and plates too thick for an energy.
     """
     result = np.zeros((len(energy), geometry.layers, geometry.cells**2))
     place = np.argsort(window.inner_first(geometry.cells))

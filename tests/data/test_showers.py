@@ -357,6 +357,12 @@ def test_showers_that_cannot_be_made_are_refused(particle: str, energy: list, fi
             function(nai_block(), "electron", np.array([10.0]), 1, generator=3)
 
 
+@pytest.mark.parametrize("generator", [1, 2])
+def test_plates_too_thick_for_the_parametrisation_are_refused(generator: int) -> None:
+    with pytest.raises(ValueError, match=r"a layer of 8\.5\d radiation lengths is too thick .* at 1 GeV"):
+        layer_energies(lcd_ecal((30.0,) * 4, (0.5,) * 4), "electron", np.array([1.0, 9.0]), 1, generator=generator)
+
+
 def test_a_material_has_positive_numbers() -> None:
     with pytest.raises(ValueError, match="must be positive"):
         Material(z=74, a=183.84, x0_mm=-3.5, density=19.3, interaction_length=191.9, de_dx=1.145)
