@@ -1,7 +1,8 @@
-"""Pictures of the showers the generator makes: profiles, one event, and the resolution. Run by `make showers`."""
+"""Pictures of the showers the generator makes. Run by `make showers`: profiles, fluctuations, one event, resolution."""
 
 import os
 from pathlib import Path
+from typing import Any
 
 import lmfit
 import matplotlib as mpl
@@ -14,6 +15,8 @@ from ntkhpc.data.shower import Geometry, layer_energies, lcd_ecal, simulate
 
 SEED = 1
 ENERGIES = (10.0, 50.0, 200.0)
+LINES, MARKERS = ("-", "--", "-."), ("o", "s", "^")
+"""Of ENERGIES, beside their colours: not everyone tells those apart, and no printer in grey does."""
 EVENT_ENERGY = 100.0
 # Six of the default one, all thin plates first: deep enough to see what leaks out of it, and hadronic showers.
 DEEP = lcd_ecal(passive_mm=(2.4,) * 6 * 17 + (4.8,) * 6 * 8, active_mm=(0.5,) * 6 * 25)
@@ -29,12 +32,12 @@ def profiles(count: int = 2000) -> Figure:
     for axis, particle, c in zip(panels, ("electron", "photon", "pion"), (-0.5, 0.5, None), strict=True):
         depths = DEEP.hadronic_depths if c is None else DEEP.depths
         middle = (depths[1:] + depths[:-1]) / 2
-        for energy, colour in zip(ENERGIES, _colours(len(ENERGIES)), strict=True):
+        for energy, look in zip(ENERGIES, _looks(), strict=True):
             showers = np.full(count if c else 4 * count, energy)  # pions fluctuate more
             mean = layer_energies(DEEP, particle, showers, SEED).mean(axis=0) / energy
-            axis.plot(middle, mean / np.diff(depths), color=colour, label=f"{energy:.0f} GeV")
+            axis.plot(middle, mean / np.diff(depths), **look, markevery=5, label=f"{energy:.0f} GeV")
             if c is not None:
-                axis.axvline(np.log(energy / DEEP.critical_energy) + c, color=colour, ls=":", lw=1.2)
+                axis.axvline(np.log(energy / DEEP.critical_energy) + c, color=look["color"], ls=":", lw=1.2)
         axis.set_title(f"{particle}s")
         axis.set_ylim(bottom=0)
     for axis in panels[:2]:
@@ -49,6 +52,38 @@ def profiles(count: int = 2000) -> Figure:
     panels[0].plot([], [], color="0.3", ls=":", lw=1.2, label="$\\ln(E/E_c) \\mp 0.5$ (PDG, homogeneous)")
     panels[0].plot([], [], color="0.55", ls="--", lw=1.4, label="end of the default calorimeter")
     figure.legend(handles=panels[0].get_legend_handles_labels()[0], loc="outside lower center", ncols=5)
+    return figure
+
+
+def fluctuations(count: int = 4000) -> Figure:
+    """How layers of the default calorimeter fluctuate: relative standard deviations, and correlations at one energy."""
+    geometry = lcd_ecal()
+    number = np.arange(geometry.layers) + 1
+    figure = Figure(figsize=(11, 4.4))
+    left, middle, right = figure.subplots(1, 3, width_ratios=[1.25, 1, 1])
+    for energy, look in zip(ENERGIES, _looks(), strict=True):
+        layers = _electrons(geometry, energy, count)
+        left.plot(number, layers.std(axis=0) / layers.mean(axis=0), **look, markevery=3, label=f"{energy:.0f} GeV")
+    left.set_yscale("log")
+    left.set_yticks([0.1, 0.2, 0.5, 1, 2], ["0.1", "0.2", "0.5", "1", "2"])
+    left.set_yticks([], minor=True)
+    left.set_xlabel("layer")
+    left.set_ylabel("standard deviation / mean")
+    left.set_title("energy of a layer, electrons")
+    left.legend()
+    edge = geometry.layers + 0.5
+    for axis, energy in ((middle, ENERGIES[0]), (right, ENERGIES[-1])):
+        correlation = np.corrcoef(_electrons(geometry, energy, count).T)
+        drawn = axis.imshow(correlation, cmap="PuOr", vmin=-1, vmax=1, origin="lower", extent=(0.5, edge, 0.5, edge))
+        levels = axis.contour(
+            number, number, correlation, levels=[-0.5, -0.25, 0.25, 0.5], colors="black", linewidths=0.8
+        )
+        axis.clabel(levels, fontsize=7)
+        axis.set_title(f"correlation, {energy:.0f} GeV")
+        axis.set_xlabel("layer")
+        axis.grid(False)
+    middle.set_ylabel("layer")
+    figure.colorbar(drawn, ax=[middle, right], label="correlation of the energies of two layers", shrink=0.8)
     return figure
 
 
@@ -137,6 +172,16 @@ def _terms(energy: np.ndarray, a: float, b: float) -> np.ndarray:
     return np.hypot(a / np.sqrt(energy), b)
 
 
+def _electrons(geometry: Geometry, energy: float, count: int) -> np.ndarray:
+    return layer_energies(geometry, "electron", np.full(count, energy), SEED)
+
+
+def _looks() -> list[dict[str, Any]]:
+    """Colour, line and marker for each of ENERGIES."""
+    looks = zip(_colours(len(ENERGIES)), LINES, MARKERS, strict=True)
+    return [{"color": colour, "ls": line, "marker": marker, "ms": 4} for colour, line, marker in looks]
+
+
 def _colours(count: int) -> np.ndarray:
     return mpl.colormaps["viridis"](np.linspace(0.15, 0.75, count))
 
@@ -151,7 +196,7 @@ def main() -> None:
     folder.mkdir(parents=True, exist_ok=True)
     with style():
         curve, fit = resolution()
-        figures = {"profiles": profiles(), "event": event(), "resolution": curve}
+        figures = {"profiles": profiles(), "fluctuations": fluctuations(), "event": event(), "resolution": curve}
     save(figures, folder)
     for name in figures:
         print(*(folder / f"{name}.{ending}" for ending in ("pdf", "png")))

@@ -1,7 +1,7 @@
 """The calorimeter task: a particle's energy from its shower, made by the package's own parametrisation."""
 
 from itertools import groupby
-from typing import Annotated, Literal, get_args
+from typing import Annotated, ClassVar, Literal, get_args
 
 import numpy as np
 from msgspec import Meta, structs
@@ -30,6 +30,8 @@ SECONDS_PER_TOWER = 4e-6
 class Calorimeter(ShowerSource, frozen=True, kw_only=True, tag="calorimeter"):
     """Energy regression of showers from the package's own generator (a parametrisation)."""
 
+    introduced: ClassVar[dict[str, object]] = {"generator": 1}
+    generator: Literal[1, 2] = 2
     pool: Positive = 8192
     test: Positive = 2000
     particles: Annotated[tuple[Particle, ...], Meta(min_length=1)] = ("electron",)
@@ -85,8 +87,8 @@ class Calorimeter(ShowerSource, frozen=True, kw_only=True, tag="calorimeter"):
         return (
             f"The data are showers of {kinds}{mixed} with {self.energy_min:g} to {self.energy_max:g} GeV, "
             f"{self.spectrum} in the incident energy, in {_layers(made)}. {seen}They are made by a parametrisation "
-            f"with the profiles of Grindhammer and Peters, seed {self.seed}; no particles are simulated. The read-out "
-            f"has {joined(filter(None, terms))}; what leaks out of the calorimeter is lost."
+            f"with the profiles of Grindhammer and Peters (generator {self.generator} of this software, seed "
+            f"{self.seed}); no particles are simulated. The read-out has {joined(filter(None, terms))}; what leaks out of the calorimeter is lost."
         )
 
     def making_seconds(self, facts: Facts) -> float:
@@ -151,10 +153,11 @@ def geometry(section: Calorimeter) -> shower.Geometry:
 
 
 def _inputs(section: Calorimeter, particle: Particle, energy: np.ndarray, first: int) -> np.ndarray:
+    which: dict[str, int] = {"first": first, "generator": section.generator}
     if section.inputs == "layers":
-        deposits = shower.layer_energies(geometry(section), particle, energy, section.seed, first=first)
+        deposits = shower.layer_energies(geometry(section), particle, energy, section.seed, **which)
     else:
-        deposits = shower.simulate(geometry(section), particle, energy, section.seed, first=first)
+        deposits = shower.simulate(geometry(section), particle, energy, section.seed, **which)
         if section.inputs == "rings":
             deposits = shower_inputs.rings(deposits)
     return shower_inputs.compressed(deposits.reshape(len(energy), -1), section.threshold)

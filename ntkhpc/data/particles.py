@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.random import Generator
 
+from ntkhpc.data import cascade
 from ntkhpc.data.geometry import Geometry
 from ntkhpc.data.profiles import CONVERSION, Radial, longitudinal, radial, spots
 
@@ -23,14 +24,17 @@ HADRON_RADIUS = np.sqrt(0.05 / 0.95)
 class Component:
     """The part of n showers that one profile describes.
 
-    energy: GeV of the signal on the electron scale, (n,); spots: equal parts it comes in, (n,), at least 1;
+    energy: GeV of the signal on the electron scale, (n,); spots: parts it comes in, (n,), at least 1;
     contained: share of it before each boundary of the steps, (n, steps + 1); radial: in mm, (n, steps).
+    placed: parts whose places in the plane are drawn, (n,), and then the energy of every part is exponentially
+    distributed; None where spots have equal energies and are placed themselves.
     """
 
     energy: np.ndarray
     spots: np.ndarray
     contained: np.ndarray
     radial: Radial
+    placed: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -42,47 +46,73 @@ class ShowerProfiles:
 
 
 def start(
-    geometry: Geometry, particle: str, energy: np.ndarray, streams: Sequence[Generator], normals: np.ndarray
+    geometry: Geometry,
+    particle: str,
+    energy: np.ndarray,
+    streams: Sequence[Generator],
+    normals: np.ndarray,
+    *,
+    generator: int = 2,
 ) -> ShowerProfiles:
     """Showers of particles of `energy` (n,) in GeV, each drawn from its own stream and its normals (n, 2).
 
-    Raises ValueError for a particle that is none of PARTICLES.
+    Raises ValueError for a particle that is none of PARTICLES, and for a generator that is neither 1 nor 2.
     """
+    if generator not in (1, 2):
+        raise ValueError(f"generator = {generator!r} must be 1 or 2")
     if particle not in PARTICLES:
         near = difflib.get_close_matches(str(particle).lower(), PARTICLES, n=1, cutoff=0.4)
         hint = f'; did you mean "{near[0]}"?' if near else ""
         raise ValueError(f"unknown particle {particle!r}{hint} (there are {', '.join(PARTICLES)})")
-    return PARTICLES[particle](geometry, energy, streams, normals)
+    return PARTICLES[particle](geometry, energy, streams, normals, generator)
 
 
 def electron(
-    geometry: Geometry, energy: np.ndarray, streams: Sequence[Generator], normals: np.ndarray
+    geometry: Geometry, energy: np.ndarray, streams: Sequence[Generator], normals: np.ndarray, generator: int
 ) -> ShowerProfiles:
     """Showers that start at the front."""
-    return _electromagnetic(geometry, energy, normals, np.zeros(len(energy)))
+    return _electromagnetic(geometry, energy, streams, normals, np.zeros(len(energy)), generator)
 
 
-def photon(geometry: Geometry, energy: np.ndarray, streams: Sequence[Generator], normals: np.ndarray) -> ShowerProfiles:
+def photon(
+    geometry: Geometry, energy: np.ndarray, streams: Sequence[Generator], normals: np.ndarray, generator: int
+) -> ShowerProfiles:
     """Showers of electrons of the same energy that start where the photon converts."""
     depth = CONVERSION * np.array([stream.standard_exponential() for stream in streams])
-    return _electromagnetic(geometry, energy, normals, depth)
+    return _electromagnetic(geometry, energy, streams, normals, depth, generator)
 
 
-def _electromagnetic(geometry: Geometry, energy: np.ndarray, normals: np.ndarray, depth: np.ndarray) -> ShowerProfiles:
+def _electromagnetic(
+    geometry: Geometry,
+    energy: np.ndarray,
+    streams: Sequence[Generator],
+    normals: np.ndarray,
+    depth: np.ndarray,
+    generator: int,
+) -> ShowerProfiles:
     """Showers that start at `depth` (n,) in X0."""
-    profile = longitudinal(geometry, energy, normals[:, 0], normals[:, 1])
     since = np.maximum(geometry.in_steps(geometry.depths) - depth[:, None], 0)
-    lateral = _in_mm(geometry, radial(geometry, energy, profile.tau(_middles(since))))
-    whole = Component(energy, spots(geometry, energy), profile.contained(since), lateral)
+    number, middles = spots(geometry, energy), _middles(since)
+    if generator == 1:
+        profile = longitudinal(geometry, energy, normals[:, 0], normals[:, 1])
+        lateral = _in_mm(geometry, radial(geometry, energy, profile.tau(middles)))
+        whole = Component(energy, number, profile.contained(since), lateral)
+    else:
+        profile = cascade.profile(geometry, energy, normals[:, 0], normals[:, 1])
+        contained, centre = cascade.contained(geometry, energy, profile, since, streams)
+        lateral = _in_mm(geometry, radial(geometry, energy, profile.tau(middles, centre)))
+        whole = Component(energy, cascade.spots(geometry, energy), contained, lateral, placed=number)
     return ShowerProfiles((whole,), np.zeros((len(energy), geometry.layers)))
 
 
-def pion(geometry: Geometry, energy: np.ndarray, streams: Sequence[Generator], normals: np.ndarray) -> ShowerProfiles:
+def pion(
+    geometry: Geometry, energy: np.ndarray, streams: Sequence[Generator], normals: np.ndarray, generator: int
+) -> ShowerProfiles:
     """A track that loses the minimum until it interacts, after -ln U interaction lengths, and two cascades from there.
 
     Shape of both: a = 0.6165 + 0.3183 ln E, with b = 0.2198 per X0 in the electromagnetic part and
     d = 0.9099 - 0.0237 ln E per interaction length in the hadronic part [Bock, Hansl-Kozanecka and Shah, Nucl. Instrum.
-    Meth. 186 (1981) 533]. Response f_em + (1 - f_em) h/e [Wigmans, Calorimetry].
+    Meth. 186 (1981) 533]. Response f_em + (1 - f_em) h/e [Wigmans, Calorimetry]. Both generators make the same pions.
     """
     depth = np.array([stream.standard_exponential() for stream in streams]).reshape(-1)
     lost = np.minimum(_before(geometry, depth), energy[:, None])

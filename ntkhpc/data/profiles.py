@@ -46,9 +46,13 @@ class Longitudinal:
         b = (self.shape - 1) / self.peak
         return gammainc(self.shape[:, None], b[:, None] * depth)
 
-    def tau(self, depth: np.ndarray) -> np.ndarray:
-        """Depth (n or 1, steps) in X0 over that of the maximum, (n, steps); see the head of this file."""
-        centre = self.shape * self.peak / (self.shape - 1)
+    def tau(self, depth: np.ndarray, centre: np.ndarray | None = None) -> np.ndarray:
+        """Depth (n or 1, steps) in X0 over that of the maximum, (n, steps); see the head of this file.
+
+        centre: <t> of each shower in X0, (n,), where it is not that of the profile.
+        """
+        if centre is None:
+            centre = self.shape * self.peak / (self.shape - 1)
         return depth * (self.mean_shape / (self.mean_shape - 1) / centre)[:, None]
 
 
@@ -64,18 +68,35 @@ class Radial:
     tail: np.ndarray
 
 
-def longitudinal(geometry: Geometry, energy: np.ndarray, z1: np.ndarray, z2: np.ndarray) -> Longitudinal:
-    """Profiles of electrons of `energy` (n,) in GeV; shape and depth are drawn together from normals z1, z2 (n,)."""
+def longitudinal(
+    geometry: Geometry,
+    energy: np.ndarray,
+    z1: np.ndarray,
+    z2: np.ndarray,
+    *,
+    depth_width: float = 1.0,
+    shape_width: float = 1.0,
+) -> Longitudinal:
+    """Profiles of electrons of `energy` (n,) in GeV; shape and depth are drawn together from normals z1, z2 (n,).
+
+    depth_width, shape_width: what the published widths of ln T and of ln a are multiplied by. Raises ValueError where
+    the published means are not positive: in plates too thick for the energy.
+    """
     y = np.log(energy / geometry.critical_energy)
     frequency, weak = geometry.sampling_frequency, 1 - geometry.e_over_mip
     widths = SAMPLING if geometry.passive else HOMOGENEOUS
     homogeneous_t = y - 0.812
     homogeneous_a = 0.81 + (0.458 + 2.26 / geometry.z) * y
     # Without a passive material 1/F_S and 1 - e^ vanish, and these are the homogeneous means.
-    mean_t = np.log(homogeneous_t - 0.55 / frequency - 0.69 * weak)
-    mean_a = np.log(homogeneous_a - 0.476 / frequency)
-    sigma_t = _capped(widths.depth[0] + widths.depth[1] * y)
-    sigma_a = _capped(widths.shape[0] + widths.shape[1] * y)
+    sampled_t, sampled_a = homogeneous_t - 0.55 / frequency - 0.69 * weak, homogeneous_a - 0.476 / frequency
+    if not ((sampled_t > 0) & (sampled_a > 0)).all():
+        raise ValueError(
+            f"a layer of {1 / frequency:.3g} radiation lengths is too thick for the parametrisation at "
+            f"{energy.min():.3g} GeV: thinner plates or more energy"
+        )
+    mean_t, mean_a = np.log(sampled_t), np.log(sampled_a)
+    sigma_t = depth_width * _capped(widths.depth[0] + widths.depth[1] * y)
+    sigma_a = shape_width * _capped(widths.shape[0] + widths.shape[1] * y)
     rho = widths.correlation[0] + widths.correlation[1] * y
     c1, c2 = np.sqrt((1 + rho) / 2), np.sqrt((1 - rho) / 2)
     peak = np.exp(mean_t + sigma_t * (c1 * z1 + c2 * z2))

@@ -46,9 +46,9 @@ def test_response_resolution_and_maximum_of_showers(energy: float) -> None:
     total = layers.sum(axis=1)
     assert 0.97 < total.mean() / energy < 1.0
     assert (layers >= 0).all()
-    # Leakage adds to sampling and constant term, so theirs is a lower bound and 1.25 of it an upper one here.
+    # Leakage adds to sampling and constant term, so theirs is a lower bound and 1.45 of it an upper one here.
     expected = np.hypot(0.17 / np.sqrt(energy), 0.01)
-    assert expected * (1 - 4.5 * 0.011) < total.std() / total.mean() < 1.25 * expected
+    assert expected * (1 - 4.5 * 0.011) < total.std() / total.mean() < 1.45 * expected
     middle = (geometry.depths[1:] + geometry.depths[:-1]) / 2
     peak = middle[(layers.mean(axis=0) / np.diff(geometry.depths)).argmax()]
     # Sampling calorimeters peak up to 1.4 X0 before the PDG's ln(E/Ec) - 0.5 for a homogeneous block.
