@@ -88,7 +88,8 @@ class Calorimeter(ShowerSource, frozen=True, kw_only=True, tag="calorimeter"):
             f"The data are showers of {kinds}{mixed} with {self.energy_min:g} to {self.energy_max:g} GeV, "
             f"{self.spectrum} in the incident energy, in {_layers(made)}. {seen}They are made by a parametrisation "
             f"with the profiles of Grindhammer and Peters (generator {self.generator} of this software, seed "
-            f"{self.seed}); no particles are simulated. The read-out has {joined(filter(None, terms))}; what leaks out of the calorimeter is lost."
+            f"{self.seed}); no particles are simulated. The read-out has {joined(filter(None, terms))}; what leaks out "
+            "of the calorimeter is lost."
         )
 
     def making_seconds(self, facts: Facts) -> float:
