@@ -25,6 +25,9 @@ RESAMPLES = 1999
 MEMBERS_A_SIZE = 3
 """With fewer members a size the covariance of the sizes is not known well enough to test them together."""
 
+TESTS = 5
+"""By which LEVEL is divided, about, as mean and shape of two quantities and the mean of a third are looked at."""
+
 FEWEST = 8
 """Members, or tiles, below which nothing is tested."""
 
@@ -78,7 +81,7 @@ class AgainstLaw:
     @property
     def seen(self) -> float:
         """The relative difference, alike at all sizes, that would have been seen in 95 % of such ensembles."""
-        return float(np.expm1(self.ratio.seen(LEVEL)))
+        return float(np.expm1(self.ratio.seen(LEVEL / TESTS)))
 
     @property
     def can_tell(self) -> bool:

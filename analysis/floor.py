@@ -272,16 +272,24 @@ def _aicc(curve: Curve) -> dict[str, float]:
     scan = _Scan.of(curve, smallest * (1 - np.geomspace(1, 1e-3, _GRID)))
     shape = np.array([scan.slope[0], scan.curvature[0]])
     pulls = scan.curvature**2 / scan.covariance[:, 1, 1]
+    best = int(pulls.argmin())
     chi2 = {
-        "constant": float(shape @ np.linalg.solve(scan.covariance[0], shape)),
-        "power": float(pulls[0]),
-        "floor": float(pulls.min()),
+        "constant": _known(float(shape @ np.linalg.solve(scan.covariance[0], shape)), 2, float(scan.dof[0])),
+        "power": _known(float(pulls[0]), 1, float(scan.dof[0])),
+        "floor": _known(float(pulls[best]), 1, float(scan.dof[best])),
     }
     k = len(curve.n)
     return {
         name: value + 2 * p + (2 * p * (p + 1) / (k - p - 1) if k - p > 1 else math.inf)
         for p, (name, value) in enumerate(chi2.items(), 1)
     }
+
+
+def _known(square: float, dims: int, dof: float) -> float:
+    """The chi^2 that is as improbable as Hotelling's T^2 = `square` of an error with `dof` degrees of freedom."""
+    left = max(dof - dims + 1, 1.0)
+    tail = float(stats.f.sf(square * left / (max(dof, 1.0) * dims), dims, left))
+    return float(stats.chi2.isf(max(tail, 1e-300), dims))
 
 
 def _square(level: float, dof: np.ndarray) -> np.ndarray:

@@ -48,7 +48,7 @@ def _difference(one: AgainstLaw) -> str:
 def _limit(one: AgainstLaw) -> str:
     if not math.isfinite(one.p_value):
         return f"{percent(one.ratio.of_ratio())}, too few members to test"
-    return f"{percent(one.ratio.of_ratio())}; {100 * one.seen:.2g} % would have been seen"
+    return f"{percent(one.ratio.of_ratio())}, {chance(one.p_value)}; {100 * one.seen:.2g} % would have been seen"
 
 
 def _largest(results: EnsembleResults, width: int, differing: list[str]) -> str:

@@ -13,7 +13,6 @@ from analysis.ensemble.curves import DRAW, MEMBERS
 from analysis.ensemble.drawing import NAMES, TIMES, exact_lines, points, times, widths
 from analysis.ensemble.results import EnsembleResults
 from analysis.floor import INDEPENDENT, LEVEL, Levelling, line
-from analysis.infinite import CURVE, LAW
 from analysis.report.look import SPAN, UNIT, Look
 from analysis.report.numbers import chance, interval, probability, slope
 from analysis.report.plotting import legend_below, log_x, log_y
@@ -155,8 +154,8 @@ def reasons(results: EnsembleResults) -> list[str]:
             f"the range of N_D: trained networks reach {results.sizes[-1]:,}, exact curves {eps.n[-1]:,.0f}; beyond "
             "nothing is known here"
         )
-    law = results.law_mean.isel(n_train=-1)
-    share = 100 * float(law.variance / law.mu_L)
+    law = results.law_mean.isel(n_train=-1) if results.has_law else None
+    share = 100 * float(law.variance / law.mu_L) if law is not None else float("nan")
     if np.isfinite(share):
         found.append(
             f"the untrained part of f: at infinite width all of the spread, and {share:.0f} % of mu_L at N_D = "
@@ -228,7 +227,7 @@ def fits(results: EnsembleResults) -> dict[str, Any]:
 
 SECTION: Section[EnsembleResults] = Section(
     title="Does eps_L become independent of N_D?",
-    needs=(*LAW, *CURVE),
+    needs=("test_loss",),
     claim=claim,
     figure=answer,
     caption=CAPTION,

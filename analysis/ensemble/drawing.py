@@ -59,8 +59,9 @@ def times(results: EnsembleResults) -> Iterator[tuple[str, str, dict[str, Any]]]
 
 def exact_lines(axis: Axes, results: EnsembleResults, name: str) -> None:
     """The law of the ensemble's own cells, the curve of the same steps beyond them, and the end of training."""
-    law = results.law_mean[name]
-    axis.plot(law.n_train, law, **EXACT, label="infinite width, same steps and data", zorder=1.5)
+    if results.has_law:
+        law = results.law_mean[name]
+        axis.plot(law.n_train, law, **EXACT, label="infinite width, same steps and data", zorder=1.5)
     for time, label, line in times(results):
         if time == "fixed":
             continue

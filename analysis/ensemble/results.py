@@ -8,15 +8,15 @@ import numpy as np
 import pandas as pd
 import xarray
 
-from analysis import aggregate, agreement, dominance, floor, infinite, resolution, second_run, spread, width
+from analysis import aggregate, agreement, dominance, floor, infinite, second_run, width
 from analysis.agreement import AgainstLaw
 from analysis.contrasts import Curve, ErrorSource, Estimate
-from analysis.ensemble import curves
+from analysis.ensemble import curves, resolution, spread
 from analysis.ensemble.curves import DRAW, FITTED, MEMBERS
+from analysis.ensemble.resolution import Resolution
+from analysis.ensemble.spread import Spread
 from analysis.floor import Levelling
 from analysis.report import completeness
-from analysis.resolution import Resolution
-from analysis.spread import Spread
 from analysis.width import WidthLine
 from ntkhpc.engine.run import Run
 from ntkhpc.phase.array import Array

@@ -8,7 +8,7 @@ import pytest
 import xarray
 from support.runs import ntkhpc
 
-from analysis import spread
+from analysis.ensemble import spread
 from ntkhpc import studies
 from ntkhpc.data import shower_files, staging
 from ntkhpc.data.mnist import Mnist
@@ -283,7 +283,7 @@ def test_the_spread_of_several_outputs_is_theirs() -> None:
     section = studies.loads(store.attrs["study_toml"]).data
     found = spread.spread(store, section)
     assert found is not None
-    assert found.initialisation == pytest.approx(np.sqrt(f.var(axis=0, ddof=1).mean()))
+    assert found.initialisation.value == pytest.approx(np.sqrt(f.var(axis=0, ddof=1).mean()))
     assert found.unit == "standard deviations of the targets"
     assert found.infinite_width == pytest.approx(0.5)
     classes = Mnist(classes=(0, 1))

@@ -70,16 +70,17 @@ def test_a_page_tells_of_every_file_and_of_no_other(finished: Run, posterior: Ru
 @pytest.mark.parametrize(
     ("arrays", "gone", "figures", "files"),
     [
-        ("curve_", {"Why does eps_L flatten?"}, {"flattening"}, {"curve"}),
+        ("curve_", {"What can make eps_L flat"}, {"flattening"}, {"curve"}),
         (
             "law_",
-            {"Learning curves", "Why does eps_L flatten?", "The distribution of the loss", "Finite width",
-             "Bias and variance"},
+            {"Does finite width differ from infinite width?", "Learning curves", "What can make eps_L flat",
+             "The distribution of the loss", "Finite width", "Bias and variance"},
             {"learning_curves", "flattening", "distribution", "width_dependence", "bias_and_variance"},
             {"curve"},
         ),
-        ("(law|curve)_", {"Learning curves", "Why does eps_L flatten?", "The distribution of the loss", "Finite width",
-                          "Bias and variance"},
+        ("(law|curve)_",
+         {"Does finite width differ from infinite width?", "Learning curves", "What can make eps_L flat",
+          "The distribution of the loss", "Finite width", "Bias and variance"},
          {"learning_curves", "flattening", "distribution", "width_dependence", "bias_and_variance"}, {"curve"}),
     ],
 )  # fmt: skip

@@ -1,6 +1,6 @@
 """How far the initialisation moves a prediction, in the units of the target, with errors that say what they contain."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import xarray
@@ -64,7 +64,7 @@ def largest_cell(
         sources.insert(1, ErrorSource("draw", deviates[None]))
     half_log = Curve(np.ones(1), np.array([variance]), tuple(sources)).log_value(0).scaled(0.5)
     return Prediction(
-        initialisation=Estimate(1.0, half_log.parts, half_log.dof).scaled(float(np.sqrt(2 * variance))),
+        initialisation=replace(half_log, value=1.0).scaled(float(np.sqrt(2 * variance))),
         total=float(np.sqrt(2 * (variance + bias2))),
         infinite_width=float(np.sqrt(2 * exact)),
         p_value=p_value,

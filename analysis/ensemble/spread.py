@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 import xarray
 
-from analysis import aggregate, prediction
+from analysis import aggregate
 from analysis.contrasts import Estimate
+from analysis.ensemble import prediction
 from analysis.report.numbers import chance
 from analysis.scaling import plain
 from ntkhpc.data.source import Source

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import xarray
 
-from analysis import prediction
 from analysis.contrasts import Estimate
+from analysis.ensemble import prediction
 from analysis.report.numbers import chance
 from analysis.scaling import plain
 
