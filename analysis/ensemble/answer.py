@@ -66,7 +66,7 @@ def claim(results: EnsembleResults) -> str:
     said = [f"Does eps_L become independent of N_D? {verdict(trained, exact['eps_L'], exact['eps_pop'])}"]
     if trained is not None:
         low, high = trained.n
-        said.append(f"From N_D = {low:,.0f} to {high:,.0f} {_about('eps_L', f'of width {width:,}', trained)}.")
+        said.append(f"Between N_D = {low:,.0f} and {high:,.0f} {_about('eps_L', f'of width {width:,}', trained)}.")
     if (fit := exact["eps_L"]) is not None:
         said.append(
             f"Exactly at infinite width, by the same rule of steps, its exponent between N_D = {fit.upper_n:,.0f} and "
@@ -98,7 +98,7 @@ def _about(quantity: str, whose: str, fit: Levelling) -> str:
     if not fit.p_constant < LEVEL:
         seen = fit.slope.seen()
         if seen > 2 * INDEPENDENT:
-            return f"whether {name} depends on N_D cannot be told (exponent {exponent})"
+            return f"it cannot be told whether {name} depends on N_D (exponent {exponent})"
         return f"no dependence of {name} on N_D is seen (exponent {exponent}; {seen:.2f} would have been seen)"
     way = "falls" if fit.slope.value < 0 else "rises"
     said = f"{name} {way} with the exponent {exponent} (a constant: {chance(fit.p_constant)}"
