@@ -87,6 +87,7 @@ class _Bench:
 def _attempt(bench: _Bench, shard: Shard, gone: Callable[[Owner], bool]) -> str:
     run = bench.run
     if run.receipt(shard).exists():
+        Tiles(run, shard, bench.marks["id"]).remove()  # a worker that was killed after its receipt left them
         return "done before"
     _require_earlier_phases(run, shard)
     with files.explain_refusals(run.path):

@@ -87,10 +87,10 @@ def test_the_split_is_standardised_on_the_pool() -> None:
 def test_training_sets_are_nested_and_draws_differ() -> None:
     wanted = studies.loads(
         'name = "t"\n[data]\nsource = "calorimeter"\npool = 60\n[network]\nwidths = [8]\n'
-        "[ensemble]\nn_train = [9, 12]\nmembers = 2\ndraws = 3"
+        "[ensemble]\nn_train = [9, 12]\nmembers = 2\ndraws = 3\n[infinite_width]\nredraws = 4"
     )
     permutation = data_phase.permutations(wanted)
-    assert permutation.shape == (3, 60)
+    assert permutation.shape == (3 + 4, 60)
     assert (np.sort(permutation, axis=1) == np.arange(60)).all()
     assert (permutation[0] != permutation[1]).any()
 

@@ -27,14 +27,22 @@ def old(folder: Path, kind: str, runs: Path) -> Run:
     return older.copy(folder, kind, runs)
 
 
+def _as_it_was(text: str) -> str:
+    for table, field in (("[ensemble]", "recheck = 0.0"), ("[infinite_width]", "redraws = 0"),
+                         ('source = "calorimeter"', "generator = 1")):  # fmt: skip
+        text = text.replace(f"{table}\n", f"{table}\n{field}\n")
+    return text
+
+
 @pytest.fixture
 def study_file(folder: Path, kind: str, tmp_path: Path) -> Path:
     """The study as its user wrote it, and its table, in places of their own.
 
-    Networks were not trained twice then. Today they are where a study does not say, which is another study.
+    There were no second runs, further draws and other showers then. Where a study does not say, there are today, which
+    is another study.
     """
     for name in (f"studies/{kind}.toml", "data/points.csv"):
         path = tmp_path / name
         path.parent.mkdir()
-        path.write_text((folder / name).read_text().replace("[ensemble]\n", "[ensemble]\nrecheck = 0.0\n"))
+        path.write_text(_as_it_was((folder / name).read_text()))
     return tmp_path / "studies" / f"{kind}.toml"

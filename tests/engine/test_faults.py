@@ -168,9 +168,9 @@ def test_damaged_partial_tiles_are_computed_anew(runs: Path, finished: Run) -> N
 
 
 def test_a_second_run_of_members_that_was_killed_goes_on_after_its_last_tile(runs: Path, finished: Run) -> None:
-    """The networks of the ensemble are twelve tiles, before those of phase recheck."""
+    """The networks of the ensemble are twelve tiles and further draws ten, before those of phase recheck."""
     target = make_run(runs)
-    killed = run_shards(target, all_shards(target), failpoint="tile-saved:13")
+    killed = run_shards(target, all_shards(target), failpoint="tile-saved:23")
     assert killed.returncode == -signal.SIGKILL
     assert [path.parent.parent.name for path in (target.path / "partial").rglob("*.npz")] == ["recheck"]
     resumed = run_shards(target, all_shards(target))

@@ -276,7 +276,7 @@ def test_a_study_whose_networks_diverge_says_so(runs: Path) -> None:
 def test_a_worker_that_cannot_fit_is_refused_before_anything_is_made(runs: Path) -> None:
     task = runs.parent / "tiny.toml"
     task.write_text(tiny_text(widths="[4, 100000000]"))
-    assert "warning: a worker of phase ensemble needs about" in ntkhpc("plan", f"--task={task}").stdout
+    assert "warning: a worker of phase recheck needs about" in ntkhpc("plan", f"--task={task}").stdout
     refused = ntkhpc("submit", f"--task={task}", f"--runs={runs}")
     assert refused.returncode == 1
     assert "lower network.widths" in refused.stderr
