@@ -9,7 +9,7 @@ import xarray
 from dask.base import compute
 
 from analysis import estimators
-from analysis.contrasts import Curve, ErrorSource
+from analysis.contrasts import relative
 from ntkhpc.studies import frozen
 from ntkhpc.studies.dims import CELL
 from ntkhpc.studies.ensemble.study import EnsembleStudy
@@ -137,11 +137,10 @@ def over_draws(moments: xarray.Dataset) -> xarray.Dataset:
 def _half(value: xarray.DataArray, stderr: xarray.DataArray, deviates: xarray.DataArray) -> xarray.DataArray:
     """Half of the 68 % interval over (width, n_train); without deviates of a logarithm it is the standard error."""
     found = stderr.transpose("width", "n_train").copy()
-    rows = deviates.transpose("width", "n_train", ...).values
+    values, rows = (one.transpose("width", "n_train", ...).values for one in (value, deviates))
     for cell in np.ndindex(found.shape):
         if np.isfinite(rows[cell]).all():
-            relative = Curve(np.ones(1), np.ones(1), (ErrorSource("members", rows[cell][None]),)).log_value(0)
-            found.values[cell] = abs(float(value.transpose("width", "n_train").values[cell])) * relative.half()
+            found.values[cell] = relative(float(values[cell]), {"members": rows[cell]}).half()
     return found
 
 

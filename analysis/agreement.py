@@ -8,15 +8,12 @@ import numpy as np
 import xarray
 from scipy import stats
 
-from analysis.contrasts import Curve, ErrorSource, Estimate, mean_weights
+from analysis.contrasts import LEVEL, Curve, ErrorSource, Estimate, mean_weights
 from ntkhpc.studies.dims import CELL
 from ntkhpc.studies.ensemble.train import OK
 
 QUANTITIES = ("mu_L", "eps_L", "eps_pop")
 TESTED = ("mu_L", "eps_L", "variance")
-
-LEVEL = 0.01
-"""Probability at which a difference is called one."""
 
 LARGE = 0.3
 """A relative difference that a test must be able to see, or it cannot tell."""

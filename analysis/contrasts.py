@@ -17,12 +17,14 @@ deviates are skewed: of a skewed sample mean and error are low together.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from scipy import optimize, stats
+from scipy import optimize, special
+
+from analysis.scaling import plain
 
 HEAVY_TAILS = 1.25
 """The kurtosis of a sample of heavy-tailed deviates is too low, by about a fifth at 60 to 200 members."""
@@ -37,7 +39,10 @@ _TINIEST = 1e-12
 _MOST = 0.8
 """Of a quantile that skewness may move."""
 
-SIGMA = 2 * float(stats.norm.cdf(1)) - 1
+LEVEL = 0.01
+"""Probability below which a difference, or a bend of a power law, is called one."""
+
+SIGMA = 2 * float(special.ndtr(1)) - 1
 """The probability of one standard deviation, 0.683: the level of what is written behind a plus-minus sign."""
 
 
@@ -83,18 +88,18 @@ class Estimate:
 
     def half(self, level: float = SIGMA) -> float:
         """Half the width of the interval that covers the truth with the probability `level`."""
-        return float(stats.t.ppf((1 + level) / 2, self.dof)) * self.stderr if self.stderr else 0.0
+        return _upper((1 - level) / 2, self.dof) * self.stderr if self.stderr else 0.0
 
     def interval(self, level: float = SIGMA) -> tuple[float, float]:
         if not self.stderr:
             return self.value, self.value
-        quantile = float(stats.t.ppf((1 + level) / 2, self.dof))
-        moved = self._moved((1 + level) / 2, quantile)
+        quantile = _upper((1 - level) / 2, self.dof)
+        moved = self._moved((1 - level) / 2, quantile)
         return self.value - self.stderr * (quantile - moved), self.value + self.stderr * (quantile + moved)
 
-    def _moved(self, probability: float, quantile: float) -> float:
+    def _moved(self, tail: float, quantile: float) -> float:
         """By how much skewness moves both ends of an interval, in standard errors."""
-        moved = self.skewness * SKEWED * (2 * float(stats.norm.ppf(probability)) ** 2 + 1)
+        moved = self.skewness * SKEWED * (2 * float(special.ndtri(tail)) ** 2 + 1)
         return min(max(moved, -_MOST * quantile), _MOST * quantile)
 
     def p_value(self, of: float = 0.0) -> float:
@@ -104,8 +109,8 @@ class Estimate:
         pull = (self.value - of) / self.stderr
 
         def excess(tail: float) -> float:
-            quantile = float(stats.t.isf(tail, self.dof))
-            return quantile - math.copysign(1.0, pull) * self._moved(1 - tail, quantile) - abs(pull)
+            quantile = _upper(tail, self.dof)
+            return quantile - math.copysign(1.0, pull) * self._moved(tail, quantile) - abs(pull)
 
         # In the logarithm of the tail, as tiny ones are asked for too; nobody believes the digits of tinier ones.
         if excess(_TINIEST) <= 0:
@@ -117,7 +122,7 @@ class Estimate:
 
     def seen(self, level: float = 0.01, power: float = 0.95) -> float:
         """The difference from a truth that a test at `level` finds with the probability `power`."""
-        return float(stats.t.ppf(1 - level / 2, self.dof) + stats.t.ppf(power, self.dof)) * self.stderr
+        return (_upper(level / 2, self.dof) + _upper(1 - power, self.dof)) * self.stderr
 
     def scaled(self, factor: float) -> "Estimate":
         parts = {name: abs(factor) * part for name, part in self.parts.items()}
@@ -137,12 +142,12 @@ class Estimate:
     def to_dict(self) -> dict[str, Any]:
         """JSON-able: value, stderr, its parts, dof (None if infinite), 68 and 95 % intervals."""
         return {
-            "value": _finite(self.value),
-            "stderr": _finite(self.stderr),
-            "parts": {name: _finite(part) for name, part in self.parts.items()},
-            "dof": _finite(self.dof),
-            "interval_68": [_finite(end) for end in self.interval(SIGMA)],
-            "interval_95": [_finite(end) for end in self.interval(0.95)],
+            "value": plain(self.value),
+            "stderr": plain(self.stderr),
+            "parts": {name: plain(part) for name, part in self.parts.items()},
+            "dof": plain(self.dof),
+            "interval_68": plain(self.interval(SIGMA)),
+            "interval_95": plain(self.interval(0.95)),
         }
 
 
@@ -159,7 +164,8 @@ def combine(value: float, found: Iterable[tuple[str, float, float, float]]) -> E
     parts: dict[str, float] = {}
     for name, variance, _, _ in kept:
         parts[name] = math.hypot(parts.get(name, 0.0), math.sqrt(variance))
-    return Estimate(value, parts, 1 / inverse, sum(third for _, _, third, _ in kept) / total**1.5)
+    dof = 1 / inverse if inverse else math.inf
+    return Estimate(value, parts, dof, sum(third for _, _, third, _ in kept) / total**1.5)
 
 
 @dataclass(frozen=True)
@@ -235,6 +241,22 @@ class Curve:
         return sum((o.deviates @ o.deviates.T for o in self.sources), np.zeros((len(self.n), len(self.n))))
 
 
+def _upper(tail: float, dof: float) -> float:
+    """The number that Student's t exceeds with the probability `tail`; of a tiny tail too."""
+    return -float(special.stdtrit(dof, tail) if math.isfinite(dof) else special.ndtri(tail))
+
+
+def number(value: float, sources: Mapping[str, np.ndarray]) -> Estimate:
+    """log(value) of one positive number, with deviates (m,) of its logarithm by source."""
+    found = tuple(ErrorSource(name, deviates[None]) for name, deviates in sources.items())
+    return Curve(np.ones(1), np.array([value]), found).log_value(0)
+
+
+def relative(value: float, sources: Mapping[str, np.ndarray]) -> Estimate:
+    """A number of either sign, with deviates (m,) of it over its size by source."""
+    return replace(number(1.0, sources), value=1.0).scaled(value)
+
+
 def slope_weights(n: np.ndarray) -> np.ndarray:
     x = np.log(n) - np.log(n).mean()
     return np.asarray(x / (x @ x))
@@ -248,7 +270,3 @@ def curvature_weights(n: np.ndarray) -> np.ndarray:
 
 def mean_weights(n: np.ndarray) -> np.ndarray:
     return np.full(len(n), 1 / len(n))
-
-
-def _finite(value: float) -> float | None:
-    return float(value) if math.isfinite(value) else None

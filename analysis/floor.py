@@ -18,13 +18,11 @@ from typing import Any, Literal
 import numpy as np
 from scipy import optimize, stats
 
-from analysis.contrasts import SIGMA, Curve, Estimate, curvature_weights, slope_weights
+from analysis.contrasts import LEVEL, SIGMA, Curve, Estimate, curvature_weights, slope_weights
+from analysis.scaling import plain
 
 SIZES = 4
 """Fewer sizes cannot tell a floor from a power law."""
-
-LEVEL = 0.01
-"""Of the tests."""
 
 INDEPENDENT = 0.1
 """An exponent that is closer to zero than this, at 95 %, is called independent of the size."""
@@ -115,9 +113,6 @@ class Levelling:
         return self.p_power < LEVEL and self.curvature.value < 0
 
     def to_dict(self) -> dict[str, Any]:
-        def ends(pair: tuple[float, float]) -> list[float | None]:
-            return [float(end) if math.isfinite(end) else None for end in pair]
-
         floor = self.floor
         return {
             "n": list(self.n),
@@ -125,17 +120,17 @@ class Levelling:
             "curvature": self.curvature.to_dict(),
             "upper_n": self.upper_n,
             "upper_exponent": self.upper_slope.to_dict(),
-            "p_constant": _number(self.p_constant),
-            "p_power": _number(self.p_power),
-            "aicc": {name: _number(value) for name, value in self.aicc.items()},
+            "p_constant": plain(self.p_constant),
+            "p_power": plain(self.p_power),
+            "aicc": {name: plain(value) for name, value in self.aicc.items()},
             "with_floor": floor
             and {
-                "floor": _number(floor.offset),
-                "floor_68": ends(floor.offset_68),
-                "floor_95": ends(floor.offset_95),
-                "exponent": _number(floor.exponent),
-                "exponent_68": ends(floor.exponent_68),
-                "exponent_95": ends(floor.exponent_95),
+                "floor": plain(floor.offset),
+                "floor_68": plain(floor.offset_68),
+                "floor_95": plain(floor.offset_95),
+                "exponent": plain(floor.exponent),
+                "exponent_68": plain(floor.exponent_68),
+                "exponent_95": plain(floor.exponent_95),
             },
         }
 
@@ -294,7 +289,3 @@ def _known(square: float, dims: int, dof: float) -> float:
 
 def _square(level: float, dof: np.ndarray) -> np.ndarray:
     return np.asarray(stats.t.ppf((1 + level) / 2, dof)) ** 2
-
-
-def _number(value: float) -> float | None:
-    return float(value) if math.isfinite(value) else None

@@ -93,22 +93,17 @@ def curve(store: xarray.Dataset) -> xarray.Dataset:
     mine = store[[name for name in store.data_vars if str(name).startswith("curve_")]].compute()
     mine = mine.drop_vars(["draw", "n_train"], errors="ignore").rename(names)
     mine = mine.assign_coords(time=[TIMES[int(code)] for code in store.time.values])
-    mu = mine.curve_mu
-    return xarray.Dataset(
-        {
-            "mu_L": mu,
-            "sigma_L": np.sqrt(mine.curve_sigma2),
-            "eps_L": np.sqrt(mine.curve_sigma2) / mu,
-            "eps_pop": signed_root(mine.curve_population_variance) / mu,
-            "bias2": mine.curve_bias2,
-            "variance": mine.curve_variance,
-            "largest_share": mine.curve_largest_share,
-            "size_sigma": np.sqrt(mine.curve_size_variance),
-            "steps": mine.curve_steps,
-        }
+    spreads = _spreads(mine.curve_mu, mine.curve_sigma2, mine.curve_population_variance)
+    return spreads.assign(
+        bias2=mine.curve_bias2,
+        variance=mine.curve_variance,
+        largest_share=mine.curve_largest_share,
+        size_sigma=np.sqrt(mine.curve_size_variance),
+        steps=mine.curve_steps,
     ).transpose("time", "draw", "n_train", ...)
 
 
 def _spreads(mu: xarray.DataArray, variance: xarray.DataArray, population: xarray.DataArray) -> xarray.Dataset:
-    found = {"mu_L": mu, "sigma_L": np.sqrt(variance), "eps_L": np.sqrt(variance) / mu}
-    return xarray.Dataset(found | {"eps_pop": signed_root(population) / mu})  # type: ignore[arg-type]
+    root = xarray.apply_ufunc(signed_root, population)
+    found = {"mu_L": mu, "sigma_L": np.sqrt(variance), "eps_L": np.sqrt(variance) / mu, "eps_pop": root / mu}
+    return xarray.Dataset(found)

@@ -5,9 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from analysis.contrasts import Estimate, combine
-
-LEVEL = 0.01
+from analysis.contrasts import LEVEL, Estimate, combine
 
 
 @dataclass(frozen=True)

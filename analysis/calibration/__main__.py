@@ -3,7 +3,6 @@
 import argparse
 import os
 import sys
-import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -103,7 +102,6 @@ def lines(tally: Tally) -> Iterator[str]:
 
 def _part(job: tuple[Scenario, int, Sequence[int]]) -> Tally:
     scenario, count, numbers = job
-    warnings.simplefilter("ignore", RuntimeWarning)
     world = world_of(scenario)
     return run(world, scenario, population(world, count, scenario.losses.tail), numbers)
 

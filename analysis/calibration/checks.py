@@ -8,9 +8,9 @@ import numpy as np
 from analysis import floor
 from analysis.calibration.synthetic import Synthetic
 from analysis.calibration.truth import LawMoments
-from analysis.contrasts import SIGMA, Curve, Estimate, curvature_weights, slope_weights
+from analysis.contrasts import LEVEL, SIGMA, Curve, Estimate, curvature_weights, slope_weights
 from analysis.ensemble.curves import DRAW, FITTED, MEMBERS
-from analysis.floor import INDEPENDENT, LEVEL
+from analysis.floor import INDEPENDENT
 
 VALUES = (*FITTED, "bias2", "variance")
 
@@ -129,4 +129,4 @@ def _widths(tally: Tally, made: Synthetic) -> None:
             tally.alarms[f"widths are called off the line, {q}"].append(not fit.holds)
     units = made.results.in_units
     if units is not None:
-        tally.alarms["headline: a difference from infinite width"].append(units.p_value < LEVEL)
+        tally.alarms["headline: a difference from infinite width"].append(units.found.p_value < LEVEL)

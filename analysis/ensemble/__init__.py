@@ -12,6 +12,7 @@ from analysis.ensemble import (
     learning_curves,
     members,
     overview,
+    points,
     rechecked,
     residuals,
     units,
@@ -34,6 +35,7 @@ SECTIONS: list[Section[EnsembleResults]] = [
     flattening.SECTION,
     distribution.SECTION,
     members.SECTION,
+    points.SECTION,
     rechecked.SECTION,
     width_dependence.SECTION,
     bias_and_variance.SECTION,
@@ -82,6 +84,7 @@ def cover(results: EnsembleResults) -> Cover:
             "agreement": {},
             "resolution": None,
             "dominant_members": [],
+            "dominant_test_points": [],
             "second_run": None,
         },
     )

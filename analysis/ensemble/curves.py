@@ -10,13 +10,11 @@ import xarray
 
 from analysis import test_points
 from analysis.contrasts import Curve, ErrorSource
+from analysis.fits import NOISE
 
 MEMBERS, DRAW, POINTS = "members", "draw", "test points"
 
 FITTED = ("mu_L", "sigma_L", "eps_L", "eps_pop")
-
-NOISE = 2.0
-"""Standard errors that a value must be above zero to have a logarithm that means something."""
 
 LARGEST_SHARE_OF_POOL = 0.9
 """Draws of more of the pool than this are nearly the same draw, and say nothing of another one."""

@@ -1,16 +1,16 @@
 """How far the initialisation moves a prediction, in the units of the target, with errors that say what they contain."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import xarray
 
 from analysis import aggregate
-from analysis.contrasts import Curve, ErrorSource, Estimate
-from analysis.report.numbers import pm
-
-LEVEL = 0.01
-"""Probability at which a difference from infinite width is called one."""
+from analysis.contrasts import LEVEL, Estimate, number
+from analysis.report.numbers import chance, pm
+from analysis.scaling import plain
 
 PHRASES = {"members": "members", "draw": "another draw", "test points": "other test points"}
 
@@ -29,6 +29,26 @@ class Prediction:
     infinite_width: float
     p_value: float
 
+    def beside_infinite_width(self, size: Callable[[float], str]) -> str:
+        """What infinitely wide networks have, and whether that is another value, in brackets; `size` writes one."""
+        if not np.isfinite(self.infinite_width):
+            return ""
+        verdict = "a difference" if self.p_value < LEVEL else "no difference seen"
+        exact = f"infinitely wide networks after the same steps: {size(self.infinite_width)}"
+        return f" ({exact}, {verdict}, {chance(self.p_value)})"
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-able."""
+        one = self.initialisation
+        return {
+            "initialisation": one.value,
+            "initialisation_stderr": plain(one.parts.get("members")),
+            "initialisation_parts": {name: plain(part) for name, part in one.parts.items()},
+            "total": self.total,
+            "infinite_width": plain(self.infinite_width),
+            "p_value": plain(self.p_value),
+        }
+
 
 def largest_cell(
     store: xarray.Dataset,
@@ -46,23 +66,21 @@ def largest_cell(
     variance, bias2 = float(points.variance), float(points.bias2)  # halves of squares, as in the loss
     if not (np.isfinite(variance) and variance > 0 and np.isfinite(points.variance_deviates.values).all()):
         return None
-    sources = [ErrorSource("members", points.variance_deviates.values[None])]
+    sources = {"members": points.variance_deviates.values}
     exact, p_value = float("nan"), float("nan")
+    if others is not None and others.sizes["draw"] > 2 and pool > others.n_train[-1]:
+        logarithms = np.log(others.isel(n_train=-1).values)
+        free = 1 - float(others.n_train[-1]) / pool
+        sources["draw"] = (logarithms - logarithms.mean()) / np.sqrt((len(logarithms) - 1) * free)
     if "law_variance" in store:
         law = store.law_variance.isel(draw=0, n_train=-1).values
         law = law if chosen is None else law[chosen]
         exact = float(np.mean(scale**2) * law.mean()) / 2
         if np.isfinite(exact):
-            p_value = Curve(np.ones(1), np.array([variance / exact]), tuple(sources)).log_value(0).p_value()
+            p_value = number(variance / exact, {"members": sources["members"]}).p_value()
             if len(law) > 2:
-                relative = (law / law.mean() - 1) / np.sqrt(len(law) * (len(law) - 1.0))
-                sources.append(ErrorSource("test points", relative[None]))
-    if others is not None and others.sizes["draw"] > 2 and pool > others.n_train[-1]:
-        logarithms = np.log(others.isel(n_train=-1).values)
-        free = 1 - float(others.n_train[-1]) / pool
-        deviates = (logarithms - logarithms.mean()) / np.sqrt((len(logarithms) - 1) * free)
-        sources.insert(1, ErrorSource("draw", deviates[None]))
-    half_log = Curve(np.ones(1), np.array([variance]), tuple(sources)).log_value(0).scaled(0.5)
+                sources["test points"] = (law / law.mean() - 1) / np.sqrt(len(law) * (len(law) - 1.0))
+    half_log = number(variance, sources).scaled(0.5)
     return Prediction(
         initialisation=replace(half_log, value=1.0).scaled(float(np.sqrt(2 * variance))),
         total=float(np.sqrt(2 * (variance + bias2))),

@@ -1,6 +1,6 @@
 """What the report of an ensemble is made from: the store of a run, and what is computed from it, once, when asked."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TypeVar
 
@@ -10,7 +10,7 @@ import xarray
 
 from analysis import aggregate, agreement, dominance, floor, infinite, second_run, width
 from analysis.agreement import AgainstLaw
-from analysis.contrasts import Curve, ErrorSource, Estimate
+from analysis.contrasts import Curve, ErrorSource, Estimate, number, relative
 from analysis.ensemble import curves, resolution, spread
 from analysis.ensemble.curves import DRAW, FITTED, MEMBERS
 from analysis.ensemble.resolution import Resolution
@@ -25,9 +25,6 @@ from ntkhpc.studies.ensemble.train import DIVERGED, OK
 
 K = TypeVar("K")
 V = TypeVar("V")
-
-SIGNIFICANT = 0.01
-"""Probability below which a difference, or the failure of a power law, is called one."""
 
 
 @dataclass(frozen=True)
@@ -153,8 +150,7 @@ class EnsembleResults:
         value, deviates = float(cell[name]), cell[f"{name}_deviates"].values
         if not (np.isfinite(value) and np.isfinite(deviates).all() and deviates.any()):
             return None
-        relative = Curve(np.ones(1), np.ones(1), (ErrorSource(MEMBERS, deviates[None]),)).log_value(0)
-        return replace(relative, value=1.0).scaled(value)
+        return relative(value, {MEMBERS: deviates})
 
     @cached_property
     def fits(self) -> dict[tuple[str, int], Levelling]:
@@ -270,7 +266,8 @@ def _decisive(run: Run) -> list[Array]:
     """Floats of every phase but the ensemble, whose `status` decides alone: a member without it is not computed. And
     why members were suspected, which counts those that were not trained again.
     """
-    others = [array for phase in ("law", "curve", "finalise", "recheck") for array in run.layout.arrays(phase)]
+    phases = ("law", "curve", "redraws", "finalise", "recheck")
+    others = [array for phase in phases for array in run.layout.arrays(phase)]
     status = [array for array in run.layout.arrays("ensemble") if array.name == "status"]
     return status + [one for one in others if np.dtype(one.dtype).kind == "f" or one.name == "recheck_reason"]
 
@@ -284,4 +281,4 @@ def _ratio(cell: xarray.Dataset, name: str, exact: float) -> Estimate | None:
     value, deviates = float(cell[name]), cell[f"{name}_deviates"].values
     if not (value > 0 and np.isfinite(deviates).all() and exact > 0):
         return None
-    return Curve(np.ones(1), np.array([value / exact]), (ErrorSource(MEMBERS, deviates[None]),)).log_value(0)
+    return number(value / exact, {MEMBERS: deviates})

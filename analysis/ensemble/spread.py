@@ -7,9 +7,8 @@ import numpy as np
 import xarray
 
 from analysis import aggregate
-from analysis.contrasts import Estimate
 from analysis.ensemble import prediction
-from analysis.report.numbers import chance
+from analysis.ensemble.prediction import Prediction
 from analysis.scaling import plain
 from ntkhpc.data.source import Source
 
@@ -28,32 +27,22 @@ class Spread:
     n_train: int
     noun: str
     unit: str
-    initialisation: Estimate
-    total: float
-    infinite_width: float
-    p_value: float
+    found: Prediction
     accuracy: float
     accuracy_stderr: float
     apart: float
 
     def to_dict(self) -> dict[str, Any]:
-        found = {one.name: plain(getattr(self, one.name)) for one in fields(self) if one.name != "initialisation"}
-        one = self.initialisation
-        return found | {"initialisation": one.value, "initialisation_stderr": plain(one.parts.get("members")),
-                        "initialisation_parts": {name: plain(part) for name, part in one.parts.items()}}  # fmt: skip
+        named = {one.name: plain(getattr(self, one.name)) for one in fields(self) if one.name != "found"}
+        return named | self.found.to_dict()
 
     def sentence(self) -> str:
-        exact = ""
-        if np.isfinite(self.infinite_width):
-            verdict = "a difference" if self.p_value < prediction.LEVEL else "no difference seen"
-            exact = (
-                f" (infinitely wide networks after the same steps: {self._size(self.infinite_width)}, {verdict}, "
-                f"{chance(self.p_value)})"
-            )
+        one = self.found
         said = (
             f"For a network of width {self.width:,} trained on {self.n_train:,} {self.noun}, the random initialisation "
-            f"moves a prediction by {self._estimate()}{exact}, root mean square over the test points; with the error "
-            f"of the mean network, added in quadrature, the whole error is {self._size(self.total)}."
+            f"moves a prediction by {self._estimate()}{one.beside_infinite_width(self._size)}, root mean square over "
+            "the test points; with the error of the mean network, added in quadrature, the whole error is "
+            f"{self._size(one.total)}."
         )
         if np.isfinite(self.accuracy):
             said += (
@@ -64,9 +53,10 @@ class Spread:
         return said
 
     def _estimate(self) -> str:
+        one = self.found.initialisation
         if self.unit == "%":
-            return f"{prediction.size(self.initialisation.scaled(100), 1)} %"
-        return prediction.significant(self.initialisation) + (f" {self.unit}" if self.unit else "")
+            return f"{prediction.size(one.scaled(100), 1)} %"
+        return prediction.significant(one) + (f" {self.unit}" if self.unit else "")
 
     def _size(self, value: float) -> str:
         text = f"{100 * value:.1f}" if self.unit == "%" else f"{value:.3g}"
@@ -96,10 +86,7 @@ def spread(
         n_train=int(store.n_train[-1]),
         noun=section.noun,
         unit="" if unit == "1" else unit,
-        initialisation=found.initialisation,
-        total=found.total,
-        infinite_width=found.infinite_width,
-        p_value=found.p_value,
+        found=found,
         accuracy=accuracy,
         accuracy_stderr=float(np.sqrt(shrunk * (1 - shrunk) / count)),
         apart=float(np.diff(sorted(section.class_targets or (0, 1))).min()) if section.classification else float("nan"),

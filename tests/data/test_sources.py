@@ -283,9 +283,9 @@ def test_the_spread_of_several_outputs_is_theirs() -> None:
     section = studies.loads(store.attrs["study_toml"]).data
     found = spread.spread(store, section)
     assert found is not None
-    assert found.initialisation.value == pytest.approx(np.sqrt(f.var(axis=0, ddof=1).mean()))
+    assert found.found.initialisation.value == pytest.approx(np.sqrt(f.var(axis=0, ddof=1).mean()))
     assert found.unit == "standard deviations of the targets"
-    assert found.infinite_width == pytest.approx(0.5)
+    assert found.found.infinite_width == pytest.approx(0.5)
     classes = Mnist(classes=(0, 1))
     one_hot = np.eye(2)[np.arange(30) % 2] - 0.5
     store["y_test"], store["target_scale"] = (("test_point", "output"), one_hot), (("output",), np.ones(2))
@@ -293,4 +293,5 @@ def test_the_spread_of_several_outputs_is_theirs() -> None:
     found = spread.spread(store, classes)
     assert found is not None
     assert found.accuracy == (mean.argmax(axis=1) == one_hot.argmax(axis=1)).mean()
-    assert found.total == pytest.approx(np.sqrt(((mean - one_hot) ** 2 + f.var(axis=0, ddof=1) * (1 - 1 / 40)).mean()))
+    whole = np.sqrt(((mean - one_hot) ** 2 + f.var(axis=0, ddof=1) * (1 - 1 / 40)).mean())
+    assert found.found.total == pytest.approx(whole)

@@ -12,6 +12,7 @@ import xarray
 from support.runs import ROOT
 
 from analysis import aggregate, agreement, estimators, infinite
+from analysis.contrasts import Estimate
 from ntkhpc.engine.run import Run
 
 
@@ -97,6 +98,22 @@ def test_all_sizes_together_call_a_true_law_false_no_more_often_than_they_say(mo
     for level in (0.05, 0.2):
         rate = np.mean(np.array(p) <= level)
         assert abs(rate - level) < 3.3 * np.sqrt(level * (1 - level) / trials) + 0.02, (level, rate)
+
+
+def test_a_difference_that_is_said_to_be_seen_is_seen() -> None:
+    """100 ensembles that differ at all sizes by `seen` of the mean: of 95 % that are to be called different, at least
+    88 are (3.3 binomial errors, false alarm 1e-3)."""
+    rng, k, members, trials = np.random.default_rng(12), 4, 60, 100
+    spread, called = 0.3, []
+    stderr = np.sqrt((np.exp(spread**2) - 1) / members * (0.64 + 0.36 / k))
+    seen = Estimate(0.0, {"members": float(stderr)}, members - 1.0).seen(agreement.LEVEL / agreement.TESTS)
+    exact = {"mu_L": np.full((k, 1), spread**2 / 2), "eps_L": np.full((k, 1), np.log(np.exp(spread**2) - 1) / 2)}
+    for _ in range(trials):
+        common, own = rng.normal(size=(1, 1, members)), rng.normal(size=(k, 1, members))
+        sample = np.exp(seen + spread * (0.8 * common + 0.6 * own))
+        p = agreement.all_sizes_p_values(sample, exact)["mu_L"]
+        called.append(1 - (1 - p) ** len(agreement.FAMILIES) <= agreement.LEVEL)
+    assert np.mean(called) > 0.95 - 3.3 * np.sqrt(0.95 * 0.05 / trials)
 
 
 def test_all_sizes_together_find_a_difference() -> None:

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from analysis import floor
 from analysis.contrasts import Curve, ErrorSource
@@ -82,3 +83,18 @@ def test_a_curve_without_errors_is_described_without_tests() -> None:
 
 def test_too_few_sizes_have_no_floor() -> None:
     assert floor.levelling(Curve(N[:3], N[:3] ** -0.5)).floor is None
+
+
+def test_a_well_known_error_leaves_chi_squared_as_it_is_and_a_poor_one_shrinks_it() -> None:
+    for dims in (1, 2):
+        assert floor._known(7.0, dims, 1e7) == pytest.approx(7.0, rel=1e-4)
+        assert floor._known(7.0, dims, 4.0) < 5.0
+
+
+def test_a_likelihood_ratio_of_one_contrast_is_students() -> None:
+    """The chi squared that AICc sees has the p-value of the test that the report prints."""
+    curve = noisy((N / 90) ** -0.8 + 0.3, 0.02, np.random.default_rng(7))
+    found = floor.levelling(curve)
+    square = (found.curvature.value / found.curvature.stderr) ** 2
+    plain_p = 2 * stats.t.sf(np.sqrt(square), found.curvature.dof)
+    assert stats.chi2.sf(floor._known(square, 1, found.curvature.dof), 1) == pytest.approx(plain_p)

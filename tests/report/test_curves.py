@@ -1,0 +1,97 @@
+"""What another draw and another test set would change, against brute force."""
+
+import numpy as np
+import pytest
+import xarray
+
+from analysis.contrasts import slope_weights
+from analysis.ensemble import curves, prediction
+
+STUDY = """
+name = "t"
+[data]
+source = "calorimeter"
+pool = 40
+test = 30
+[network]
+widths = [8]
+[ensemble]
+n_train = [16]
+members = 40
+tile = 2
+"""
+
+
+def exact(table: np.ndarray, sizes: tuple[int, ...]) -> xarray.DataArray:
+    return xarray.DataArray(table, dims=("draw", "n_train"), coords={"n_train": list(sizes)})
+
+
+def test_draws_of_a_finite_pool_vary_less_and_are_corrected() -> None:
+    """Means of nested draws from a pool of 60 numbers: fresh data would vary by 1/sqrt(n), to 4 % (5 standard errors
+    of 10,000 draws)."""
+    rng, sizes, pool = np.random.default_rng(2), (10, 20, 40), 60
+    numbers = rng.standard_normal(pool)
+    numbers = (numbers - numbers.mean()) / numbers.std(ddof=1)
+    orders = np.array([rng.permutation(pool) for _ in range(10_000)])
+    table = np.exp(0.01 * np.stack([numbers[orders[:, :n]].mean(axis=1) for n in sizes], axis=1))
+    found = curves.draws(exact(table, sizes), pool)
+    assert found is not None
+    np.testing.assert_allclose(np.sqrt((found.deviates**2).sum(axis=1)), 0.01 / np.sqrt(sizes), rtol=0.04)
+
+
+def test_the_error_of_a_mean_over_draws_is_that_of_its_exponents() -> None:
+    rng, sizes = np.random.default_rng(3), (8, 16, 32, 64)
+    table = np.array(sizes) ** -0.5 * np.exp(0.1 * rng.standard_normal((9, 4)))
+    curve = curves.exact(exact(table, sizes), pool=10**9)
+    assert curve is not None
+    slopes = np.log(table) @ slope_weights(np.array(sizes, float))
+    assert curve.slope().value == pytest.approx(slopes.mean())
+    assert curve.slope().stderr == pytest.approx(slopes.std(ddof=1) / 3)
+
+
+@pytest.mark.parametrize("largest", [60, 55])
+def test_draws_that_take_the_pool_say_nothing_of_another(largest: int) -> None:
+    table = 1 + 0.1 * np.random.default_rng(4).random((5, 3))
+    assert curves.draws(exact(table, (10, 20, largest)), 60) is None
+    assert curves.draws(exact(table[:1], (10, 20, 30)), 60) is None
+
+
+def test_exact_values_between_sizes_follow_a_power_law() -> None:
+    table = np.array([[10.0, 40.0, 90.0], [20.0, 30.0, 50.0]])
+    table[0] = np.array([8, 16, 64]) ** -0.7
+    found = curves.interpolated(exact(table, (8, 16, 64)), np.array([8, 32]))
+    assert found is not None
+    np.testing.assert_allclose(found.values[0], np.array([8.0, 32.0]) ** -0.7)
+    assert curves.interpolated(exact(table, (8, 16, 64)), np.array([4, 32])) is None
+
+
+def test_errors_of_a_prediction_are_those_of_its_variance_by_source() -> None:
+    """The standard deviation of predictions has half the relative error of their variance."""
+    rng = np.random.default_rng(5)
+    f = rng.normal(size=(40, 30, 1)) * np.linspace(0.5, 1.5, 30)[:, None]
+    tiles = f.reshape(1, 1, 1, 20, 2, 30, 1)
+    dims = ("width", "n_train", "draw", "tile", "test_point", "output")
+    law = np.linspace(0.5, 1.5, 30) ** 2
+    store = xarray.Dataset(
+        {
+            "prediction_mean": (dims, tiles.mean(axis=4)),
+            "prediction_m2": (dims, 2 * tiles.var(axis=4)),
+            "status": (("width", "n_train", "draw", "member"), np.zeros((1, 1, 1, 40), int)),
+            "y_test": (("test_point", "output"), np.ones((30, 1))),
+            "law_variance": (("draw", "n_train", "test_point"), law[None, None]),
+        },
+        coords={"width": [8], "n_train": [16], "draw": [0]},
+        attrs={"study_toml": STUDY, "format": 2},
+    )  # fmt: skip
+    draws = np.exp(0.2 * rng.standard_normal(12))
+    others = exact(draws[:, None], (16,))
+    found = prediction.largest_cell(store, np.ones(1), None, others, 40)
+    assert found is not None
+    sd = float(np.sqrt(f.var(axis=0, ddof=1).mean()))
+    assert found.initialisation.value == pytest.approx(sd)
+    assert found.infinite_width == pytest.approx(np.sqrt(law.mean()))
+    parts = found.initialisation.parts
+    assert parts["test points"] == pytest.approx(sd / 2 * law.std(ddof=1) / np.sqrt(30) / law.mean())
+    assert parts["draw"] == pytest.approx(sd / 2 * np.log(draws).std(ddof=1) / np.sqrt(1 - 16 / 40))
+    said = found.beside_infinite_width(lambda value: f"{value:.2f}")
+    assert said.startswith(f" (infinitely wide networks after the same steps: {np.sqrt(law.mean()):.2f}, ")
