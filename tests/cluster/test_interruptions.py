@@ -97,13 +97,13 @@ def interrupted(tmp_path_factory: pytest.TempPathFactory) -> Scenarios:
     first_tile(found["node"][1])
     element, node = running_node(found["node"][1])
     control = str(ROOT / "tests" / "cluster" / "slurm_cluster.sh")
-    subprocess.run([control, "kill-node", node.removeprefix("node")], check=True, timeout=60)
     job = ask("squeue", "-h", "-j", element, "-o", "%A").strip()
-    # The node loses its power: all of the job is frozen before anything of it is killed. A srun that outlived its
-    # slurmstepd would ask for the end of the step, and slurmctld would pass that on to the job's next attempt.
+    # The node loses its power: all of the job is frozen before anything of it, or its slurmd, ends. A srun that
+    # outlived one of them would ask for the end of the step, and slurmctld would pass that on to the next attempt.
     pattern = rf"slurmstepd: \[{job}\.|/job0*{job}/slurm_script|{found['node'][1].path.name}"
-    for number in ("-STOP", "-KILL"):
-        subprocess.run(["pkill", number, "-f", pattern], check=True, timeout=60)
+    subprocess.run(["pkill", "-STOP", "-f", pattern], check=True, timeout=60)
+    subprocess.run([control, "kill-node", node.removeprefix("node")], check=True, timeout=60)
+    subprocess.run(["pkill", "-KILL", "-f", pattern], check=True, timeout=60)
     wait("node down", lambda: "down" in ask("sinfo", "-h", "-n", node, "-o", "%T"), 120)
     subprocess.run([control, "restart-node", node.removeprefix("node")], check=True, timeout=60)
     return found
