@@ -93,14 +93,10 @@ class Estimate:
     def interval(self, level: float = SIGMA) -> tuple[float, float]:
         if not self.stderr:
             return self.value, self.value
-        quantile = _upper((1 - level) / 2, self.dof)
-        moved = self._moved((1 - level) / 2, quantile)
+        tail = (1 - level) / 2
+        quantile = _upper(tail, self.dof)
+        moved = float(skewed(self.skewness, tail, quantile))
         return self.value - self.stderr * (quantile - moved), self.value + self.stderr * (quantile + moved)
-
-    def _moved(self, tail: float, quantile: float) -> float:
-        """By how much skewness moves both ends of an interval, in standard errors."""
-        moved = self.skewness * SKEWED * (2 * float(special.ndtri(tail)) ** 2 + 1)
-        return min(max(moved, -_MOST * quantile), _MOST * quantile)
 
     def p_value(self, of: float = 0.0) -> float:
         """Of a test against `of`: 1 less the level of the interval that ends there; NaN for an exact number."""
@@ -110,7 +106,7 @@ class Estimate:
 
         def excess(tail: float) -> float:
             quantile = _upper(tail, self.dof)
-            return quantile - math.copysign(1.0, pull) * self._moved(tail, quantile) - abs(pull)
+            return quantile - math.copysign(1.0, pull) * float(skewed(self.skewness, tail, quantile)) - abs(pull)
 
         # In the logarithm of the tail, as tiny ones are asked for too; nobody believes the digits of tinier ones.
         if excess(_TINIEST) <= 0:
@@ -156,7 +152,9 @@ def combine(value: float, found: Iterable[tuple[str, float, float, float]]) -> E
 
     [Welch 1947, Satterthwaite 1946.] Sources of one name are one part.
     """
-    kept = [one for one in found if one[1] > 0]
+    kept = [one for one in found if one[1] != 0]
+    if not all(math.isfinite(variance) for _, variance, _, _ in kept):
+        raise ValueError("a source of error has deviates that are not finite")
     total = sum(variance for _, variance, _, _ in kept)
     if not total:
         return Estimate(value, {})
@@ -221,11 +219,6 @@ class Curve:
         """With the errors of these sources only."""
         return Curve(self.n, self.value, tuple(one for one in self.sources if one.name in names))
 
-    def at(self, chosen: np.ndarray) -> "Curve":
-        """At some of the sizes: indices, or a mask (k,)."""
-        sources = tuple(ErrorSource(one.name, one.deviates[chosen], one.dof) for one in self.sources)
-        return Curve(self.n[chosen], self.value[chosen], sources)
-
     def over(self, exact: np.ndarray) -> "Curve":
         """The ratio to exact values (k,)."""
         return Curve(self.n, self.value / exact, self.sources)
@@ -246,6 +239,12 @@ def _upper(tail: float, dof: float) -> float:
     return -float(special.stdtrit(dof, tail) if math.isfinite(dof) else special.ndtri(tail))
 
 
+def skewed(skewness: np.ndarray | float, tail: float, quantile: np.ndarray | float) -> np.ndarray:
+    """By how many standard errors skewness moves both ends of an interval of the half width `quantile`."""
+    moved = skewness * SKEWED * (2 * special.ndtri(tail) ** 2 + 1)
+    return np.clip(moved, -_MOST * np.asarray(quantile), _MOST * np.asarray(quantile))
+
+
 def number(value: float, sources: Mapping[str, np.ndarray]) -> Estimate:
     """log(value) of one positive number, with deviates (m,) of its logarithm by source."""
     found = tuple(ErrorSource(name, deviates[None]) for name, deviates in sources.items())
@@ -254,7 +253,7 @@ def number(value: float, sources: Mapping[str, np.ndarray]) -> Estimate:
 
 def relative(value: float, sources: Mapping[str, np.ndarray]) -> Estimate:
     """A number of either sign, with deviates (m,) of it over its size by source."""
-    return replace(number(1.0, sources), value=1.0).scaled(value)
+    return replace(number(1.0, sources).scaled(abs(value)), value=value)
 
 
 def slope_weights(n: np.ndarray) -> np.ndarray:

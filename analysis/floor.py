@@ -13,16 +13,20 @@ floor from none; they are open then. Nothing is fitted with weights that depend 
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
-from scipy import optimize, stats
+from scipy import optimize, special, stats
 
-from analysis.contrasts import LEVEL, SIGMA, Curve, Estimate, curvature_weights, slope_weights
+from analysis.contrasts import LEVEL, Curve, Estimate, curvature_weights, skewed, slope_weights
 from analysis.scaling import plain
 
 SIZES = 4
 """Fewer sizes cannot tell a floor from a power law."""
+
+KNOWN = 3.0
+"""Degrees of freedom below which an error does not tell a covariance of two contrasts."""
 
 INDEPENDENT = 0.1
 """An exponent that is closer to zero than this, at 95 %, is called independent of the size."""
@@ -34,20 +38,22 @@ _BELOW = 30.0
 
 _GRID = 240
 
+_TAIL = 0.025
+"""Of a 95 % interval, on each side."""
+
 
 @dataclass(frozen=True)
 class Floor:
     """Of a power law with a free offset c.
 
     `offset` is where the curvature of log(value - c) vanishes, NaN where it does nowhere; `exponent` b is that of
-    value - offset. Intervals are (low, high) with infinite ends where they are open.
+    value - offset. Intervals are (low, high) with infinite ends where they are open. They are too long at lower levels:
+    where offset and exponent are hardly told apart, 68 % intervals of the exponent cover 76 %.
     """
 
     offset: float
     exponent: float
-    offset_68: tuple[float, float]
     offset_95: tuple[float, float]
-    exponent_68: tuple[float, float]
     exponent_95: tuple[float, float]
 
     @property
@@ -63,9 +69,10 @@ class Levelling:
     `smallest` is the smallest value, `slope` is the exponent of the power law, `curvature` the change of the local
     slope from the first to the last size, `upper_slope` the exponent from `upper_n` to the largest size, over the upper
     two octaves.
-    `p_constant` tests the slope against zero and `p_power` the curvature: likelihood ratios of two and of one degree
-    of freedom less, of the two contrasts, with Student's t for an error that is itself estimated. `aicc` is by name, of
-    the two contrasts with the number of sizes; the lowest is preferred. NaN where the curve is exact.
+    `p_slope` tests the slope against zero and `p_power` the curvature, each a likelihood ratio of one degree of
+    freedom, with Student's t for an error that is itself estimated; NaN where the curve is exact. A constant has
+    neither. `aicc` is by name, of the two contrasts with the number of sizes; the lowest is preferred. It is empty
+    where the error of the two together is not known: from fewer than 4 draws.
     """
 
     n: tuple[float, float]
@@ -75,7 +82,7 @@ class Levelling:
     upper_n: float
     upper_slope: Estimate
     floor: Floor | None
-    p_constant: float
+    p_slope: float
     p_power: float
     aicc: dict[str, float]
 
@@ -102,15 +109,11 @@ class Levelling:
 
     @property
     def falls(self) -> bool:
-        return self.p_constant < LEVEL and self.slope.value < 0
+        return self.p_slope < LEVEL and self.slope.value < 0
 
     @property
     def flattens(self) -> bool:
         return self.p_power < LEVEL and self.curvature.value > 0
-
-    @property
-    def steepens(self) -> bool:
-        return self.p_power < LEVEL and self.curvature.value < 0
 
     def to_dict(self) -> dict[str, Any]:
         floor = self.floor
@@ -120,16 +123,14 @@ class Levelling:
             "curvature": self.curvature.to_dict(),
             "upper_n": self.upper_n,
             "upper_exponent": self.upper_slope.to_dict(),
-            "p_constant": plain(self.p_constant),
+            "p_slope": plain(self.p_slope),
             "p_power": plain(self.p_power),
             "aicc": {name: plain(value) for name, value in self.aicc.items()},
             "with_floor": floor
             and {
                 "floor": plain(floor.offset),
-                "floor_68": plain(floor.offset_68),
                 "floor_95": plain(floor.offset_95),
                 "exponent": plain(floor.exponent),
-                "exponent_68": plain(floor.exponent_68),
                 "exponent_95": plain(floor.exponent_95),
             },
         }
@@ -138,7 +139,7 @@ class Levelling:
 def levelling(curve: Curve) -> Levelling:
     """Describe a curve of at least 3 sizes; no floor with fewer than SIZES."""
     slope, curvature = curve.slope(), curve.curvature()
-    p_constant, p_power = slope.p_value(), curvature.p_value()
+    p_slope, p_power = slope.p_value(), curvature.p_value()
     upper_n, upper_slope = curve.upper()
     return Levelling(
         n=(float(curve.n[0]), float(curve.n[-1])),
@@ -148,9 +149,9 @@ def levelling(curve: Curve) -> Levelling:
         upper_n=upper_n,
         upper_slope=upper_slope,
         floor=find(curve) if len(curve.n) >= SIZES else None,
-        p_constant=p_constant,
+        p_slope=p_slope,
         p_power=p_power,
-        aicc=_aicc(curve) if curve.sources and len(curve.n) >= SIZES + 1 else {},
+        aicc=_aicc(curve) if curve.sources and curvature.dof >= KNOWN and len(curve.n) >= SIZES + 1 else {},
     )
 
 
@@ -173,23 +174,21 @@ def find(curve: Curve) -> Floor:
         )
         exponent = float(_Scan.of(curve, np.array([offset])).slope[0])
     if not curve.sources:
-        exact = (offset, offset), (exponent, exponent)
-        return Floor(offset, exponent, exact[0], exact[0], exact[1], exact[1])
-    offsets = [scan.offsets(level, smallest) for level in (SIGMA, 0.95)]
-    exponents = [scan.exponents(level) for level in (SIGMA, 0.95)]
-    return Floor(offset, exponent, offsets[0], offsets[1], exponents[0], exponents[1])
+        return Floor(offset, exponent, (offset, offset), (exponent, exponent))
+    return Floor(offset, exponent, scan.offsets(smallest), scan.exponents())
 
 
 @dataclass(frozen=True)
 class _Scan:
-    """Slope and curvature of log(value - c) over offsets c (g,), with their covariance (g, 2, 2) and the degrees of
-    freedom of the curvature."""
+    """Slope and curvature of log(value - c) over offsets c (g,), with their covariance (g, 2, 2), and the curvature's
+    degrees of freedom and skewness."""
 
     offset: np.ndarray
     slope: np.ndarray
     curvature: np.ndarray
     covariance: np.ndarray
     dof: np.ndarray
+    skewness: np.ndarray
 
     @classmethod
     def of(cls, curve: Curve, offsets: np.ndarray) -> "_Scan":
@@ -197,27 +196,32 @@ class _Scan:
         left = curve.value - offsets[:, None]
         slope, curvature = weights @ np.log(left).T
         turned = weights[:, None] * (curve.value / left)  # errors of log(value - c), to first order
-        covariance, inverse = np.zeros((len(offsets), 2, 2)), np.zeros(len(offsets))
+        covariance, inverse, third = np.zeros((len(offsets), 2, 2)), np.zeros(len(offsets)), np.zeros(len(offsets))
         for source in curve.sources:
             moved = turned @ source.deviates
             part = np.einsum("qgm,rgm->gqr", moved, moved)
             covariance += part
             inverse += part[:, 1, 1] ** 2 / source.freedom(moved[1])
+            third += (moved[1] ** 3).sum(axis=-1)
+        variance = covariance[:, 1, 1]
         with np.errstate(divide="ignore", invalid="ignore"):
-            return cls(offsets, slope, curvature, covariance, covariance[:, 1, 1] ** 2 / inverse)
+            return cls(offsets, slope, curvature, covariance, variance**2 / inverse, third / variance**1.5)
 
-    def excess(self, level: float) -> np.ndarray:
-        """Squared pull of the curvature less the square at which the interval of `level` ends (g,)."""
-        return np.asarray(self.curvature**2 / self.covariance[:, 1, 1] - _square(level, self.dof))
+    @cached_property
+    def excess(self) -> np.ndarray:
+        """Squared pull of the curvature less the square at which its 95 % interval ends (g,)."""
+        pull, quantile = self.curvature / np.sqrt(self.covariance[:, 1, 1]), -special.stdtrit(self.dof, _TAIL)
+        return np.asarray(pull**2 - (quantile - np.sign(pull) * skewed(self.skewness, _TAIL, quantile)) ** 2)
 
-    def inside(self, level: float) -> tuple[int, int] | None:
+    @cached_property
+    def inside(self) -> tuple[int, int] | None:
         """First and last of the offsets that are compatible with no curvature.
 
         Those around where it vanishes; where it does nowhere, around the least pull below zero. Where the offset nears
         the smallest value errors to first order mean nothing, and whatever is compatible again there is not meant.
         """
         pull = self.curvature / np.sqrt(self.covariance[:, 1, 1])
-        compatible = self.excess(level) <= 0
+        compatible = self.excess <= 0
         crossing = np.flatnonzero(np.diff(np.sign(self.curvature)) != 0)
         if len(crossing):
             middle = int(crossing[np.abs(self.offset[crossing]).argmin()])
@@ -230,23 +234,23 @@ class _Scan:
         below, above = outside[outside < middle], outside[outside > middle]
         return int(below[-1] + 1) if len(below) else 0, int(above[0] - 1) if len(above) else len(compatible) - 1
 
-    def offsets(self, level: float, smallest: float) -> tuple[float, float]:
-        """Ends of the interval of the offset; open below where the search ends inside."""
-        if (found := self.inside(level)) is None:
+    def offsets(self, smallest: float) -> tuple[float, float]:
+        """Ends of the 95 % interval of the offset; open below where the search ends inside."""
+        if (found := self.inside) is None:
             return math.nan, math.nan
-        excess, (first, last) = self.excess(level), found
+        excess, (first, last) = self.excess, found
         low = -math.inf if first == 0 else _zero(self.offset, excess, first - 1)
         high = smallest if last == len(excess) - 1 else _zero(self.offset, excess, last)
         return low, high
 
-    def exponents(self, level: float) -> tuple[float, float]:
+    def exponents(self) -> tuple[float, float]:
         """Ends of the b for which slope - b and curvature are compatible with zero at some offset.
 
         At one offset these are an interval about the slope as the curvature's deviation would have it.
         """
-        if (found := self.inside(level)) is None:
+        if (found := self.inside) is None:
             return math.nan, math.nan
-        (first, last), room = found, -self.excess(level)
+        (first, last), room = found, -self.excess
         span = slice(first, last + 1)
         ss, sc, cc = (self.covariance[span, i, j] for i, j in ((0, 0), (0, 1), (1, 1)))
         middle = self.slope[span] - sc / cc * self.curvature[span]
@@ -285,7 +289,3 @@ def _known(square: float, dims: int, dof: float) -> float:
     left = max(dof - dims + 1, 1.0)
     tail = float(stats.f.sf(square * left / (max(dof, 1.0) * dims), dims, left))
     return float(stats.chi2.isf(max(tail, 1e-300), dims))
-
-
-def _square(level: float, dof: np.ndarray) -> np.ndarray:
-    return np.asarray(stats.t.ppf((1 + level) / 2, dof)) ** 2

@@ -90,7 +90,7 @@ def curve(store: xarray.Dataset) -> xarray.Dataset:
     mu_L, sigma_L, eps_L, eps_pop, bias2, variance, largest_share; size_sigma (test_size); steps (time, n_train).
     """
     names = {"curve_draw": "draw", "curve_n_train": "n_train"}
-    mine = store[[name for name in store.data_vars if str(name).startswith("curve_")]].compute()
+    mine = store[[*CURVE, "curve_steps"]].compute()
     mine = mine.drop_vars(["draw", "n_train"], errors="ignore").rename(names)
     mine = mine.assign_coords(time=[TIMES[int(code)] for code in store.time.values])
     spreads = _spreads(mine.curve_mu, mine.curve_sigma2, mine.curve_population_variance)

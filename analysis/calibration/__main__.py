@@ -6,21 +6,22 @@ import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
 from analysis.calibration.checks import Population, Tally, check
-from analysis.calibration.synthetic import PLAIN, Losses, make
-from analysis.calibration.truth import LawMoments
+from analysis.calibration.synthetic import PLAIN, Losses, Pool, make
 from analysis.calibration.world import World
 from ntkhpc import studies
+from ntkhpc.data.split import Split
 from ntkhpc.studies.ensemble.study import EnsembleStudy
 
 STUDY = """
 name = "calibration"
 [data]
 source = "calorimeter"
-pool = 8192
+pool = {pool}
 test = {test}
 [network]
 widths = [64, 256]
@@ -37,6 +38,15 @@ times = ["steps"]
 """
 
 SEED = 20261129
+
+POOL = 4096
+"""Samples of a study's pool."""
+
+WORLD = 16 * POOL
+"""Samples of which pools are drawn: so many that pools are nearly independent."""
+
+REDRAWS = 32
+"""Further draws of each pool, as of a study by default."""
 
 
 @dataclass(frozen=True)
@@ -62,69 +72,82 @@ SCENARIOS = (
 )
 
 
-def study(scenario: Scenario, test: int = 300) -> EnsembleStudy:
-    text = STUDY.format(test=test, members=scenario.members, draws=scenario.draws, redraws=scenario.redraws)
+def study(scenario: Scenario, test: int = 300, pool: int = POOL) -> EnsembleStudy:
+    text = STUDY.format(test=test, pool=pool, members=scenario.members, draws=scenario.draws, redraws=scenario.redraws)
     return studies.loads(text).of_kind(EnsembleStudy)
 
 
-def world_of(scenario: Scenario, test: int = 300) -> World:
-    one = study(scenario, test)
-    return World(one, one.data.load(one.known))
+@cache
+def samples(test: int, count: int) -> Split:
+    """The world's samples, the same for every scenario."""
+    one = study(SCENARIOS[0], test, count)
+    return one.data.load(one.known)
 
 
-def population(world: World, count: int, tail: float) -> list[list[LawMoments]]:
-    """LawMoments [draw][size] of many draws."""
-    rng = np.random.default_rng(SEED)
-    rows = world.rows(rng, count)
-    return [[LawMoments.of(law, world.split.y_test, tail) for law in world.laws(one)] for one in rows]
+def world_of(scenario: Scenario, test: int = 300, count: int = WORLD) -> World:
+    return World(study(scenario, test), samples(test, count))
 
 
-def run(world: World, scenario: Scenario, draws: list[list[LawMoments]], numbers: Sequence[int]) -> Tally:
-    """Check the studies of these numbers; each has its own stream, so that any division of the work gives the same."""
-    tally, truth = Tally(), Population.of(draws)
+def pools(world: World, numbers: Sequence[int]) -> list[Pool]:
+    """Pools of these numbers; each has its own stream, so that any division of the work gives the same."""
+    tails = sorted({one.losses.tail for one in SCENARIOS})
+    return [Pool.of(world, REDRAWS, tails, np.random.default_rng([SEED, number])) for number in numbers]
+
+
+def run(world: World, scenario: Scenario, of: Sequence[Pool], numbers: Sequence[int]) -> Tally:
+    """Check the studies of these numbers, each on a pool of its own as long as there are such."""
+    tally, truth = Tally(), Population.of(of, scenario.losses.tail)
     for number in numbers:
         rng = np.random.default_rng([SEED, number, scenario.members, scenario.draws])
-        chosen = rng.choice(len(draws), max(scenario.redraws, world.study.infinite_width.draws))
-        made = make(world, scenario.losses, [draws[i] for i in chosen], rng)
+        made = make(world, scenario.losses, of[number % len(of)], rng)
         if not scenario.redraws:
             made = made.without_redraws()
-        tally.merge(check(made, truth))
+        tally.merge(check(made, truth, exact=number < len(of)))
     return tally
 
 
 def lines(tally: Tally) -> Iterator[str]:
     for name, outcomes in sorted(tally.intervals.items()):
         narrow, wide = 100 * np.array(outcomes, float).mean(axis=0)
-        yield f"  {name:58s} {narrow:5.1f} % of 68   {wide:5.1f} % of 95   ({len(outcomes)})"
+        first = "             " if np.isnan(narrow) else f"{narrow:5.1f} % of 68"
+        yield f"  {name:58s} {first}   {wide:5.1f} % of 95   ({len(outcomes)})"
     for name, alarms in sorted(tally.alarms.items()):
         yield f"  {name:58s} {100 * np.mean(alarms):5.2f} %                 ({len(alarms)})"
 
 
-def _part(job: tuple[Scenario, int, Sequence[int]]) -> Tally:
-    scenario, count, numbers = job
-    world = world_of(scenario)
-    return run(world, scenario, population(world, count, scenario.losses.tail), numbers)
+def _pools(numbers: Sequence[int]) -> list[Pool]:
+    return pools(world_of(SCENARIOS[0]), numbers)
+
+
+def _part(job: tuple[Scenario, Sequence[Pool], Sequence[int]]) -> Tally:
+    scenario, of, numbers = job
+    return run(world_of(scenario), scenario, of, numbers)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="make calibrate", description=__doc__)
-    parser.add_argument("--studies", type=int, default=400, help="synthetic studies of each kind")
-    parser.add_argument("--draws", type=int, default=400, help="draws of the training set that are the truth")
+    parser.add_argument("--studies", type=int, default=1600, help="synthetic studies of each kind")
+    parser.add_argument("--pools", type=int, default=400, help="pools of samples, whose draws are the truth")
     parser.add_argument("--only", default="", help="scenarios whose name contains this")
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
     options = parser.parse_args()
     errors = [100 * np.sqrt(p * (1 - p) / options.studies) for p in (0.683, 0.95, 0.01)]
     print(
         f"{options.studies} studies of 2 widths each: how often a 68 and a 95 % interval covers the truth, and single "
-        f"percentages for false alarms at the 1 % level. Binomial errors: {', '.join(f'{e:.1f}' for e in errors)} %."
+        f"percentages for false alarms at the 1 % level. Binomial errors: {', '.join(f'{e:.1f}' for e in errors)} %, "
+        f"and {np.sqrt(options.studies / options.pools):.1f} times as large for exact laws ({options.pools} pools)."
     )
-    with ProcessPoolExecutor(options.processes) as pool:
+
+    def shares(count: int) -> list[range]:
+        return [range(i, count, options.processes) for i in range(options.processes)]
+
+    with ProcessPoolExecutor(options.processes) as executor:
+        of = [pool for part in executor.map(_pools, shares(options.pools)) for pool in part]
         for scenario in SCENARIOS:
             if options.only not in scenario.name:
                 continue
-            parts = [range(i, options.studies, options.processes) for i in range(options.processes)]
             tally = Tally()
-            for part in pool.map(_part, [(scenario, options.draws, numbers) for numbers in parts]):
+            for part in executor.map(_part, [(scenario, of, numbers) for numbers in shares(options.studies)]):
                 tally.merge(part)
             print(f"\n{scenario.name}")
             print("\n".join(lines(tally)), flush=True)

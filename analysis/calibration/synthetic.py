@@ -1,5 +1,6 @@
 """A study that was never run: its store, made from a sample of the exact law, and the results that a report reads."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
@@ -40,10 +41,27 @@ class Losses:
 PLAIN = Losses()
 
 
-def make(world: World, losses: Losses, others: list[list[LawMoments]], rng: np.random.Generator) -> Synthetic:
-    """One synthetic study; `others` [draw][size] are moments of further draws, for `redraws` and for the curve."""
+@dataclass(frozen=True)
+class Pool:
+    """The samples of a study's pool, rows of the world's, and moments of further draws of it [draw][size] by tail."""
+
+    rows: np.ndarray
+    moments: dict[float, list[list[LawMoments]]]
+
+    @classmethod
+    def of(cls, world: World, draws: int, tails: Sequence[float], rng: np.random.Generator) -> "Pool":
+        rows, y = world.pool(rng), world.split.y_test
+        laws = [world.laws(one) for one in world.rows(rng, rows, draws)]
+        return cls(
+            rows,
+            {s: [[LawMoments.of(law, y, s).without_points() for law in one] for one in laws] for s in tails},
+        )
+
+
+def make(world: World, losses: Losses, pool: Pool, rng: np.random.Generator) -> Synthetic:
+    """One synthetic study; the pool's further draws are those of `redraws` and of the curve."""
     study = world.study
-    draws = world.draws(world.rows(rng, study.ensemble.draws))
+    draws, others = world.draws(world.rows(rng, pool.rows, study.ensemble.draws)), pool.moments[losses.tail]
     own = [[LawMoments.of(law, world.split.y_test, losses.tail) for law in row] for row in draws.laws]
     members = study.ensemble.members
     widths = [_width(world, losses, sample(world, draws, members, rng), rng) for _ in study.network.widths]

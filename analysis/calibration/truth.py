@@ -1,11 +1,13 @@
 """True moments of the loss of a law, also where each network's losses carry a heavy-tailed factor of its own."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from ntkhpc import loss_law
 from ntkhpc.infinite_width import Law
+
+_NONE = np.empty(0)
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,10 @@ class LawMoments:
             point_covariance=shared + grown * (shared + points * mu),
             point_variance=single + grown * (single + points**2),
         )
+
+    def without_points(self) -> "LawMoments":
+        """Small enough to keep many."""
+        return replace(self, point_mean=_NONE, point_covariance=_NONE, point_variance=_NONE)
 
     @property
     def values(self) -> dict[str, float]:

@@ -14,7 +14,7 @@ from ntkhpc.studies.ensemble.study import EnsembleStudy
 
 @dataclass(frozen=True)
 class Draws:
-    """Some draws of the training set, rows of the pool (draws, largest size), and all that members share on them.
+    """Some draws of the training set, and all that members share on them: `rows` (draws, largest size) of the world's.
 
     `root` is the lower Cholesky factor of the covariance of f before training at the training points of all draws and
     at the test points; `weights` [draw][size] (T, n) turn residuals before training into what training takes off f;
@@ -29,7 +29,7 @@ class Draws:
 
 @dataclass(frozen=True)
 class World:
-    """The study's data, and exact laws of it."""
+    """Exact laws of draws. `split` are many times as many samples as the pool of a study, which is drawn from them."""
 
     study: EnsembleStudy
     split: Split
@@ -42,46 +42,54 @@ class World:
     def nngp_test(self) -> np.ndarray:
         return kernels.nngp_ntk(mlp(self.study), self.split.x_test)[0]
 
-    def rows(self, rng: np.random.Generator, draws: int) -> np.ndarray:
-        return np.stack([rng.permutation(len(self.split.x_train))[: self.sizes[-1]] for _ in range(draws)])
+    def pool(self, rng: np.random.Generator) -> np.ndarray:
+        """The samples of one study's pool, rows of the world's."""
+        return rng.choice(len(self.split.x_train), self.study.data.pool, replace=False)
+
+    def rows(self, rng: np.random.Generator, pool: np.ndarray, draws: int) -> np.ndarray:
+        """Training samples (draws, largest size) from a pool."""
+        return np.stack([rng.permutation(pool)[: self.sizes[-1]] for _ in range(draws)])
 
     def draws(self, rows: np.ndarray) -> Draws:
         x = self.split.x_train[rows.ravel()]
         both = np.concatenate([x, self.split.x_test])
         covariance = kernels.nngp_ntk(mlp(self.study), both)[0]
         covariance[np.diag_indices(len(both))] *= 1 + 1e-9  # draws may share a shower
-        pairs = [self._trained(one) for one in rows]
         return Draws(
             rows,
             scipy.linalg.cholesky(covariance, lower=True, check_finite=False),
-            [[weights for weights, _ in pair] for pair in pairs],
-            [[law for _, law in pair] for pair in pairs],
+            [self._weights(one) for one in rows],
+            [self.laws(one) for one in rows],
         )
 
     def laws(self, rows: np.ndarray) -> list[infinite_width.Law]:
         """The exact law at every size of one draw (largest size,)."""
-        return [law for _, law in self._trained(rows)]
+        y = self.split.y_train[rows]
+        blocks = self._blocks(rows)
+        return [
+            next(iter(infinite_width.finite_time_laws(blocks.leading(n), y[:n], [self._rule(n)]))) for n in self.sizes
+        ]
 
-    def _trained(self, rows: np.ndarray) -> list[tuple[np.ndarray, infinite_width.Law]]:
-        """Of each size: weights (T, n), and the law."""
-        network, training = mlp(self.study), self.study.training
-        x, y = self.split.x_train[rows], self.split.y_train[rows]
-        blocks = infinite_width.panels(network, x, self.split.x_test, self.nngp_test)
-        found = []
+    def _weights(self, rows: np.ndarray) -> list[np.ndarray]:
+        """(T, n) at every size of one draw."""
+        found, blocks, outputs = [], self._blocks(rows), self.split.y_train.shape[1]
         for n in self.sizes:
             one = blocks.leading(n)
             values, vectors = linalg.eigh(one.ntk_train)
-            rule = infinite_width.Training(
-                time=training.steps(n), learning_rate_fraction=training.learning_rate_fraction,
-                momentum=training.momentum,
-            )  # fmt: skip
-            c = n * y.shape[1]
-            rate = infinite_width.learning_rate(rule, float(values[-1]), c) / c
-            filtered = infinite_width.filtered_inverse(values, rule, rate)
-            weights = (vectors @ (filtered[:, None] * (vectors.T @ one.ntk_cross))).T
-            (law,) = infinite_width.finite_time_laws(one, y[:n], [rule])
-            found.append((weights, law))
+            c = n * outputs
+            rate = infinite_width.learning_rate(self._rule(n), float(values[-1]), c) / c
+            filtered = infinite_width.filtered_inverse(values, self._rule(n), rate)
+            found.append((vectors @ (filtered[:, None] * (vectors.T @ one.ntk_cross))).T)
         return found
+
+    def _blocks(self, rows: np.ndarray) -> infinite_width.Panels:
+        return infinite_width.panels(mlp(self.study), self.split.x_train[rows], self.split.x_test, self.nngp_test)
+
+    def _rule(self, n: int) -> infinite_width.Training:
+        training = self.study.training
+        return infinite_width.Training(
+            time=training.steps(n), learning_rate_fraction=training.learning_rate_fraction, momentum=training.momentum
+        )
 
 
 def sample(world: World, draws: Draws, members: int, rng: np.random.Generator) -> np.ndarray:

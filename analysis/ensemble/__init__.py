@@ -48,10 +48,11 @@ SECTIONS: list[Section[EnsembleResults]] = [
 STATISTICS = (
     "Exponents are slopes of least squares of log(value) against log(N_D), every size with the same weight. Errors of "
     "these and of every other contrast of logarithms are jackknife errors over members, standard deviations over "
-    "exact draws of the training set, and an infinitesimal jackknife over test points; intervals are Student's, with "
-    "degrees of freedom from the kurtosis of the jackknife's deviates and after Welch and Satterthwaite. Tests "
-    "against the exact law resample members. Coverage and false alarms of all of them were measured on synthetic "
-    "studies of known truth."
+    "exact draws of the training set, and a jackknife over test points; intervals are Student's, with degrees of "
+    "freedom from the kurtosis of the jackknife's deviates and after Welch and Satterthwaite. Tests of mean loss and "
+    "relative spread against the exact law resample members, those of the variance of the prediction are Student's t "
+    "over tiles of members. Coverage of intervals for members and draws, and false alarms of the verdicts, were "
+    "measured on synthetic studies of known truth."
 )
 """How the numbers of a report were made, for its methods section."""
 

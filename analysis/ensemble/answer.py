@@ -1,5 +1,6 @@
 """The question of arXiv:2503.05938, answered: does eps_L become independent of the number of training samples?"""
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -31,11 +32,12 @@ CAPTION = (
 
 NOTE = (
     "Exponent: of the power law, ± half of its 68 % interval (members and draw of the training set; of exact curves "
-    "the draw). Upper: over the upper two octaves. p constant, p power: probabilities of data as far from a constant, "
-    "and from a pure power law, were that true (likelihood ratios; on synthetic studies of known truth 0 to 3 % of "
-    "either were false alarms at the 1 % level, and up to 4 % where four exact draws alone tell what another draw "
-    "would change). Preferred: of constant, power law and power law with a floor the one of lowest AICc. Floor: the "
-    "95 % interval of c in a N_D^b + c; open where these sizes do not bound it."
+    "the draw). Upper: over the upper two octaves, three sizes at least. p slope, p power: probabilities of an "
+    "exponent as far from zero, and of a bend as far from none, were there none; a constant has neither (likelihood "
+    "ratios; on synthetic studies of known truth 0 to 3 % of either were false alarms at the 1 % level, and up to 4 % "
+    "where four exact draws alone tell what another draw would change). Preferred: of constant, power law and power "
+    "law with a floor the one of lowest AICc. Floor: the 95 % interval of c in a N_D^b + c; open where these sizes do "
+    "not bound it."
 )
 
 
@@ -78,14 +80,20 @@ def claim(results: EnsembleResults) -> str:
 
 
 def verdict(trained: Levelling | None, exact: Levelling | None, population: Levelling | None) -> str:
-    """From what the curves do over their upper two octaves; the exact one goes farthest and decides if it is there."""
-    decisive = exact if exact is not None and exact.end != "unknown" else trained
-    if decisive is None or decisive.end == "unknown":
+    """From what the curves do over their upper sizes; the exact one goes farthest and decides where it can tell."""
+    if exact is not None and exact.end != "unknown":
+        said = _verdict(exact, population)
+        return f"At infinite width, up to N_D = {exact.n[1]:,.0f}: {said[0].lower()}{said[1:]}"
+    if trained is None or trained.end == "unknown":
         return "These sizes and errors cannot tell."
+    return _verdict(trained, population)
+
+
+def _verdict(decisive: Levelling, population: Levelling | None) -> str:
     if decisive.end == "independent":
         if population is not None and population.end == "falls":
             return "On this test set it does, but not on an endless one: what is left is the choice of the test points."
-        return f"Yes: over the upper two octaves its exponent is closer to zero than {INDEPENDENT:g}."
+        return f"Yes: over the upper sizes its exponent is closer to zero than {INDEPENDENT:g}."
     if decisive.end == "rises":
         return "No: it rises."
     if decisive.flattens:
@@ -96,38 +104,48 @@ def verdict(trained: Levelling | None, exact: Levelling | None, population: Leve
 def _about(quantity: str, whose: str, fit: Levelling) -> str:
     """ "eps_L of width 512 falls as N_D^-0.28 ± 0.04 ...": what was tested, and how it came out."""
     exponent, name = slope(fit.slope), f"{quantity} {whose}"
-    if not fit.p_constant < LEVEL:
+    bent = f"no pure power law: {chance(fit.p_power)}, the local exponent changes by {slope(fit.curvature)}"
+    if not fit.p_slope < LEVEL:
+        if fit.is_curved:
+            return f"{name} neither falls nor rises as a whole (exponent {exponent}), but depends on N_D ({bent})"
         seen = fit.slope.seen()
         if seen > 2 * INDEPENDENT:
             return f"it cannot be told whether {name} depends on N_D (exponent {exponent})"
         return f"no dependence of {name} on N_D is seen (exponent {exponent}; {seen:.2f} would have been seen)"
     way = "falls" if fit.slope.value < 0 else "rises"
-    said = f"{name} {way} with the exponent {exponent} (a constant: {chance(fit.p_constant)}"
+    said = f"{name} {way} with the exponent {exponent} (an exponent of zero: {chance(fit.p_slope)}"
     if fit.is_curved:
-        said += f"; no pure power law: {chance(fit.p_power)}, the local exponent changes by {slope(fit.curvature)})"
-        return said
+        return f"{said}; {bent})"
     said += f"; a pure power law: {chance(fit.p_power)})"
-    if fit.floor is not None and way == "falls":
-        high = fit.floor.offset_95[1]
-        if high < fit.smallest and high > 0:
-            said += f", and a floor, if there is one, lies below {high:.2g} (95 %)"
-        elif high <= 0:
-            said += ", without a floor (95 %)"
-        else:
-            said += ", and these sizes do not bound a floor"
-    return said
+    return said + (_floor(fit) if way == "falls" else "")
+
+
+def _floor(fit: Levelling) -> str:
+    """What the 95 % interval of the floor says."""
+    if fit.floor is None:
+        return ""
+    low, high = fit.floor.offset_95
+    if math.isnan(high):
+        return ", and no floor makes it one"
+    if high <= 0:
+        return ", without a floor (95 %)"
+    if high >= fit.smallest:
+        return ", and these sizes do not bound a floor"
+    if low > 0:
+        return f", and a floor, if it is a power law above one, lies between {low:.2g} and {high:.2g} (95 %)"
+    return f", and a floor, if there is one, lies below {high:.2g} (95 %)"
 
 
 def table(results: EnsembleResults) -> Table:
     rows: list[Sequence[str]] = [
-        ("quantity", "network", "N_D", "exponent", "upper", "p constant", "p power", "preferred", "floor, 95 %")
+        ("quantity", "network", "N_D", "exponent", "upper", "p slope", "p power", "preferred", "floor, 95 %")
     ]
     for one in asked(results):
         fit = one.fit
         floor = interval(fit.floor.offset_95, ".2g") if fit.floor and one.curve.sources else "-"
         rows.append(
             (one.quantity, one.network, f"{fit.n[0]:,.0f}-{fit.n[1]:,.0f}", slope(fit.slope), slope(fit.upper_slope),
-             probability(fit.p_constant), probability(fit.p_power), fit.preferred if fit.aicc else "-", floor)
+             probability(fit.p_slope), probability(fit.p_power), fit.preferred if fit.aicc else "-", floor)
         )  # fmt: skip
     return Table(rows, NOTE)
 

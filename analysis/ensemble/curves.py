@@ -48,17 +48,23 @@ def exact(values: xarray.DataArray, pool: int, others: tuple[ErrorSource, ...] =
 
 
 def draws(values: xarray.DataArray, pool: int, averaged: int = 1) -> ErrorSource | None:
-    """What another draw does to the mean over `averaged` draws, from exact values (draw, n_train) of independent ones.
+    """What fresh data do to the mean over `averaged` draws, from exact values (draw, n_train) of independent draws.
 
-    None where that cannot be told: one draw, a value that is not positive, or draws that take nearly the whole pool.
-    Nested draws of one pool of P samples are alike, and their variance is too small by 1 - n/P.
+    All draws are of one pool of P samples. To first order a draw adds the mean of its samples' contributions: among
+    draws of one pool that varies by S^2 (1/n - 1/P), with covariance S^2 (1/n' - 1/P) between n < n', and the pool
+    itself by S^2/P, alike at every size and in every draw. So averaging makes the first part smaller, not the second.
+    Draws with a value that is not there are left out. None where it cannot be told: fewer than 2 draws, a value that is
+    not positive, or draws that take nearly the whole pool.
     """
     table, n = values.transpose("draw", "n_train").values, values.n_train.values
-    if len(table) < 2 or not np.isfinite(table).all() or (table <= 0).any() or n[-1] > LARGEST_SHARE_OF_POOL * pool:
+    table = table[np.isfinite(table).all(axis=1)]
+    if len(table) < 2 or (table <= 0).any() or n[-1] > LARGEST_SHARE_OF_POOL * pool:
         return None
     logarithms = np.log(table)
-    deviates = (logarithms - logarithms.mean(axis=0)).T / np.sqrt((len(table) - 1) * averaged)
-    return ErrorSource(DRAW, deviates / np.sqrt(1 - n / pool)[:, None])
+    among = (logarithms - logarithms.mean(axis=0)).T / np.sqrt(len(table) - 1)
+    whole = np.sqrt((among**2).sum(axis=1) * n / (pool - n))
+    deviates = np.concatenate([among / np.sqrt(averaged), whole[:, None]], axis=1)
+    return ErrorSource(DRAW, deviates, dof=len(table) - 1.0)
 
 
 def points(name: str, mean: np.ndarray, covariance: np.ndarray, variance: np.ndarray) -> ErrorSource | None:

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from analysis.contrasts import Curve, Estimate
-from analysis.ensemble.curves import DRAW, FITTED, MEMBERS, POINTS
+from analysis.ensemble.curves import DRAW, FITTED, LARGEST_SHARE_OF_POOL, MEMBERS, POINTS
 from analysis.ensemble.drawing import TIMES
 from analysis.ensemble.results import EnsembleResults
 from analysis.floor import Levelling
@@ -66,16 +66,23 @@ def cautions(results: EnsembleResults) -> list[str]:
     ]
     for name in ("mu_L", "eps_L"):
         found += _about_bends(results, name)
-    if results.fits and not results.knows_draws:
-        found.append(
-            "the errors of exponents know nothing of other draws of the training set: infinite_width.redraws tells "
-            "how much they matter"
-        )
     pool, largest = results.study.data.pool, int(results.sizes[-1])
+    if results.fits and not results.knows_draws:
+        remedy = (
+            f"draws of {largest:,} take nearly all of the pool of {pool:,} samples; a larger data.pool would tell"
+            if largest > LARGEST_SHARE_OF_POOL * pool
+            else "infinite_width.redraws tells how much they matter"
+        )
+        found.append(f"the errors of exponents know nothing of other draws of the training set: {remedy}")
     if results.knows_draws and pool < FEW_DRAWS_OF_POOL * largest:
         found.append(
             f"draws of {largest:,} of a pool of {pool:,} samples overlap: what another draw would change is corrected "
             "for it, by more than a tenth; a larger data.pool would tell it better"
+        )
+    if results.study.data.keeps_file_order and results.knows_draws:
+        found.append(
+            "the first training set is the beginning of the file, others are random: errors for another draw, and "
+            "means over draws, take the rows of the file to be in no order"
         )
     return found
 
@@ -136,7 +143,7 @@ def _record(name: str, network: str, fit: Levelling, curve: Curve) -> dict[str, 
         "stderr_members": whole.parts.get(MEMBERS), "stderr_draw": whole.parts.get(DRAW),
         "stderr_test_points": whole.parts.get(POINTS),
         "bend": fit.curvature.value, "bend_stderr": fit.curvature.stderr,
-        "p_constant": fit.p_constant, "p_value": fit.p_power,
+        "p_slope": fit.p_slope, "p_value": fit.p_power,
         "upper_n_min": fit.upper_n, "upper_exponent": fit.upper_slope.value, "upper_stderr": fit.upper_slope.stderr,
         "floor": floor.offset if floor else math.nan,
         "floor_low_95": floor.offset_95[0] if floor else math.nan,

@@ -8,7 +8,9 @@ import numpy as np
 import xarray
 
 from analysis import aggregate
+from analysis.agreement import FEWEST
 from analysis.contrasts import LEVEL, Estimate, number
+from analysis.ensemble import curves
 from analysis.report.numbers import chance, pm
 from analysis.scaling import plain
 
@@ -28,14 +30,18 @@ class Prediction:
     total: float
     infinite_width: float
     p_value: float
+    seen: float
 
     def beside_infinite_width(self, size: Callable[[float], str]) -> str:
         """What infinitely wide networks have, and whether that is another value, in brackets; `size` writes one."""
         if not np.isfinite(self.infinite_width):
             return ""
-        verdict = "a difference" if self.p_value < LEVEL else "no difference seen"
         exact = f"infinitely wide networks after the same steps: {size(self.infinite_width)}"
-        return f" ({exact}, {verdict}, {chance(self.p_value)})"
+        if not np.isfinite(self.p_value):
+            return f" ({exact}; too few tiles of networks to tell a difference)"
+        if self.p_value < LEVEL:
+            return f" ({exact}, a difference, {chance(self.p_value)})"
+        return f" ({exact}, no difference seen, {chance(self.p_value)}; {100 * self.seen:.2g} % would have been seen)"
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able."""
@@ -47,6 +53,7 @@ class Prediction:
             "total": self.total,
             "infinite_width": plain(self.infinite_width),
             "p_value": plain(self.p_value),
+            "difference_seen": plain(self.seen),
         }
 
 
@@ -67,17 +74,17 @@ def largest_cell(
     if not (np.isfinite(variance) and variance > 0 and np.isfinite(points.variance_deviates.values).all()):
         return None
     sources = {"members": points.variance_deviates.values}
-    exact, p_value = float("nan"), float("nan")
-    if others is not None and others.sizes["draw"] > 2 and pool > others.n_train[-1]:
-        logarithms = np.log(others.isel(n_train=-1).values)
-        free = 1 - float(others.n_train[-1]) / pool
-        sources["draw"] = (logarithms - logarithms.mean()) / np.sqrt((len(logarithms) - 1) * free)
+    exact, p_value, seen = float("nan"), float("nan"), float("nan")
+    if others is not None and (draw := curves.draws(others.isel(n_train=[-1]), pool)) is not None:
+        sources["draw"] = draw.deviates[0]
     if "law_variance" in store:
         law = store.law_variance.isel(draw=0, n_train=-1).values
         law = law if chosen is None else law[chosen]
         exact = float(np.mean(scale**2) * law.mean()) / 2
         if np.isfinite(exact):
-            p_value = number(variance / exact, {"members": sources["members"]}).p_value()
+            ratio = number(variance / exact, {"members": sources["members"]})
+            if np.count_nonzero(sources["members"]) >= FEWEST:
+                p_value, seen = ratio.p_value(), float(np.expm1(ratio.scaled(0.5).seen()))
             if len(law) > 2:
                 sources["test points"] = (law / law.mean() - 1) / np.sqrt(len(law) * (len(law) - 1.0))
     half_log = number(variance, sources).scaled(0.5)
@@ -86,17 +93,25 @@ def largest_cell(
         total=float(np.sqrt(2 * (variance + bias2))),
         infinite_width=float(np.sqrt(2 * exact)),
         p_value=p_value,
+        seen=seen,
     )
+
+
+def halves(one: Estimate) -> dict[str, float]:
+    """Half of the 68 % interval that each source alone would give, by Student's t; without those that are nothing."""
+    wider = one.half() / one.stderr if one.stderr else 1.0
+    return {name: wider * part for name, part in one.parts.items() if part > 1e-9 * abs(one.value)}
 
 
 def size(one: Estimate, digits: int) -> str:
     """ "14.8 ± 0.1 (members) ± 0.3 (another draw)", in fixed digits."""
-    errors = "".join(f" ± {part:.{digits}f} ({PHRASES[name]})" for name, part in one.parts.items())
+    errors = "".join(f" ± {half:.{digits}f} ({PHRASES[name]})" for name, half in halves(one).items())
     return f"{one.value:.{digits}f}{errors}"
 
 
 def significant(one: Estimate) -> str:
     """The same, with the digits that the error of the members allows."""
-    value = pm(one.value, one.parts.get("members", float("nan")))
-    others = [f" ± {part:.1g} ({PHRASES[name]})" for name, part in one.parts.items() if name != "members"]
-    return value + (" (members)" if "members" in one.parts else "") + "".join(others)
+    found = halves(one)
+    value = pm(one.value, found.get("members", float("nan")))
+    others = [f" ± {half:.1g} ({PHRASES[name]})" for name, half in found.items() if name != "members"]
+    return value + (" (members)" if "members" in found else "") + "".join(others)

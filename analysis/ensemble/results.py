@@ -73,7 +73,7 @@ class EnsembleResults:
     @cached_property
     def law_mean(self) -> xarray.Dataset:
         """The law averaged over the ensemble's draws."""
-        return self.law.drop_dims(["quantile"]).mean("draw")
+        return self.law.drop_dims(["quantile"]).mean("draw", skipna=False)
 
     @cached_property
     def curve(self) -> xarray.Dataset:
@@ -117,8 +117,8 @@ class EnsembleResults:
 
     def _draws(self, name: str) -> ErrorSource | None:
         pool, averaged = self.study.data.pool, self.moments.sizes["draw"]
-        if self.has_redraws:
-            return curves.draws(self.redraws[name], pool, averaged)
+        if self.has_redraws and (found := curves.draws(self.redraws[name], pool, averaged)) is not None:
+            return found
         if not self.has_curve or "steps" not in self.curve.time.values:
             return None
         others = curves.interpolated(self.curve[name].sel(time="steps"), self.sizes)

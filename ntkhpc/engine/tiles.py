@@ -57,7 +57,14 @@ class Tiles:
         np.savez(buffer, **arrays)
         self.directory.mkdir(parents=True, exist_ok=True)
         failpoints.reach("tile-computed", self.directory)
-        files.write_atomic(self._path(tile), buffer.getvalue())
+        while True:
+            self.directory.mkdir(parents=True, exist_ok=True)
+            try:
+                files.write_atomic(self._path(tile), buffer.getvalue())
+                break
+            except FileNotFoundError:  # a twin that finished the shard has removed its tiles, with the folder
+                if not self.directory.parent.parent.is_dir():
+                    raise
         failpoints.reach("tile-saved", self.directory)
         stop.check()
 

@@ -13,6 +13,8 @@ from analysis.contrasts import (
     combine,
     curvature_weights,
     mean_weights,
+    number,
+    relative,
     slope_weights,
 )
 
@@ -125,6 +127,31 @@ def test_heavy_tails_leave_fewer_degrees_of_freedom_and_missing_members_none() -
     assert 1 <= freedom[1] < 40
     few = np.concatenate([rng.normal(size=(1, 3)), np.zeros((1, 50))], axis=1)
     assert float(ErrorSource("members", few).freedom(weights @ few)) <= 2
+
+
+def test_degrees_of_freedom_of_deviates_are_those_of_the_variance_of_their_squares() -> None:
+    """2 m/(1.25 (kurtosis - 1)): of two values of equal size m - 1, of one that has it all 2 m/(1.25 (m - 1))."""
+    even, alone = np.tile([1.0, -1.0], 25), np.full(50, 1e-9)
+    alone[3] = 1.0
+    assert float(ErrorSource("members", even[None]).freedom(even)) == 49
+    assert float(ErrorSource("members", alone[None]).freedom(alone)) == pytest.approx(100 / (1.25 * 49))
+    gauss = np.random.default_rng(0).normal(size=60_000)
+    assert float(ErrorSource("members", gauss[None]).freedom(gauss)) == pytest.approx(48_000, rel=0.04)
+
+
+@pytest.mark.parametrize("value", [2.0, -2.0])
+def test_a_number_of_either_sign_has_its_interval_on_the_side_of_its_deviates(value: float) -> None:
+    deviates = (np.random.default_rng(9).chisquare(1, size=80) - 1) / 300
+    one = relative(value, {"members": deviates / 2})
+    low, high = one.interval(0.95)
+    assert one.value == value
+    assert one.stderr == pytest.approx(np.sqrt((deviates**2).sum()))
+    assert high - value > value - low > 0
+
+
+def test_deviates_that_are_not_there_are_refused() -> None:
+    with pytest.raises(ValueError, match="not finite"):
+        number(2.0, {"members": np.ones(4) / 9, "draw": np.array([0.1, np.nan])})
 
 
 def test_a_constant_subtracted_moves_errors_as_the_logarithm_does() -> None:

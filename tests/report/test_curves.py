@@ -26,17 +26,30 @@ def exact(table: np.ndarray, sizes: tuple[int, ...]) -> xarray.DataArray:
     return xarray.DataArray(table, dims=("draw", "n_train"), coords={"n_train": list(sizes)})
 
 
-def test_draws_of_a_finite_pool_vary_less_and_are_corrected() -> None:
-    """Means of nested draws from a pool of 60 numbers: fresh data would vary by 1/sqrt(n), to 4 % (5 standard errors
-    of 10,000 draws)."""
-    rng, sizes, pool = np.random.default_rng(2), (10, 20, 40), 60
-    numbers = rng.standard_normal(pool)
-    numbers = (numbers - numbers.mean()) / numbers.std(ddof=1)
-    orders = np.array([rng.permutation(pool) for _ in range(10_000)])
-    table = np.exp(0.01 * np.stack([numbers[orders[:, :n]].mean(axis=1) for n in sizes], axis=1))
-    found = curves.draws(exact(table, sizes), pool)
-    assert found is not None
-    np.testing.assert_allclose(np.sqrt((found.deviates**2).sum(axis=1)), 0.01 / np.sqrt(sizes), rtol=0.04)
+SIZES = (10, 20, 40)
+POOL = 80
+
+
+def means(rng: np.random.Generator, draws: int) -> np.ndarray:
+    """exp of means of nested draws (draws, sizes) from a pool of its own, relative spread 0.01/sqrt(n)."""
+    numbers = rng.standard_normal(POOL)
+    orders = np.array([rng.permutation(POOL) for _ in range(draws)])
+    return np.exp(0.01 * np.stack([numbers[orders[:, :n]].mean(axis=1) for n in SIZES], axis=1))
+
+
+@pytest.mark.parametrize("averaged", [1, 4])
+def test_what_fresh_data_do_to_a_mean_over_draws_of_one_pool_is_known(averaged: int) -> None:
+    """Against 4,000 pools: covariances of means over draws, to 8 % of the diagonal (5 standard errors)."""
+    rng = np.random.default_rng(2)
+    fresh = np.array([np.log(means(rng, averaged)).mean(axis=0) for _ in range(4000)])
+    claimed = []
+    for _ in range(400):
+        found = curves.draws(exact(means(rng, 32), SIZES), POOL, averaged)
+        assert found is not None
+        claimed.append(found.deviates @ found.deviates.T)
+    truth = np.cov(fresh.T)
+    scale = np.sqrt(np.outer(np.diag(truth), np.diag(truth)))
+    np.testing.assert_allclose(np.mean(claimed, axis=0) / scale, truth / scale, atol=0.08)
 
 
 def test_the_error_of_a_mean_over_draws_is_that_of_its_exponents() -> None:
@@ -46,7 +59,17 @@ def test_the_error_of_a_mean_over_draws_is_that_of_its_exponents() -> None:
     assert curve is not None
     slopes = np.log(table) @ slope_weights(np.array(sizes, float))
     assert curve.slope().value == pytest.approx(slopes.mean())
-    assert curve.slope().stderr == pytest.approx(slopes.std(ddof=1) / 3)
+    assert curve.slope().stderr == pytest.approx(slopes.std(ddof=1) / 3, rel=1e-4)
+    assert curve.slope().dof == 8
+
+
+def test_draws_that_are_not_there_are_left_out() -> None:
+    table = means(np.random.default_rng(6), 9)
+    table[4, 1] = np.nan
+    whole, part = (curves.draws(exact(one, SIZES), POOL) for one in (np.delete(table, 4, axis=0), table))
+    assert whole is not None
+    assert part is not None
+    np.testing.assert_array_equal(whole.deviates, part.deviates)
 
 
 @pytest.mark.parametrize("largest", [60, 55])
@@ -92,6 +115,14 @@ def test_errors_of_a_prediction_are_those_of_its_variance_by_source() -> None:
     assert found.infinite_width == pytest.approx(np.sqrt(law.mean()))
     parts = found.initialisation.parts
     assert parts["test points"] == pytest.approx(sd / 2 * law.std(ddof=1) / np.sqrt(30) / law.mean())
-    assert parts["draw"] == pytest.approx(sd / 2 * np.log(draws).std(ddof=1) / np.sqrt(1 - 16 / 40))
+    among = np.log(draws).std(ddof=1)
+    assert parts["draw"] == pytest.approx(sd / 2 * np.sqrt(among**2 * (1 + 16 / 24)))  # S^2 (1/16 - 1/40) and S^2/40
     said = found.beside_infinite_width(lambda value: f"{value:.2f}")
     assert said.startswith(f" (infinitely wide networks after the same steps: {np.sqrt(law.mean()):.2f}, ")
+    assert "would have been seen" in said or "a difference" in said
+    wider = found.initialisation.half() / found.initialisation.stderr
+    assert prediction.halves(found.initialisation)["members"] == pytest.approx(wider * parts["members"])
+    few = prediction.largest_cell(store.isel(tile=slice(0, 4), member=slice(0, 8)), np.ones(1))
+    assert few is not None
+    assert np.isnan(few.p_value)
+    assert "too few tiles" in few.beside_infinite_width(str)

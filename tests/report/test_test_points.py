@@ -9,7 +9,8 @@ import pytest
 from scipy import stats
 from support.runs import tiny_text
 
-from analysis.test_points import degrees_of_freedom, influences, point_variance
+from analysis.contrasts import ErrorSource
+from analysis.test_points import influences, point_variance
 from ntkhpc import infinite_width, loss_law, studies
 from ntkhpc.networks import MLP
 
@@ -136,14 +137,6 @@ def test_too_few_points_have_no_error() -> None:
         assert all(np.isnan(found[name].stderr).all() for name in names)
 
 
-def test_degrees_of_freedom_are_those_of_a_sample_variance() -> None:
-    """Of T Gaussian influences T - 1; of one that has it all about 2. Kurtosis 3 +- 0.02: within 4 standard errors."""
-    assert degrees_of_freedom(np.random.default_rng(0).normal(size=60_000)) == pytest.approx(59_999, rel=0.04)
-    alone = np.zeros(50)
-    alone[3] = 1.0
-    assert degrees_of_freedom(np.stack([alone, alone])) == pytest.approx([2.04, 2.04], abs=0.05)
-
-
 SETS, POINTS = 400, 100
 SLOPE = np.log(SIZES) - np.log(SIZES).mean()
 SLOPE /= (SLOPE**2).sum()
@@ -165,7 +158,7 @@ def pulls(make: Callable[[], Population]) -> dict[tuple[str, str], np.ndarray]:
         for (name, contrast), row in rows.items():
             w = CONTRASTS[contrast]
             error = np.sqrt(w @ found[name].covariance() @ w * (1 - POINTS / LARGE))
-            dof = float(degrees_of_freedom(w @ found[name].values))
+            dof = float(ErrorSource("test points", found[name].values).freedom(w @ found[name].values))
             row.append((float(w @ (measured[name] - truth[name])), float(error), dof))
     return {key: np.array(row) for key, row in rows.items()}
 
