@@ -26,9 +26,6 @@ from scipy import optimize, special
 
 from analysis.scaling import plain
 
-HEAVY_TAILS = 1.25
-"""The kurtosis of a sample of heavy-tailed deviates is too low, by about a fifth at 60 to 200 members."""
-
 SKEWED = 1 / 12
 """Half of the factor of the skewness in the Edgeworth expansion of a studentised mean [Hall 1992]: what is left of it,
 as degrees of freedom from the kurtosis hold the rest. 95 % intervals of the spread of log-normal losses of relative
@@ -67,7 +64,7 @@ class ErrorSource:
         squares = moved**2
         with np.errstate(divide="ignore", invalid="ignore"):
             kurtosis = m * (squares**2).sum(axis=-1) / squares.sum(axis=-1) ** 2
-            return np.asarray(np.clip(2 * m / (HEAVY_TAILS * np.maximum(kurtosis - 1, 0)), 1, max(m - 1, 1)))
+            return np.asarray(np.clip(2 * m / np.maximum(kurtosis - 1, 0), 1, max(m - 1, 1)))
 
 
 @dataclass(frozen=True)

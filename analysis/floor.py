@@ -194,8 +194,11 @@ class _Scan:
     def of(cls, curve: Curve, offsets: np.ndarray) -> "_Scan":
         weights = np.stack([slope_weights(curve.n), curvature_weights(curve.n)])
         left = curve.value - offsets[:, None]
-        slope, curvature = weights @ np.log(left).T
-        turned = weights[:, None] * (curve.value / left)  # errors of log(value - c), to first order
+        logarithms, x = np.log(left), np.log(curve.n) - np.log(curve.n).mean()
+        slope, curvature = weights @ logarithms.T
+        # Errors of log(value - c), to first order about the power law: about the values they would be small together.
+        above = np.exp(logarithms.mean(axis=1)[:, None] + slope[:, None] * x)
+        turned = weights[:, None] * (1 + offsets[:, None] / above)
         covariance, inverse, third = np.zeros((len(offsets), 2, 2)), np.zeros(len(offsets)), np.zeros(len(offsets))
         for source in curve.sources:
             moved = turned @ source.deviates

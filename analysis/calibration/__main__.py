@@ -45,9 +45,6 @@ POOL = 4096
 WORLD = 16 * POOL
 """Samples of which pools are drawn: so many that pools are nearly independent."""
 
-REDRAWS = 32
-"""Further draws of each pool, as of a study by default."""
-
 
 @dataclass(frozen=True)
 class Scenario:
@@ -91,7 +88,7 @@ def world_of(scenario: Scenario, test: int = 300, count: int = WORLD) -> World:
 def pools(world: World, numbers: Sequence[int]) -> list[Pool]:
     """Pools of these numbers; each has its own stream, so that any division of the work gives the same."""
     tails = sorted({one.losses.tail for one in SCENARIOS})
-    return [Pool.of(world, REDRAWS, tails, np.random.default_rng([SEED, number])) for number in numbers]
+    return [Pool.of(world, tails, np.random.default_rng([SEED, number])) for number in numbers]
 
 
 def run(world: World, scenario: Scenario, of: Sequence[Pool], numbers: Sequence[int]) -> Tally:

@@ -54,7 +54,7 @@ class Population:
 
     @classmethod
     def of(cls, pools: Sequence[Pool], tail: float) -> "Population":
-        table = [[one.values for one in row] for pool in pools for row in pool.moments[tail]]
+        table = [[one.values for one in row] for pool in pools for row in pool.further[tail]]
         return cls({q: np.log([[one[q] for one in row] for row in table]).mean(axis=0) for q in VALUES})
 
 

@@ -13,6 +13,7 @@ from analysis.calibration.world import World, sample
 from analysis.ensemble.results import EnsembleResults
 from ntkhpc import loss_law, studies
 from ntkhpc.studies.dims import CELL, PROBABILITIES
+from ntkhpc.studies.ensemble import redraws
 from ntkhpc.studies.ensemble.train import DIVERGED, OK
 
 
@@ -43,32 +44,36 @@ PLAIN = Losses()
 
 @dataclass(frozen=True)
 class Pool:
-    """The samples of a study's pool, rows of the world's, and moments of further draws of it [draw][size] by tail."""
+    """The samples of a study's pool, rows of the world's, and moments [draw][size] of draws of it by tail: of further
+    draws, that share as few samples as can be, and of those of the exact curve."""
 
     rows: np.ndarray
-    moments: dict[float, list[list[LawMoments]]]
+    further: dict[float, list[list[LawMoments]]]
+    curve: dict[float, list[list[LawMoments]]]
 
     @classmethod
-    def of(cls, world: World, draws: int, tails: Sequence[float], rng: np.random.Generator) -> "Pool":
-        rows, y = world.pool(rng), world.split.y_test
-        laws = [world.laws(one) for one in world.rows(rng, rows, draws)]
-        return cls(
-            rows,
-            {s: [[LawMoments.of(law, y, s).without_points() for law in one] for one in laws] for s in tails},
-        )
+    def of(cls, world: World, tails: Sequence[float], rng: np.random.Generator) -> "Pool":
+        rows, y, infinite = world.pool(rng), world.split.y_test, world.study.infinite_width
+
+        def moments(chosen: np.ndarray) -> dict[float, list[list[LawMoments]]]:
+            laws = [world.laws(one) for one in chosen]
+            return {s: [[LawMoments.of(law, y, s).without_points() for law in one] for one in laws] for s in tails}
+
+        further = world.rows(rng, rows, infinite.redraws, redraws.apart(world.study))
+        return cls(rows, moments(further), moments(world.rows(rng, rows, infinite.draws)))
 
 
 def make(world: World, losses: Losses, pool: Pool, rng: np.random.Generator) -> Synthetic:
     """One synthetic study; the pool's further draws are those of `redraws` and of the curve."""
     study = world.study
-    draws, others = world.draws(world.rows(rng, pool.rows, study.ensemble.draws)), pool.moments[losses.tail]
+    draws = world.draws(world.rows(rng, pool.rows, study.ensemble.draws))
     own = [[LawMoments.of(law, world.split.y_test, losses.tail) for law in row] for row in draws.laws]
     members = study.ensemble.members
     widths = [_width(world, losses, sample(world, draws, members, rng), rng) for _ in study.network.widths]
     arrays = {name: np.stack([one[name] for one in widths]) for name in widths[0]}
     trained = {name: ((*CELL, *_DIMS[name]), value) for name, value in arrays.items()}
     store = xarray.Dataset(
-        trained | _law(world, losses, draws.laws, own) | _others(study, others) | _data(world),
+        trained | _law(world, losses, draws.laws, own) | _others(study, pool, losses.tail) | _data(world),
         coords={
             "width": list(study.network.widths), "n_train": list(world.sizes), "draw": range(study.ensemble.draws),
             "test_size": list(study.test_sizes), "quantile": list(PROBABILITIES), "time": [0],
@@ -146,15 +151,17 @@ def _law(world: World, losses: Losses, laws: list[list[Any]], own: list[list[Law
     }  # fmt: skip
 
 
-def _others(study: Any, others: list[list[LawMoments]]) -> dict[str, Any]:
-    """The phase `redraws`, and the curve with the first of the same draws."""
+def _others(study: Any, pool: Pool, tail: float) -> dict[str, Any]:
+    """The phases `redraws` and `curve`."""
     columns = {"mu": "mu", "sigma2": "sigma2", "population_variance": "population", "bias2": "bias2",
                "variance": "variance"}  # fmt: skip
-    table = {name: np.array([[getattr(one, field) for one in row] for row in others])
-             for name, field in columns.items()}  # fmt: skip
-    found: dict[str, Any] = {f"redraw_{name}": (("redraw", "n_train"), value) for name, value in table.items()}
+    found: dict[str, Any] = {}
     count, cell = study.infinite_width.draws, ("curve_draw", "time", "curve_n_train")
-    found |= {f"curve_{name}": (cell, value[:count, None]) for name, value in table.items()}
+    for name, field in columns.items():
+        further, curve = (np.array([[getattr(one, field) for one in row] for row in rows[tail]])
+                          for rows in (pool.further, pool.curve))  # fmt: skip
+        found[f"redraw_{name}"] = (("redraw", "n_train"), further)
+        found[f"curve_{name}"] = (cell, curve[:, None])
     shape = (count, 1, len(study.ensemble.n_train))
     found["curve_largest_share"] = (cell, np.zeros(shape))
     found["curve_size_variance"] = ((*cell, "test_size"), np.zeros((*shape, len(study.test_sizes))))

@@ -46,9 +46,11 @@ class World:
         """The samples of one study's pool, rows of the world's."""
         return rng.choice(len(self.split.x_train), self.study.data.pool, replace=False)
 
-    def rows(self, rng: np.random.Generator, pool: np.ndarray, draws: int) -> np.ndarray:
-        """Training samples (draws, largest size) from a pool."""
-        return np.stack([rng.permutation(pool)[: self.sizes[-1]] for _ in range(draws)])
+    def rows(self, rng: np.random.Generator, pool: np.ndarray, draws: int, apart: int = 1) -> np.ndarray:
+        """Training samples (draws, largest size) from a pool; `apart` draws one after another share none."""
+        largest = self.sizes[-1]
+        orders = [rng.permutation(pool)[: apart * largest].reshape(apart, largest) for _ in range(-(-draws // apart))]
+        return np.concatenate(orders)[:draws]
 
     def draws(self, rows: np.ndarray) -> Draws:
         x = self.split.x_train[rows.ravel()]

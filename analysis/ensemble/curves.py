@@ -5,6 +5,9 @@ draw and test points. What another draw would change is learned from the exact l
 the same relative change at finite width.
 """
 
+import math
+from dataclasses import dataclass
+
 import numpy as np
 import xarray
 
@@ -35,7 +38,15 @@ def trained(cell: xarray.Dataset, name: str, others: tuple[ErrorSource, ...]) ->
     return Curve(n[there], value[there], sources)
 
 
-def exact(values: xarray.DataArray, pool: int, others: tuple[ErrorSource, ...] = ()) -> Curve | None:
+@dataclass(frozen=True)
+class Pool:
+    """Of the samples that draws are made of: how many, and how many draws one after another share none of them."""
+
+    size: int
+    apart: int = 1
+
+
+def exact(values: xarray.DataArray, pool: Pool, others: tuple[ErrorSource, ...] = ()) -> Curve | None:
     """The mean over draws of exact values (draw, n_train); None with fewer than 3 sizes, or a value not positive.
 
     With one draw its error is that of `others` alone.
@@ -43,28 +54,37 @@ def exact(values: xarray.DataArray, pool: int, others: tuple[ErrorSource, ...] =
     table, n = values.transpose("draw", "n_train").values, values.n_train.values.astype(float)
     if len(n) < 3 or not np.isfinite(table).all() or (table <= 0).any():
         return None
-    draw = draws(values, pool, len(table))
-    return Curve(n, np.exp(np.log(table).mean(axis=0)), ((draw,) if draw else ()) + others)
+    draw = draws(values, pool)
+    mine = () if draw is None else (averaged(draw, n / pool.size, len(table), pool.apart),)
+    return Curve(n, np.exp(np.log(table).mean(axis=0)), mine + others)
 
 
-def draws(values: xarray.DataArray, pool: int, averaged: int = 1) -> ErrorSource | None:
-    """What fresh data do to the mean over `averaged` draws, from exact values (draw, n_train) of independent draws.
+def draws(values: xarray.DataArray, pool: Pool) -> ErrorSource | None:
+    """What a draw of fresh data does, from exact values (draw, n_train) of draws of one pool.
 
-    All draws are of one pool of P samples. To first order a draw adds the mean of its samples' contributions: among
-    draws of one pool that varies by S^2 (1/n - 1/P), with covariance S^2 (1/n' - 1/P) between n < n', and the pool
-    itself by S^2/P, alike at every size and in every draw. So averaging makes the first part smaller, not the second.
     Draws with a value that is not there are left out. None where it cannot be told: fewer than 2 draws, a value that is
     not positive, or draws that take nearly the whole pool.
     """
     table, n = values.transpose("draw", "n_train").values, values.n_train.values
     table = table[np.isfinite(table).all(axis=1)]
-    if len(table) < 2 or (table <= 0).any() or n[-1] > LARGEST_SHARE_OF_POOL * pool:
+    if len(table) < 2 or (table <= 0).any() or n[-1] > LARGEST_SHARE_OF_POOL * pool.size:
         return None
     logarithms = np.log(table)
-    among = (logarithms - logarithms.mean(axis=0)).T / np.sqrt(len(table) - 1)
-    whole = np.sqrt((among**2).sum(axis=1) * n / (pool - n))
-    deviates = np.concatenate([among / np.sqrt(averaged), whole[:, None]], axis=1)
-    return ErrorSource(DRAW, deviates, dof=len(table) - 1.0)
+    deviates = (logarithms - logarithms.mean(axis=0)).T / np.sqrt(len(table) - 1)
+    overlapping = max(len(table) - pool.apart, 0) / (len(table) - 1)  # the share of pairs of draws
+    return ErrorSource(DRAW, deviates / np.sqrt(1 - overlapping * n / pool.size)[:, None], dof=len(table) - 1.0)
+
+
+def averaged(draw: ErrorSource, share: np.ndarray, count: int, apart: int = 1) -> ErrorSource:
+    """What fresh data do to the mean over `count` draws, of a share n/P (k,) of a pool of P samples each.
+
+    To first order a draw adds the mean of its samples' contributions. Draws that share no sample are independent;
+    means over whole passes through the pool still vary by S^2/P, which is n/P of the variance S^2/n of one draw. That
+    part is taken to be as little alike at different sizes as draws are: exponents err on the side of caution.
+    """
+    passes = math.ceil(count / apart)
+    variance = 1 / count + (1 - 1 / passes) * share
+    return ErrorSource(draw.name, draw.deviates * np.sqrt(variance)[:, None], draw.dof)
 
 
 def points(name: str, mean: np.ndarray, covariance: np.ndarray, variance: np.ndarray) -> ErrorSource | None:

@@ -9,8 +9,7 @@ import xarray
 
 from analysis import aggregate
 from analysis.agreement import FEWEST
-from analysis.contrasts import LEVEL, Estimate, number
-from analysis.ensemble import curves
+from analysis.contrasts import LEVEL, ErrorSource, Estimate, number
 from analysis.report.numbers import chance, pm
 from analysis.scaling import plain
 
@@ -61,13 +60,12 @@ def largest_cell(
     store: xarray.Dataset,
     scale: np.ndarray,
     chosen: np.ndarray | None = None,
-    others: xarray.DataArray | None = None,
-    pool: int = 0,
+    draw: ErrorSource | None = None,
 ) -> Prediction | None:
     """Of the largest width and n_train and the first draw; None where it is not there.
 
-    `scale` (outputs,) multiplies predictions, `chosen` (test_point,) are the points used. `others` is the variance of
-    the prediction at infinite width for further draws (draw, n_train) of a pool of that size.
+    `scale` (outputs,) multiplies predictions, `chosen` (test_point,) are the points used. `draw` is what
+    another draw of the training set does to the variance of the prediction, at that n_train alone.
     """
     points = aggregate.prediction_variance(store, chosen, scale).isel(width=-1, n_train=-1, draw=0)
     variance, bias2 = float(points.variance), float(points.bias2)  # halves of squares, as in the loss
@@ -75,7 +73,7 @@ def largest_cell(
         return None
     sources = {"members": points.variance_deviates.values}
     exact, p_value, seen = float("nan"), float("nan"), float("nan")
-    if others is not None and (draw := curves.draws(others.isel(n_train=[-1]), pool)) is not None:
+    if draw is not None:
         sources["draw"] = draw.deviates[0]
     if "law_variance" in store:
         law = store.law_variance.isel(draw=0, n_train=-1).values

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import xarray
 
+from analysis.contrasts import ErrorSource
 from analysis.ensemble import prediction
 from analysis.ensemble.prediction import Prediction
 
@@ -45,10 +46,10 @@ def _percent(value: float) -> str:
     return f"{100 * value:.1f} %"
 
 
-def resolution(store: xarray.Dataset, others: xarray.DataArray | None = None, pool: int = 0) -> Resolution | None:
+def resolution(store: xarray.Dataset, draw: ErrorSource | None = None) -> Resolution | None:
     """At the middle of the spectrum, for the largest width and n_train and the first draw; None if not computed.
 
-    `others` (draw, n_train) is the variance of further draws from a pool of that size.
+    `draw` is as of `prediction.largest_cell`.
     """
     target = store.target_test.values[:, 0]
     energy = float(np.exp((np.log(target.min()) + np.log(target.max())) / 2))
@@ -58,7 +59,7 @@ def resolution(store: xarray.Dataset, others: xarray.DataArray | None = None, po
         energy = float(target[abs(np.log(target / energy)).argmin()])
         chosen = abs(np.log(target / energy)) < WINDOW
     scale = store.target_scale.values[:1]
-    found = prediction.largest_cell(store, scale, chosen, others, pool)
+    found = prediction.largest_cell(store, scale, chosen, draw)
     if found is None:
         return None
     return Resolution(

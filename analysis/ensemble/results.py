@@ -12,7 +12,7 @@ from analysis import aggregate, agreement, dominance, floor, infinite, second_ru
 from analysis.agreement import AgainstLaw
 from analysis.contrasts import Curve, ErrorSource, Estimate, number, relative
 from analysis.ensemble import curves, resolution, spread
-from analysis.ensemble.curves import DRAW, FITTED, MEMBERS
+from analysis.ensemble.curves import DRAW, FITTED, MEMBERS, Pool
 from analysis.ensemble.resolution import Resolution
 from analysis.ensemble.spread import Spread
 from analysis.floor import Levelling
@@ -20,6 +20,7 @@ from analysis.report import completeness
 from analysis.width import WidthLine
 from ntkhpc.engine.run import Run
 from ntkhpc.phase.array import Array
+from ntkhpc.studies.ensemble import redraws
 from ntkhpc.studies.ensemble.study import EnsembleStudy
 from ntkhpc.studies.ensemble.train import DIVERGED, OK
 
@@ -116,13 +117,22 @@ class EnsembleResults:
         return found
 
     def _draws(self, name: str) -> ErrorSource | None:
-        pool, averaged = self.study.data.pool, self.moments.sizes["draw"]
-        if self.has_redraws and (found := curves.draws(self.redraws[name], pool, averaged)) is not None:
-            return found
-        if not self.has_curve or "steps" not in self.curve.time.values:
+        found = curves.draws(self.redraws[name], self.redraw_pool) if self.has_redraws else None
+        if found is None and self.has_curve and "steps" in self.curve.time.values:
+            others = curves.interpolated(self.curve[name].sel(time="steps"), self.sizes)
+            found = None if others is None else curves.draws(others, self.pool)
+        if found is None:
             return None
-        others = curves.interpolated(self.curve[name].sel(time="steps"), self.sizes)
-        return None if others is None else curves.draws(others, pool, averaged)
+        return curves.averaged(found, self.sizes / self.pool.size, self.moments.sizes["draw"])
+
+    @property
+    def pool(self) -> Pool:
+        """Of the draws of ensembles and curves, each a permutation of its own."""
+        return Pool(self.study.data.pool)
+
+    @property
+    def redraw_pool(self) -> Pool:
+        return Pool(self.study.data.pool, redraws.apart(self.study))
 
     @cached_property
     def _point_moments(self) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
@@ -180,20 +190,20 @@ class EnsembleResults:
         """By quantity: the mean of the laws of further draws at the ensembles' sizes."""
         if not self.has_redraws:
             return {}
-        return _there({name: curves.exact(self.redraws[name], self.study.data.pool) for name in FITTED})
+        return _there({name: curves.exact(self.redraws[name], self.redraw_pool) for name in FITTED})
 
     @cached_property
     def exact_curves(self) -> dict[tuple[str, str], Curve]:
         """By (quantity, time): the mean over draws of the exact curve."""
         if not self.has_curve:
             return {}
-        pool, found = self.study.data.pool, {}
+        found = {}
         for time in self.curve.time.values:
             moments = infinite.curve_point_moments(self.store, str(time))
             for name in FITTED:
                 points = curves.points(name, *moments) if moments else None
                 others = () if points is None else (points,)
-                found[name, str(time)] = curves.exact(self.curve[name].sel(time=time), pool, others)
+                found[name, str(time)] = curves.exact(self.curve[name].sel(time=time), self.pool, others)
         return _there(found)
 
     @cached_property
@@ -231,10 +241,12 @@ class EnsembleResults:
     def in_units(self) -> Resolution | Spread | None:
         """What the initialisation means in the units of the task; None for ensembles that are not there."""
         data = self.study.data
-        others = self.redraws.variance if self.has_redraws else None
+        draw = None
+        if self.has_redraws:
+            draw = curves.draws(self.redraws.variance.isel(n_train=[-1]), self.redraw_pool)
         if data.energy_target:
-            return resolution.resolution(self.store, others, data.pool)
-        return spread.spread(self.store, data, others, data.pool)
+            return resolution.resolution(self.store, draw)
+        return spread.spread(self.store, data, draw)
 
     def losses(self, width: int, n_train: int) -> np.ndarray:
         """L of the trained members at the first draw; n_train is an index."""

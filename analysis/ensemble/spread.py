@@ -7,6 +7,7 @@ import numpy as np
 import xarray
 
 from analysis import aggregate
+from analysis.contrasts import ErrorSource
 from analysis.ensemble import prediction
 from analysis.ensemble.prediction import Prediction
 from analysis.scaling import plain
@@ -63,17 +64,15 @@ class Spread:
         return text + (f" {self.unit}" if self.unit else "")
 
 
-def spread(
-    store: xarray.Dataset, section: Source, others: xarray.DataArray | None = None, pool: int = 0
-) -> Spread | None:
+def spread(store: xarray.Dataset, section: Source, draw: ErrorSource | None = None) -> Spread | None:
     """For the largest width and n_train and the first draw; None if they were not computed.
 
-    `others` (draw, n_train) is the variance of further draws from a pool of that size.
+    `draw` is as of `prediction.largest_cell`.
     """
     # Outputs of different units have no common size but in units of their own spread.
     own = section.classification or store.sizes["output"] == 1
     scale = store.target_scale.values if own else np.ones(store.sizes["output"])
-    found = prediction.largest_cell(store, scale, None, others, pool)
+    found = prediction.largest_cell(store, scale, None, draw)
     if found is None:
         return None
     unit = "%" if section.log_target and own else section.unit if own else "standard deviations of the targets"

@@ -90,7 +90,7 @@ def test_training_sets_are_nested_and_draws_differ() -> None:
         "[ensemble]\nn_train = [9, 12]\nmembers = 2\ndraws = 3\n[infinite_width]\nredraws = 4"
     )
     permutation = data_phase.permutations(wanted)
-    assert permutation.shape == (3 + 4, 60)
+    assert permutation.shape == (3 + 1, 60)
     assert (np.sort(permutation, axis=1) == np.arange(60)).all()
     assert (permutation[0] != permutation[1]).any()
 

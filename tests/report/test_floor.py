@@ -88,7 +88,7 @@ def test_few_draws_are_described_without_a_covariance_that_they_do_not_tell(coun
     for seed in range(6):
         table = N**-0.4 * np.exp(0.02 * np.random.default_rng(seed).standard_normal((count, len(N))))
         drawn = xarray.DataArray(table, dims=("draw", "n_train"), coords={"n_train": N})
-        curve = curves.exact(drawn, pool=10**9)
+        curve = curves.exact(drawn, pool=curves.Pool(10**9))
         assert curve is not None
         found = floor.levelling(curve)
         assert (found.aicc == {}) == (count < 4)

@@ -59,8 +59,8 @@ def test_laws_of_further_draws_are_those_of_their_own_samples(momentum: float) -
     given = inputs(wanted)
     found = redraws.compute(Work(wanted, block(wanted, 0, 3), given))
     network = MLP(depth=1, activation="relu")
-    for (i, draw), (j, n) in product(enumerate((2, 3, 4)), enumerate((8, 12))):
-        rows = given["permutation"][draw, :n]
+    for i, (j, n) in product(range(3), enumerate((8, 12))):
+        rows = given["permutation"][2, 12 * i :][:n]
         x, y = given["x_train"][rows], given["y_train"][rows]
         largest = np.linalg.eigvalsh(kernels.nngp_ntk(network, x)[1])[-1]
         rate = 0.5 * 2 * (1 + momentum) * n * OUTPUTS / largest
@@ -79,6 +79,20 @@ def test_laws_of_further_draws_are_those_of_their_own_samples(momentum: float) -
         for name, value in expected.items():
             assert found[name][i, j] == pytest.approx(value, rel=1e-9), name
         assert found.keys() == expected.keys()
+
+
+@pytest.mark.promise("Further draws share no sample, as many as the pool allows.")
+@pytest.mark.parametrize(("pool", "orders"), [(40, 3), (24, 4), (17, 7), (12, 7)])
+def test_further_draws_share_no_sample_as_many_as_the_pool_allows(pool: int, orders: int) -> None:
+    """7 draws of 12 samples: of a pool of 40 three are cut from each permutation."""
+    wanted = study(count=7, pool=pool)
+    permutation, apart = data.permutations(wanted), pool // 12
+    assert permutation.shape == (2 + orders, pool)
+    rows = [redraws.chosen(wanted, permutation, draw) for draw in redraws.numbers(wanted)]
+    assert {len(set(one)) for one in rows} == {12}
+    for first in range(0, 7, apart):
+        together = np.concatenate(rows[first : first + apart])
+        assert len(set(together)) == len(together)
 
 
 def test_draws_do_not_depend_on_their_shard_and_finished_ones_are_not_computed_again() -> None:
@@ -104,9 +118,9 @@ def test_draws_do_not_depend_on_their_shard_and_finished_ones_are_not_computed_a
 def test_further_draws_are_other_permutations_than_the_ensembles_own() -> None:
     wanted = study(count=30, draws=3)
     orders, numbers = data.permutations(wanted), redraws.numbers(wanted)
-    assert len(orders) == 33
+    assert len(orders) == 3 + 10
     assert list(numbers) == list(range(3, 33))
-    assert len({tuple(order) for order in orders}) == 33
+    assert len({tuple(order) for order in orders}) == 13
     assert all(sorted(order) == list(range(40)) for order in orders)
     assert list(studies.layout(wanted).dims["redraw"].values(wanted)) == list(numbers)  # type: ignore[misc]
 
@@ -125,7 +139,7 @@ def test_of_rows_in_file_order_the_first_draw_alone_is_in_file_order() -> None:
     permuted = data.permutations(studies.loads(text.replace('"file"', '"permuted"')))
     np.testing.assert_array_equal(in_order[0], np.arange(40))
     np.testing.assert_array_equal(in_order[1:], permuted[1:])
-    assert len(in_order) == 5
+    assert len(in_order) == 1 + 2
 
 
 def test_a_study_without_redraws_is_the_study_of_older_versions() -> None:

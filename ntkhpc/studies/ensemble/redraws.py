@@ -1,9 +1,11 @@
 """Phase `redraws`: the ensemble's laws at infinite width for further draws of its training sets, after its own steps.
 
-They tell how much a value of the ensemble would move had other samples of the same pool been drawn: at the sizes of the
-ensemble, draw by draw, where `curve` has the sizes of the exact curve and fewer draws.
+They tell how much a value of the ensemble would move had other samples been drawn: at the sizes of the ensemble, draw
+by draw, where `curve` has the sizes of the exact curve and fewer draws. As many draws as the pool allows share no
+sample: they are as independent as draws of fresh data.
 """
 
+import math
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -27,8 +29,8 @@ REDRAW = ("redraw", "n_train")
 
 ARRAYS = (
     Array("redraw_mu", REDRAW, "f8", "1",
-          "infinite width, same steps, further draws: mu_L. All draws are of one pool: their variance is about that "
-          "of fresh data times 1 - n_train/pool"),
+          "infinite width, same steps, further draws: mu_L. Consecutive draws share no sample, as many as the pool "
+          "allows"),
     Array("redraw_sigma2", REDRAW, "f8", "1",
           "infinite width, same steps, further draws: sigma_L^2, the variance of L"),
     Array("redraw_population_variance", REDRAW, "f8", "1",
@@ -49,8 +51,25 @@ _COLUMNS = {
 
 
 def numbers(study: "EnsembleStudy") -> range:
-    """The further draws, by their rows of `permutation`: those after the ensemble's own."""
+    """Of the further draws, counted on from the ensemble's own."""
     return range(study.ensemble.draws, study.ensemble.draws + study.infinite_width.redraws)
+
+
+def apart(study: "EnsembleStudy") -> int:
+    """How many further draws one after another share no sample: all that fit into the pool, at least one."""
+    return max(study.data.pool // study.ensemble.n_train[-1], 1)
+
+
+def orders(study: "EnsembleStudy") -> int:
+    """Permutations of the pool that the further draws are cut from, after those of the ensemble's own draws."""
+    return math.ceil(study.infinite_width.redraws / apart(study))
+
+
+def chosen(study: "EnsembleStudy", permutation: np.ndarray, draw: int) -> np.ndarray:
+    """The samples (largest size,) of a further draw."""
+    order, place = divmod(draw - study.ensemble.draws, apart(study))
+    largest = study.ensemble.n_train[-1]
+    return np.asarray(permutation[study.ensemble.draws + order, place * largest : (place + 1) * largest])
 
 
 def compute(work: "Work[EnsembleStudy]") -> Values:
@@ -68,9 +87,9 @@ def _laws(work: "Work[EnsembleStudy]", draw: int, nngp_test: np.ndarray) -> Valu
     from ntkhpc import infinite_width, loss_law
 
     study, inputs, sizes = work.study, work.inputs, work.study.ensemble.n_train
-    chosen = inputs["permutation"][draw, : sizes[-1]]
-    y_train, y_test = inputs["y_train"][chosen], inputs["y_test"]
-    blocks = infinite_width.panels(mlp(study), inputs["x_train"][chosen], inputs["x_test"], nngp_test)
+    rows = chosen(study, inputs["permutation"], draw)
+    y_train, y_test = inputs["y_train"][rows], inputs["y_test"]
+    blocks = infinite_width.panels(mlp(study), inputs["x_train"][rows], inputs["x_test"], nngp_test)
     statistics = []
     for n in sizes:
         steps = [training(study, study.training.steps(n))]

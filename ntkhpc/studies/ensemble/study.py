@@ -4,6 +4,7 @@ from typing import Literal
 
 from ntkhpc.references import EHK, LEE, Reference
 from ntkhpc.studies.base import Study
+from ntkhpc.studies.ensemble import redraws
 from ntkhpc.studies.ensemble.curve import InfiniteWidth, Time
 from ntkhpc.studies.ensemble.network import Network
 from ntkhpc.studies.ensemble.train import Ensemble, StepRule, TrainingSettings
@@ -50,7 +51,7 @@ class EnsembleStudy(Study, frozen=True, kw_only=True):
 
     @property
     def orders(self) -> int:
-        return max(self.ensemble.draws + self.infinite_width.redraws, self.infinite_width.draws)
+        return max(self.ensemble.draws + redraws.orders(self), self.infinite_width.draws)
 
     @property
     def numerics(self) -> dict[str, object]:
