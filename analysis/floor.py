@@ -218,19 +218,19 @@ class _Scan:
 
     @cached_property
     def inside(self) -> tuple[int, int] | None:
-        """First and last of the offsets that are compatible with no curvature.
+        """First and last of the offsets that are compatible with no curvature, about the one that is it best.
 
-        Those around where it vanishes; where it does nowhere, around the least pull below zero. Where the offset nears
-        the smallest value errors to first order mean nothing, and whatever is compatible again there is not meant.
+        That is where the curvature vanishes nearest to zero, or is least. Compatible offsets apart from these, near the
+        smallest value, where errors to first order mean least, are not meant.
         """
-        pull = self.curvature / np.sqrt(self.covariance[:, 1, 1])
+        pull = np.abs(self.curvature) / np.sqrt(self.covariance[:, 1, 1])
         compatible = self.excess <= 0
         crossing = np.flatnonzero(np.diff(np.sign(self.curvature)) != 0)
         if len(crossing):
             middle = int(crossing[np.abs(self.offset[crossing]).argmin()])
-            middle += int(abs(pull[middle + 1]) < abs(pull[middle]))
+            middle += int(pull[middle + 1] < pull[middle])
         else:
-            middle = int(np.abs(pull[self.offset <= 0]).argmin())
+            middle = int(pull.argmin())
         if not compatible[middle]:
             return None
         outside = np.flatnonzero(~compatible)
@@ -257,7 +257,7 @@ class _Scan:
         span = slice(first, last + 1)
         ss, sc, cc = (self.covariance[span, i, j] for i, j in ((0, 0), (0, 1), (1, 1)))
         middle = self.slope[span] - sc / cc * self.curvature[span]
-        half = np.sqrt(room[span] * np.maximum(ss - sc**2 / cc, 0))
+        half = np.sqrt(np.maximum(room[span], 0) * np.maximum(ss - sc**2 / cc, 0))
         low = -math.inf if last == len(room) - 1 else float((middle - half).min())
         return low, math.inf if first == 0 else float((middle + half).max())
 

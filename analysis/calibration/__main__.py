@@ -39,10 +39,10 @@ times = ["steps"]
 
 SEED = 20261129
 
-POOL = 4096
+POOL = 8192
 """Samples of a study's pool."""
 
-WORLD = 16 * POOL
+WORLD = 8 * POOL
 """Samples of which pools are drawn: so many that pools are nearly independent."""
 
 

@@ -134,4 +134,4 @@ def _widths(tally: Tally, made: Synthetic) -> None:
             tally.alarms[f"widths are called off the line, {q}"].append(not fit.holds)
     units = made.results.in_units
     if units is not None:
-        tally.alarms["headline: a difference from infinite width"].append(units.found.p_value < LEVEL)
+        tally.covers("headline: relative difference from infinite width", units.found.ratio, 0.0)

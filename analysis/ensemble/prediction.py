@@ -9,8 +9,8 @@ import xarray
 
 from analysis import aggregate
 from analysis.agreement import FEWEST
-from analysis.contrasts import LEVEL, ErrorSource, Estimate, number
-from analysis.report.numbers import chance, pm
+from analysis.contrasts import ErrorSource, Estimate, number
+from analysis.report.numbers import chance, percent, pm
 from analysis.scaling import plain
 
 PHRASES = {"members": "members", "draw": "another draw", "test points": "other test points"}
@@ -21,26 +21,32 @@ class Prediction:
     """Root mean squares over test points and outputs, of one ensemble.
 
     `initialisation` is the standard deviation over networks, `total` with the error of the mean network in quadrature,
-    `infinite_width` the exact standard deviation (NaN without a law), `p_value` the probability of a difference from it
-    like this one.
+    `infinite_width` the exact standard deviation (NaN without a law), `ratio` the logarithm of the variance over the
+    exact one, with the error of the members; None without a law, or from too few tiles of networks.
     """
 
     initialisation: Estimate
     total: float
     infinite_width: float
-    p_value: float
-    seen: float
+    ratio: Estimate | None
+
+    @property
+    def p_value(self) -> float:
+        """The probability of a ratio to infinite width like this one, were there no difference; NaN without one."""
+        return float("nan") if self.ratio is None else self.ratio.p_value()
 
     def beside_infinite_width(self, size: Callable[[float], str]) -> str:
-        """What infinitely wide networks have, and whether that is another value, in brackets; `size` writes one."""
+        """What infinitely wide networks have, in brackets; `size` writes one.
+
+        No verdict: this is one cell of those that are compared, all together, in a section of their own.
+        """
         if not np.isfinite(self.infinite_width):
             return ""
         exact = f"infinitely wide networks after the same steps: {size(self.infinite_width)}"
-        if not np.isfinite(self.p_value):
+        if self.ratio is None:
             return f" ({exact}; too few tiles of networks to tell a difference)"
-        if self.p_value < LEVEL:
-            return f" ({exact}, a difference, {chance(self.p_value)})"
-        return f" ({exact}, no difference seen, {chance(self.p_value)}; {100 * self.seen:.2g} % would have been seen)"
+        difference = percent(self.ratio.scaled(0.5).of_ratio())
+        return f" ({exact}, relative difference {difference}, {chance(self.p_value)} for this cell alone)"
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able."""
@@ -52,7 +58,6 @@ class Prediction:
             "total": self.total,
             "infinite_width": plain(self.infinite_width),
             "p_value": plain(self.p_value),
-            "difference_seen": plain(self.seen),
         }
 
 
@@ -72,7 +77,7 @@ def largest_cell(
     if not (np.isfinite(variance) and variance > 0 and np.isfinite(points.variance_deviates.values).all()):
         return None
     sources = {"members": points.variance_deviates.values}
-    exact, p_value, seen = float("nan"), float("nan"), float("nan")
+    exact, ratio = float("nan"), None
     if draw is not None:
         sources["draw"] = draw.deviates[0]
     if "law_variance" in store:
@@ -80,9 +85,8 @@ def largest_cell(
         law = law if chosen is None else law[chosen]
         exact = float(np.mean(scale**2) * law.mean()) / 2
         if np.isfinite(exact):
-            ratio = number(variance / exact, {"members": sources["members"]})
             if np.count_nonzero(sources["members"]) >= FEWEST:
-                p_value, seen = ratio.p_value(), float(np.expm1(ratio.scaled(0.5).seen()))
+                ratio = number(variance / exact, {"members": sources["members"]})
             if len(law) > 2:
                 sources["test points"] = (law / law.mean() - 1) / np.sqrt(len(law) * (len(law) - 1.0))
     half_log = number(variance, sources).scaled(0.5)
@@ -90,8 +94,7 @@ def largest_cell(
         initialisation=replace(half_log, value=1.0).scaled(float(np.sqrt(2 * variance))),
         total=float(np.sqrt(2 * (variance + bias2))),
         infinite_width=float(np.sqrt(2 * exact)),
-        p_value=p_value,
-        seen=seen,
+        ratio=ratio,
     )
 
 

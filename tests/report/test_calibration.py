@@ -16,7 +16,7 @@ STUDIES = 48
 
 @pytest.fixture(scope="module")
 def world() -> World:
-    return calibration.world_of(SCENARIO, test=60, count=8 * calibration.POOL)
+    return calibration.world_of(SCENARIO, test=60, count=4 * calibration.POOL)
 
 
 @pytest.fixture(scope="module")

@@ -124,7 +124,9 @@ def test_errors_of_a_prediction_are_those_of_its_variance_by_source() -> None:
     assert parts["draw"] == pytest.approx(sd / 2 * among / np.sqrt(1 - 16 / 40))
     said = found.beside_infinite_width(lambda value: f"{value:.2f}")
     assert said.startswith(f" (infinitely wide networks after the same steps: {np.sqrt(law.mean()):.2f}, ")
-    assert "would have been seen" in said or "a difference" in said
+    assert said.endswith("for this cell alone)")
+    assert found.ratio is not None
+    assert found.ratio.value == pytest.approx(2 * np.log(sd / found.infinite_width))
     wider = found.initialisation.half() / found.initialisation.stderr
     assert prediction.halves(found.initialisation)["members"] == pytest.approx(wider * parts["members"])
     few = prediction.largest_cell(store.isel(tile=slice(0, 4), member=slice(0, 8)), np.ones(1))
