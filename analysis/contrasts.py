@@ -12,14 +12,15 @@ whether the curves are measured or exact. The error of a contrast needs no model
 
 where a source of error (the members of the ensemble, the draw of the training set, the test points) is known by
 deviates, a column for each independent member, draw or point: what it does to the logarithms. Intervals are Student's,
-their degrees of freedom by Welch and Satterthwaite from those of the sources, and longer on the side to which the
-deviates are skewed: of a skewed sample mean and error are low together.
+their degrees of freedom by Welch and Satterthwaite from those of the sources, and longer on one side where deviates are
+skewed: of a skewed sample mean and error are low together. An error that is learned from others than the value has, as
+that of its only draw, does not move with the value, which itself lies to the side of the skewness.
 """
 
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import optimize, special
@@ -46,11 +47,21 @@ SIGMA = 2 * float(special.ndtr(1)) - 1
 @dataclass(frozen=True)
 class ErrorSource:
     """A source of error: `deviates` (k, m), from m independent members, draws or points; their outer product is the
-    covariance of the logarithms (k, k). `dof` are its degrees of freedom where the deviates do not tell them."""
+    covariance of the logarithms (k, k). `dof` are its degrees of freedom where the deviates do not tell them.
+
+    `others` is not 0 where the deviates are those of others than the value is made from: how many of them there are for
+    each that the value is made from.
+    """
 
     name: str
     deviates: np.ndarray
     dof: float = math.nan
+    others: float = 0.0
+
+    def skewing(self, moved: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Third cumulants (...) of the sum of `moved` (..., m): of a sample mean, and of what others learned."""
+        cubes = np.asarray((moved**3).sum(axis=-1))
+        return (0 * cubes, math.sqrt(self.others) * cubes) if self.others else (cubes, 0 * cubes)
 
     def freedom(self, moved: np.ndarray) -> np.ndarray:
         """Degrees of freedom (...) of the sum of squares of `moved` (..., m), the deviates of contrasts.
@@ -71,13 +82,15 @@ class ErrorSource:
 class Estimate:
     """A number with the standard errors `parts` of each source, the degrees of freedom and the skewness of their sum.
 
-    Without a source it is exact: stderr is 0.
+    `skewness` is due to what the value is made from, `others` to sources that are learned from others. Without a source
+    it is exact: stderr is 0.
     """
 
     value: float
     parts: dict[str, float]
     dof: float = math.inf
     skewness: float = 0.0
+    others: float = 0.0
 
     @property
     def stderr(self) -> float:
@@ -92,7 +105,7 @@ class Estimate:
             return self.value, self.value
         tail = (1 - level) / 2
         quantile = _upper(tail, self.dof)
-        moved = float(skewed(self.skewness, tail, quantile))
+        moved = float(skewed(self.skewness, self.others, tail, quantile))
         return self.value - self.stderr * (quantile - moved), self.value + self.stderr * (quantile + moved)
 
     def p_value(self, of: float = 0.0) -> float:
@@ -103,7 +116,8 @@ class Estimate:
 
         def excess(tail: float) -> float:
             quantile = _upper(tail, self.dof)
-            return quantile - math.copysign(1.0, pull) * float(skewed(self.skewness, tail, quantile)) - abs(pull)
+            moved = float(skewed(self.skewness, self.others, tail, quantile))
+            return quantile - math.copysign(1.0, pull) * moved - abs(pull)
 
         # In the logarithm of the tail, as tiny ones are asked for too; nobody believes the digits of tinier ones.
         if excess(_TINIEST) <= 0:
@@ -119,7 +133,8 @@ class Estimate:
 
     def scaled(self, factor: float) -> "Estimate":
         parts = {name: abs(factor) * part for name, part in self.parts.items()}
-        return Estimate(self.value * factor, parts, self.dof, math.copysign(self.skewness, self.skewness * factor))
+        sign = math.copysign(1.0, factor)
+        return Estimate(self.value * factor, parts, self.dof, sign * self.skewness, sign * self.others)
 
     def of_log(self) -> "Estimate":
         """Of a logarithm, the number itself, with errors to first order."""
@@ -133,34 +148,42 @@ class Estimate:
         return self.of_log().less(1.0)
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-able: value, stderr, its parts, dof (None if infinite), 68 and 95 % intervals."""
+        """JSON-able: value, stderr, its parts, dof (None if infinite), 68 and 95 % intervals; None without parts."""
         return {
             "value": plain(self.value),
-            "stderr": plain(self.stderr),
+            "stderr": plain(self.stderr) if self.parts else None,
             "parts": {name: plain(part) for name, part in self.parts.items()},
             "dof": plain(self.dof),
-            "interval_68": plain(self.interval(SIGMA)),
-            "interval_95": plain(self.interval(0.95)),
+            "interval_68": plain(self.interval(SIGMA)) if self.parts else None,
+            "interval_95": plain(self.interval(0.95)) if self.parts else None,
         }
 
 
-def combine(value: float, found: Iterable[tuple[str, float, float, float]]) -> Estimate:
-    """From (source, variance, third cumulant, degrees of freedom) of each independent source.
+class Part(NamedTuple):
+    """What one independent source adds to an estimate: variance, third cumulants (as `skewing` has them)."""
 
-    [Welch 1947, Satterthwaite 1946.] Sources of one name are one part.
-    """
-    kept = [one for one in found if one[1] != 0]
-    if not all(math.isfinite(variance) for _, variance, _, _ in kept):
+    source: str
+    variance: float
+    dof: float
+    third: float = 0.0
+    others: float = 0.0
+
+
+def combine(value: float, found: Iterable[Part]) -> Estimate:
+    """One estimate with all errors [Welch 1947, Satterthwaite 1946]. Sources of one name are one part."""
+    kept = [one for one in found if one.variance != 0]
+    if not all(math.isfinite(one.variance) for one in kept):
         raise ValueError("a source of error has deviates that are not finite")
-    total = sum(variance for _, variance, _, _ in kept)
+    total = sum(one.variance for one in kept)
     if not total:
         return Estimate(value, {})
-    inverse = sum((variance / total) ** 2 / dof for _, variance, _, dof in kept)
+    inverse = sum((one.variance / total) ** 2 / one.dof for one in kept)
     parts: dict[str, float] = {}
-    for name, variance, _, _ in kept:
-        parts[name] = math.hypot(parts.get(name, 0.0), math.sqrt(variance))
+    for one in kept:
+        parts[one.source] = math.hypot(parts.get(one.source, 0.0), math.sqrt(one.variance))
     dof = 1 / inverse if inverse else math.inf
-    return Estimate(value, parts, dof, sum(third for _, _, third, _ in kept) / total**1.5)
+    third, others = sum(one.third for one in kept), sum(one.others for one in kept)
+    return Estimate(value, parts, dof, third / total**1.5, others / total**1.5)
 
 
 @dataclass(frozen=True)
@@ -179,8 +202,11 @@ class Curve:
 
     def contrast(self, weights: np.ndarray) -> Estimate:
         """sum_i weights_i log(value_i) for weights (k,)."""
-        moved = [(one, weights @ one.deviates) for one in self.sources]
-        parts = [(one.name, float(row @ row), float((row**3).sum()), float(one.freedom(row))) for one, row in moved]
+        parts = []
+        for one in self.sources:
+            moved = weights @ one.deviates
+            third, others = map(float, one.skewing(moved))
+            parts.append(Part(one.name, float(moved @ moved), float(one.freedom(moved)), third, others))
         return combine(float(weights @ np.log(self.value)), parts)
 
     def log_value(self, i: int) -> Estimate:
@@ -224,7 +250,7 @@ class Curve:
         """value - offset; errors to first order."""
         left = self.value - offset
         factor = (self.value / left)[:, None]
-        return Curve(self.n, left, tuple(ErrorSource(o.name, factor * o.deviates, o.dof) for o in self.sources))
+        return Curve(self.n, left, tuple(replace(one, deviates=factor * one.deviates) for one in self.sources))
 
     def covariance(self) -> np.ndarray:
         """(k, k), of the logarithms."""
@@ -236,9 +262,16 @@ def _upper(tail: float, dof: float) -> float:
     return -float(special.stdtrit(dof, tail) if math.isfinite(dof) else special.ndtri(tail))
 
 
-def skewed(skewness: np.ndarray | float, tail: float, quantile: np.ndarray | float) -> np.ndarray:
-    """By how many standard errors skewness moves both ends of an interval of the half width `quantile`."""
-    moved = skewness * SKEWED * (2 * special.ndtri(tail) ** 2 + 1)
+def skewed(
+    skewness: np.ndarray | float, others: np.ndarray | float, tail: float, quantile: np.ndarray | float
+) -> np.ndarray:
+    """By how many standard errors skewness moves both ends of an interval of the half width `quantile`.
+
+    Of a studentised mean [Hall 1992]; and the other way of what is learned from `others`, a quantile of the skewed
+    distribution itself [Cornish and Fisher 1938].
+    """
+    square = special.ndtri(tail) ** 2
+    moved = skewness * SKEWED * (2 * square + 1) - others * (square - 1) / 6
     return np.clip(moved, -_MOST * np.asarray(quantile), _MOST * np.asarray(quantile))
 
 

@@ -5,8 +5,9 @@
     floor      value = a n^b + c
 
 Given c, log(value - c) is a straight line in log(n): its curvature is zero at the true floor, and is a linear contrast
-with an error (`analysis.contrasts`). The interval of the floor is every c at which that curvature is compatible with
-zero; the interval of the exponent is every b for which some c makes slope and curvature compatible with (b, 0)
+with an error (`analysis.contrasts`). The interval of the floor is every c, about the one that fits best, at which that
+curvature is compatible with zero; that of the exponent every b for which such a c makes slope and curvature compatible
+with (b, 0)
 [Anderson and Rubin 1949; Hansen, Heaton and Yaron 1996]. Both cover what they say also where the sizes hardly tell a
 floor from none; they are open then. Nothing is fitted with weights that depend on the values.
 """
@@ -38,6 +39,9 @@ _BELOW = 30.0
 
 _GRID = 240
 
+_NEAR = 8.0
+"""Standard errors of the offset about it that are looked at more closely."""
+
 _TAIL = 0.025
 """Of a 95 % interval, on each side."""
 
@@ -47,8 +51,8 @@ class Floor:
     """Of a power law with a free offset c.
 
     `offset` is where the curvature of log(value - c) vanishes, NaN where it does nowhere; `exponent` b is that of
-    value - offset. Intervals are (low, high) with infinite ends where they are open. They are too long at lower levels:
-    where offset and exponent are hardly told apart, 68 % intervals of the exponent cover 76 %.
+    value - offset. Intervals are (low, high) with infinite ends where they are open. Shorter ones are not given: where
+    offset and exponent are hardly told apart, they cover more than they say.
     """
 
     offset: float
@@ -69,10 +73,10 @@ class Levelling:
     `smallest` is the smallest value, `slope` is the exponent of the power law, `curvature` the change of the local
     slope from the first to the last size, `upper_slope` the exponent from `upper_n` to the largest size, over the upper
     two octaves.
-    `p_slope` tests the slope against zero and `p_power` the curvature, each a likelihood ratio of one degree of
-    freedom, with Student's t for an error that is itself estimated; NaN where the curve is exact. A constant has
-    neither. `aicc` is by name, of the two contrasts with the number of sizes; the lowest is preferred. It is empty
-    where the error of the two together is not known: from fewer than 4 draws.
+    `p_slope` tests the slope against zero and `p_power` the curvature, each by Student's t of that contrast; NaN where
+    the curve is exact. A constant has neither. `aicc` is by name, of the two contrasts with the number of sizes, of
+    floors c >= 0; the lowest is preferred. It is empty where the error of the two together is not known: from fewer
+    than 4 draws.
     """
 
     n: tuple[float, float]
@@ -88,7 +92,9 @@ class Levelling:
 
     @property
     def preferred(self) -> str:
-        return min(self.aicc, key=lambda name: self.aicc[name])
+        """Of the descriptions the one of lowest AICc, "none" where that is a power law and the curve is none."""
+        best = min(self.aicc, key=lambda name: self.aicc[name])
+        return "none" if best == "power" and self.is_curved else best
 
     @property
     def end(self) -> End:
@@ -164,15 +170,19 @@ def find(curve: Curve) -> Floor:
     """The power law with a free offset, from 4 sizes on."""
     smallest = float(curve.value.min())
     steps = np.geomspace(1, 1e-3, _GRID)  # dense around zero and where the offset nears the smallest value
-    scan = _Scan.of(curve, smallest * np.sort(np.concatenate([-_BELOW * steps, [0.0], 1 - steps[1:]])))
-    crossing = np.flatnonzero(np.diff(np.sign(scan.curvature)) != 0)
+    grid = smallest * np.sort(np.concatenate([-_BELOW * steps, [0.0], 1 - steps[1:]]))
+    scan = _Scan.of(curve, grid)
     offset = exponent = math.nan
-    if len(crossing):
-        i = int(crossing[np.abs(scan.offset[crossing]).argmin()])
-        offset = float(
-            optimize.brentq(lambda c: _Scan.of(curve, np.array([c])).curvature[0], scan.offset[i], scan.offset[i + 1])
-        )
-        exponent = float(_Scan.of(curve, np.array([offset])).slope[0])
+    if (i := scan.crossing) is not None:
+        offset = float(optimize.brentq(lambda c: _Scan.of(curve, np.array([c])).curvature[0], grid[i], grid[i + 1]))
+        there = _Scan.of(curve, np.array([offset]))
+        exponent = float(there.slope[0])
+        if curve.sources:  # a second look, as fine as the error of the offset is small
+            steepness = (scan.curvature[i + 1] - scan.curvature[i]) / (grid[i + 1] - grid[i])
+            error = math.sqrt(there.covariance[0, 1, 1]) / abs(steepness)
+            near = offset + error * np.linspace(-_NEAR, _NEAR, _GRID)
+            near = near[(near > grid[0]) & (near < grid[-1])]
+            scan = _Scan.of(curve, np.unique(np.concatenate([grid, near, [offset]])))
     if not curve.sources:
         return Floor(offset, exponent, (offset, offset), (exponent, exponent))
     return Floor(offset, exponent, scan.offsets(smallest), scan.exponents())
@@ -181,7 +191,7 @@ def find(curve: Curve) -> Floor:
 @dataclass(frozen=True)
 class _Scan:
     """Slope and curvature of log(value - c) over offsets c (g,), with their covariance (g, 2, 2), and the curvature's
-    degrees of freedom and skewness."""
+    degrees of freedom and skewness (due to what the values are made from, and to others)."""
 
     offset: np.ndarray
     slope: np.ndarray
@@ -189,6 +199,7 @@ class _Scan:
     covariance: np.ndarray
     dof: np.ndarray
     skewness: np.ndarray
+    others: np.ndarray
 
     @classmethod
     def of(cls, curve: Curve, offsets: np.ndarray) -> "_Scan":
@@ -199,22 +210,29 @@ class _Scan:
         # Errors of log(value - c), to first order about the power law: about the values they would be small together.
         above = np.exp(logarithms.mean(axis=1)[:, None] + slope[:, None] * x)
         turned = weights[:, None] * (1 + offsets[:, None] / above)
-        covariance, inverse, third = np.zeros((len(offsets), 2, 2)), np.zeros(len(offsets)), np.zeros(len(offsets))
+        covariance, inverse, third = np.zeros((len(offsets), 2, 2)), np.zeros(len(offsets)), np.zeros((2, len(offsets)))
         for source in curve.sources:
             moved = turned @ source.deviates
             part = np.einsum("qgm,rgm->gqr", moved, moved)
             covariance += part
             inverse += part[:, 1, 1] ** 2 / source.freedom(moved[1])
-            third += (moved[1] ** 3).sum(axis=-1)
+            third += source.skewing(moved[1])
         variance = covariance[:, 1, 1]
         with np.errstate(divide="ignore", invalid="ignore"):
-            return cls(offsets, slope, curvature, covariance, variance**2 / inverse, third / variance**1.5)
+            return cls(offsets, slope, curvature, covariance, variance**2 / inverse, *(third / variance**1.5))
 
     @cached_property
     def excess(self) -> np.ndarray:
         """Squared pull of the curvature less the square at which its 95 % interval ends (g,)."""
         pull, quantile = self.curvature / np.sqrt(self.covariance[:, 1, 1]), -special.stdtrit(self.dof, _TAIL)
-        return np.asarray(pull**2 - (quantile - np.sign(pull) * skewed(self.skewness, _TAIL, quantile)) ** 2)
+        moved = skewed(self.skewness, self.others, _TAIL, quantile)
+        return np.asarray(pull**2 - (quantile - np.sign(pull) * moved) ** 2)
+
+    @property
+    def crossing(self) -> int | None:
+        """The offset below the one, nearest to zero, where the curvature vanishes."""
+        found = np.flatnonzero(np.diff(np.sign(self.curvature)) != 0)
+        return int(found[np.abs(self.offset[found]).argmin()]) if len(found) else None
 
     @cached_property
     def inside(self) -> tuple[int, int] | None:
@@ -225,12 +243,7 @@ class _Scan:
         """
         pull = np.abs(self.curvature) / np.sqrt(self.covariance[:, 1, 1])
         compatible = self.excess <= 0
-        crossing = np.flatnonzero(np.diff(np.sign(self.curvature)) != 0)
-        if len(crossing):
-            middle = int(crossing[np.abs(self.offset[crossing]).argmin()])
-            middle += int(pull[middle + 1] < pull[middle])
-        else:
-            middle = int(pull.argmin())
+        middle = int(pull.argmin()) if (i := self.crossing) is None else i + int(pull[i + 1] < pull[i])
         if not compatible[middle]:
             return None
         outside = np.flatnonzero(~compatible)
@@ -258,8 +271,13 @@ class _Scan:
         ss, sc, cc = (self.covariance[span, i, j] for i, j in ((0, 0), (0, 1), (1, 1)))
         middle = self.slope[span] - sc / cc * self.curvature[span]
         half = np.sqrt(np.maximum(room[span], 0) * np.maximum(ss - sc**2 / cc, 0))
-        low = -math.inf if last == len(room) - 1 else float((middle - half).min())
-        return low, math.inf if first == 0 else float((middle + half).max())
+        low, high = float((middle - half).min()), float((middle + half).max())
+        falls = self.slope[len(room) // 2] < 0  # ever more steeply as c nears the smallest value
+        if last == len(room) - 1:
+            low, high = (-math.inf, high) if falls else (low, math.inf)
+        if first == 0:
+            low, high = (low, max(high, 0.0)) if falls else (min(low, 0.0), high)  # a logarithm, in the limit
+        return low, high
 
 
 def _zero(grid: np.ndarray, excess: np.ndarray, i: int) -> float:

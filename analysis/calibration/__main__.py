@@ -43,7 +43,7 @@ POOL = 8192
 """Samples of a study's pool."""
 
 WORLD = 8 * POOL
-"""Samples of which pools are drawn: so many that pools are nearly independent."""
+"""Samples of which pools are drawn: so many that a draw of a pool hardly has one twice."""
 
 
 @dataclass(frozen=True)

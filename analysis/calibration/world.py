@@ -29,7 +29,7 @@ class Draws:
 
 @dataclass(frozen=True)
 class World:
-    """Exact laws of draws. `split` are many times as many samples as the pool of a study, which is drawn from them."""
+    """Exact laws of draws. Pools of studies are drawn from the samples of `split`, with replacement."""
 
     study: EnsembleStudy
     split: Split
@@ -43,8 +43,8 @@ class World:
         return kernels.nngp_ntk(mlp(self.study), self.split.x_test)[0]
 
     def pool(self, rng: np.random.Generator) -> np.ndarray:
-        """The samples of one study's pool, rows of the world's."""
-        return rng.choice(len(self.split.x_train), self.study.data.pool, replace=False)
+        """The samples of one study's pool, rows of the world's, independent: some may be the same."""
+        return rng.integers(len(self.split.x_train), size=self.study.data.pool)
 
     def rows(self, rng: np.random.Generator, pool: np.ndarray, draws: int, apart: int = 1) -> np.ndarray:
         """Training samples (draws, largest size) from a pool; `apart` draws one after another share none."""

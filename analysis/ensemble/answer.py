@@ -33,11 +33,10 @@ CAPTION = (
 NOTE = (
     "Exponent: of the power law, ± half of its 68 % interval (members and draw of the training set; of exact curves "
     "the draw). Upper: over the upper two octaves, three sizes at least. p slope, p power: probabilities of an "
-    "exponent as far from zero, and of a bend as far from none, were there none; a constant has neither (likelihood "
-    "ratios; on synthetic studies of known truth 0 to 3 % of either were false alarms at the 1 % level, and up to 4 % "
-    "where four exact draws alone tell what another draw would change). Preferred: of constant, power law and power "
-    "law with a floor the one of lowest AICc. Floor: the 95 % interval of c in a N_D^b + c; open where these sizes do "
-    "not bound it."
+    "exponent as far from zero, and of a bend as far from none, were there none; a constant has neither. Preferred: "
+    "of constant, power law and power law with a floor c >= 0 the one of lowest AICc; none where that is a power law "
+    "and p power is below 0.01. Floor: the 95 % interval of c in a N_D^b + c, of either sign; open where these sizes "
+    "do not bound it."
 )
 
 
@@ -74,7 +73,8 @@ def claim(results: EnsembleResults) -> str:
         said.append(
             f"Exactly at infinite width, by the same rule of steps, its exponent between N_D = {fit.upper_n:,.0f} and "
             f"{fit.n[1]:,.0f} is {slope(fit.upper_slope)}"
-            + (f", and {slope(exact['eps_pop'].upper_slope)} on an endless test set." if exact["eps_pop"] else ".")
+            + (f", and {slope(exact['eps_pop'].upper_slope)} on an endless test set" if exact["eps_pop"] else "")
+            + (" (± for the draw of the training set)." if fit.upper_slope.parts else ".")
         )
     return " ".join(said)
 
@@ -132,7 +132,7 @@ def _floor(fit: Levelling) -> str:
     if high >= fit.smallest:
         return ", and these sizes do not bound a floor"
     if low > 0:
-        return f", and a floor, if it is a power law above one, lies between {low:.2g} and {high:.2g} (95 %)"
+        return f", and the floor of a power law above a floor lies between {low:.2g} and {high:.2g} (95 %)"
     return f", and a floor, if there is one, lies below {high:.2g} (95 %)"
 
 

@@ -5,8 +5,7 @@ draw and test points. What another draw would change is learned from the exact l
 the same relative change at finite width.
 """
 
-import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import xarray
@@ -33,20 +32,26 @@ def trained(cell: xarray.Dataset, name: str, others: tuple[ErrorSource, ...]) ->
     if there.sum() < 3 or (value[there] < NOISE * stderr[there]).any() or not np.isfinite(deviates[there]).all():
         return None
     n = cell.n_train.values.astype(float)
-    kept = (ErrorSource(one.name, one.deviates[there], one.dof) for one in others)
+    kept = (replace(one, deviates=one.deviates[there]) for one in others)
     sources = (ErrorSource(MEMBERS, deviates[there]), *kept)
     return Curve(n[there], value[there], sources)
 
 
 @dataclass(frozen=True)
-class Pool:
-    """Of the samples that draws are made of: how many, and how many draws one after another share none of them."""
+class Drawn:
+    """How draws are made: of a pool of how many samples, and how many draws at a time share none of them."""
 
-    size: int
+    pool: int
     apart: int = 1
 
+    def overlapping(self, draws: int) -> float:
+        """The share of pairs of draws that may share samples: those of different times."""
+        whole, rest = divmod(draws, self.apart)
+        alone = whole * self.apart * (self.apart - 1) + rest * (rest - 1)
+        return 1 - alone / (draws * (draws - 1)) if draws > 1 else 1.0
 
-def exact(values: xarray.DataArray, pool: Pool, others: tuple[ErrorSource, ...] = ()) -> Curve | None:
+
+def exact(values: xarray.DataArray, drawn: Drawn, others: tuple[ErrorSource, ...] = ()) -> Curve | None:
     """The mean over draws of exact values (draw, n_train); None with fewer than 3 sizes, or a value not positive.
 
     With one draw its error is that of `others` alone.
@@ -54,12 +59,12 @@ def exact(values: xarray.DataArray, pool: Pool, others: tuple[ErrorSource, ...] 
     table, n = values.transpose("draw", "n_train").values, values.n_train.values.astype(float)
     if len(n) < 3 or not np.isfinite(table).all() or (table <= 0).any():
         return None
-    draw = draws(values, pool)
-    mine = () if draw is None else (averaged(draw, n / pool.size, len(table), pool.apart),)
+    draw = draws(values, drawn)
+    mine = () if draw is None else (replace(averaged(draw, n, drawn, len(table)), others=0.0),)
     return Curve(n, np.exp(np.log(table).mean(axis=0)), mine + others)
 
 
-def draws(values: xarray.DataArray, pool: Pool) -> ErrorSource | None:
+def draws(values: xarray.DataArray, drawn: Drawn) -> ErrorSource | None:
     """What a draw of fresh data does, from exact values (draw, n_train) of draws of one pool.
 
     Draws with a value that is not there are left out. None where it cannot be told: fewer than 2 draws, a value that is
@@ -67,24 +72,23 @@ def draws(values: xarray.DataArray, pool: Pool) -> ErrorSource | None:
     """
     table, n = values.transpose("draw", "n_train").values, values.n_train.values
     table = table[np.isfinite(table).all(axis=1)]
-    if len(table) < 2 or (table <= 0).any() or n[-1] > LARGEST_SHARE_OF_POOL * pool.size:
+    if len(table) < 2 or (table <= 0).any() or n[-1] > LARGEST_SHARE_OF_POOL * drawn.pool:
         return None
     logarithms = np.log(table)
     deviates = (logarithms - logarithms.mean(axis=0)).T / np.sqrt(len(table) - 1)
-    overlapping = max(len(table) - pool.apart, 0) / (len(table) - 1)  # the share of pairs of draws
-    return ErrorSource(DRAW, deviates / np.sqrt(1 - overlapping * n / pool.size)[:, None], dof=len(table) - 1.0)
+    alike = drawn.overlapping(len(table)) * n / drawn.pool
+    return ErrorSource(DRAW, deviates / np.sqrt(1 - alike)[:, None], len(table) - 1.0, others=len(table))
 
 
-def averaged(draw: ErrorSource, share: np.ndarray, count: int, apart: int = 1) -> ErrorSource:
-    """What fresh data do to the mean over `count` draws, of a share n/P (k,) of a pool of P samples each.
+def averaged(draw: ErrorSource, n: np.ndarray, drawn: Drawn, count: int) -> ErrorSource:
+    """What fresh data do to the mean over `count` draws of n samples (k,), from what they do to one.
 
-    To first order a draw adds the mean of its samples' contributions. Draws that share no sample are independent;
-    means over whole passes through the pool still vary by S^2/P, which is n/P of the variance S^2/n of one draw. That
+    To first order a draw adds the mean of its samples' contributions, of variance S^2/n. Draws that share no sample are
+    independent; two that are made of a pool of P at random have the covariance S^2/P, n/P of the variance of one. That
     part is taken to be as little alike at different sizes as draws are: exponents err on the side of caution.
     """
-    passes = math.ceil(count / apart)
-    variance = 1 / count + (1 - 1 / passes) * share
-    return ErrorSource(draw.name, draw.deviates * np.sqrt(variance)[:, None], draw.dof)
+    variance = (1 + (count - 1) * drawn.overlapping(count) * n / drawn.pool) / count
+    return replace(draw, deviates=draw.deviates * np.sqrt(variance)[:, None], others=draw.others / count)
 
 
 def points(name: str, mean: np.ndarray, covariance: np.ndarray, variance: np.ndarray) -> ErrorSource | None:

@@ -13,6 +13,7 @@ from analysis.ensemble.results import EnsembleResults
 from analysis.floor import Levelling
 from analysis.report.numbers import interval, probability, slope
 from analysis.report.section import Section, Table
+from ntkhpc.words import count
 
 NOTE = (
     "Exponent: slope of least squares of log(value) against log(N_D), every size with the same weight, ± half of its "
@@ -119,11 +120,12 @@ def exponents(results: EnsembleResults) -> pd.DataFrame:
                  "stderr_test_points": law.slope().parts.get(POINTS)}
             )  # fmt: skip
         if curve := results.redraw_curves.get(name):
-            one, count = curve.slope(), results.redraws.sizes["draw"]
+            one, number = curve.slope(), results.redraws.sizes["draw"]
+            network = f"infinite width, mean of {count(number, 'draw')}"
             rows.append(
-                {"quantity": name, "network": f"infinite width, mean of {count} draws", "n_min": results.sizes[0],
-                 "n_max": results.sizes[-1], "exponent": one.value, "stderr": one.stderr, "dof": one.dof,
-                 "bend": curve.curvature().value, "bend_stderr": curve.curvature().stderr,
+                {"quantity": name, "network": network, "n_min": results.sizes[0],
+                 "n_max": results.sizes[-1], "exponent": one.value, "stderr": _stderr(one), "dof": one.dof,
+                 "bend": curve.curvature().value, "bend_stderr": _stderr(curve.curvature()),
                  "p_value": curve.curvature().p_value()}
             )  # fmt: skip
         for (quantity, time), fit in results.curve_fits.items():
@@ -137,20 +139,26 @@ def _record(name: str, network: str, fit: Levelling, curve: Curve) -> dict[str, 
     floor = fit.floor
     return {
         "quantity": name, "network": network, "n_min": fit.n[0], "n_max": fit.n[1],
-        "exponent": one.value, "stderr": one.stderr, "dof": one.dof,
-        "low_68": one.interval()[0], "high_68": one.interval()[1],
-        "low_95": one.interval(0.95)[0], "high_95": one.interval(0.95)[1],
+        "exponent": one.value, "stderr": _stderr(one), "dof": one.dof,
+        **{f"{end}_{level}": value
+           for level, ends in ((68, one.interval()), (95, one.interval(0.95)))
+           for end, value in zip(("low", "high"), ends if one.parts else (math.nan, math.nan), strict=True)},
         "stderr_members": whole.parts.get(MEMBERS), "stderr_draw": whole.parts.get(DRAW),
         "stderr_test_points": whole.parts.get(POINTS),
-        "bend": fit.curvature.value, "bend_stderr": fit.curvature.stderr,
+        "bend": fit.curvature.value, "bend_stderr": _stderr(fit.curvature),
         "p_slope": fit.p_slope, "p_value": fit.p_power,
-        "upper_n_min": fit.upper_n, "upper_exponent": fit.upper_slope.value, "upper_stderr": fit.upper_slope.stderr,
+        "upper_n_min": fit.upper_n, "upper_exponent": fit.upper_slope.value, "upper_stderr": _stderr(fit.upper_slope),
         "floor": floor.offset if floor else math.nan,
         "floor_low_95": floor.offset_95[0] if floor else math.nan,
         "floor_high_95": floor.offset_95[1] if floor else math.nan,
         "exponent_with_floor": floor.exponent if floor else math.nan,
         "preferred": fit.preferred if fit.aicc else "",
     }  # fmt: skip
+
+
+def _stderr(one: Estimate) -> float:
+    """NaN where no error is known, as of one draw."""
+    return one.stderr if one.parts else math.nan
 
 
 def fits(results: EnsembleResults) -> dict[str, Any]:

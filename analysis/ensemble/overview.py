@@ -12,6 +12,7 @@ from analysis.floor import Levelling
 from analysis.report.numbers import estimate, pm, slope
 from analysis.report.section import Section, Table, aligned
 from ntkhpc.studies.dims import CELL
+from ntkhpc.words import count
 
 CURVED = "(curved)"
 
@@ -59,10 +60,9 @@ def rows(results: EnsembleResults) -> list[tuple[str, ...]]:
         )
     if results.redraw_curves:
         curves = [results.redraw_curves.get(name) for name in SHOWN]
-        count = results.redraws.sizes["draw"]
         found.append(
             (
-                f"infinite width, mean of {count} draws",
+                f"infinite width, mean of {count(results.redraws.sizes['draw'], 'draw')}",
                 *(estimate(curve.log_value(-1).of_log()) if curve else "-" for curve in curves),
                 *(_exponent(curve) if curve else "-" for curve in curves),
             )

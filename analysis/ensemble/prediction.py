@@ -99,7 +99,7 @@ def largest_cell(
 
 
 def halves(one: Estimate) -> dict[str, float]:
-    """Half of the 68 % interval that each source alone would give, by Student's t; without those that are nothing."""
+    """What each source has, in quadrature, in half of the 68 % interval; without sources that have nothing."""
     wider = one.half() / one.stderr if one.stderr else 1.0
     return {name: wider * part for name, part in one.parts.items() if part > 1e-9 * abs(one.value)}
 

@@ -1,6 +1,6 @@
 """What the report of an ensemble is made from: the store of a run, and what is computed from it, once, when asked."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TypeVar
 
@@ -12,7 +12,7 @@ from analysis import aggregate, agreement, dominance, floor, infinite, second_ru
 from analysis.agreement import AgainstLaw
 from analysis.contrasts import Curve, ErrorSource, Estimate, number, relative
 from analysis.ensemble import curves, resolution, spread
-from analysis.ensemble.curves import DRAW, FITTED, MEMBERS, Pool
+from analysis.ensemble.curves import DRAW, FITTED, MEMBERS, Drawn
 from analysis.ensemble.resolution import Resolution
 from analysis.ensemble.spread import Spread
 from analysis.floor import Levelling
@@ -116,23 +116,29 @@ class EnsembleResults:
             found[name] = tuple(one for one in (draw, points) if one is not None)
         return found
 
-    def _draws(self, name: str) -> ErrorSource | None:
-        found = curves.draws(self.redraws[name], self.redraw_pool) if self.has_redraws else None
+    def _draw(self, name: str) -> ErrorSource | None:
+        """What another draw of the training set does at the sizes here, of further draws or those of the curve."""
+        found = curves.draws(self.redraws[name], self.redrawn) if self.has_redraws else None
         if found is None and self.has_curve and "steps" in self.curve.time.values:
             others = curves.interpolated(self.curve[name].sel(time="steps"), self.sizes)
-            found = None if others is None else curves.draws(others, self.pool)
-        if found is None:
-            return None
-        return curves.averaged(found, self.sizes / self.pool.size, self.moments.sizes["draw"])
+            found = None if others is None else curves.draws(others, self.drawn)
+        return found
+
+    def _draws(self, name: str) -> ErrorSource | None:
+        """The same, of the mean over the ensemble's draws."""
+        found = self._draw(name)
+        return found and curves.averaged(found, self.sizes, self.drawn, self.moments.sizes["draw"])
 
     @property
-    def pool(self) -> Pool:
-        """Of the draws of ensembles and curves, each a permutation of its own."""
-        return Pool(self.study.data.pool)
+    def drawn(self) -> Drawn:
+        """The draws of ensembles and curves, each a permutation of its own."""
+        return Drawn(self.study.data.pool)
 
     @property
-    def redraw_pool(self) -> Pool:
-        return Pool(self.study.data.pool, redraws.apart(self.study))
+    def redrawn(self) -> Drawn:
+        """The further draws; of stores with a permutation for each, as early ones have, they share samples."""
+        cut = self.store.sizes.get("order", self.study.orders) == self.study.orders
+        return Drawn(self.study.data.pool, redraws.apart(self.study) if cut else 1)
 
     @cached_property
     def _point_moments(self) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
@@ -170,7 +176,8 @@ class EnsembleResults:
     @property
     def knows_draws(self) -> bool:
         """Whether the errors of exponents hold what another draw of the training set would change."""
-        return all(any(source.name == DRAW for source in curve.sources) for curve in self.curves.values())
+        known = [any(source.name == DRAW for source in curve.sources) for curve in self.curves.values()]
+        return bool(known) and all(known)
 
     @cached_property
     def law_curves(self) -> dict[str, Curve]:
@@ -190,7 +197,7 @@ class EnsembleResults:
         """By quantity: the mean of the laws of further draws at the ensembles' sizes."""
         if not self.has_redraws:
             return {}
-        return _there({name: curves.exact(self.redraws[name], self.redraw_pool) for name in FITTED})
+        return _there({name: curves.exact(self.redraws[name], self.redrawn) for name in FITTED})
 
     @cached_property
     def exact_curves(self) -> dict[tuple[str, str], Curve]:
@@ -203,7 +210,7 @@ class EnsembleResults:
             for name in FITTED:
                 points = curves.points(name, *moments) if moments else None
                 others = () if points is None else (points,)
-                found[name, str(time)] = curves.exact(self.curve[name].sel(time=time), self.pool, others)
+                found[name, str(time)] = curves.exact(self.curve[name].sel(time=time), self.drawn, others)
         return _there(found)
 
     @cached_property
@@ -241,9 +248,8 @@ class EnsembleResults:
     def in_units(self) -> Resolution | Spread | None:
         """What the initialisation means in the units of the task; None for ensembles that are not there."""
         data = self.study.data
-        draw = None
-        if self.has_redraws:
-            draw = curves.draws(self.redraws.variance.isel(n_train=[-1]), self.redraw_pool)
+        if (draw := self._draw("variance")) is not None:
+            draw = replace(draw, deviates=draw.deviates[-1:])
         if data.energy_target:
             return resolution.resolution(self.store, draw)
         return spread.spread(self.store, data, draw)

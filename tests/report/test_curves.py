@@ -33,23 +33,23 @@ POOL = 80
 def means(rng: np.random.Generator, draws: int, apart: int = 1) -> np.ndarray:
     """exp of means of nested draws (draws, sizes) from a pool of its own, relative spread 0.01/sqrt(n)."""
     numbers = rng.standard_normal(POOL)
-    orders = [rng.permutation(POOL)[: 40 * apart].reshape(apart, 40) for _ in range(draws // apart)]
-    return np.exp(0.01 * np.stack([numbers[np.concatenate(orders)[:, :n]].mean(axis=1) for n in SIZES], axis=1))
+    orders = [rng.permutation(POOL)[: 40 * apart].reshape(apart, 40) for _ in range(-(-draws // apart))]
+    return np.exp(0.01 * np.stack([numbers[np.concatenate(orders)[:draws, :n]].mean(axis=1) for n in SIZES], axis=1))
 
 
-@pytest.mark.parametrize(("count", "apart"), [(1, 1), (4, 1), (2, 2), (4, 2)])
+@pytest.mark.parametrize(("count", "apart"), [(1, 1), (4, 1), (2, 2), (3, 2), (5, 2)])
 def test_what_fresh_data_do_to_a_mean_over_draws_of_one_pool_is_known(count: int, apart: int) -> None:
     """Against 4,000 pools: variances of means over draws, to 8 % (3.6 standard errors, seed fixed), and of exponents.
 
     Errors of exponents are not too small, and too large where draws share many samples: half of the pool here.
     """
-    rng, weights = np.random.default_rng(2), slope_weights(np.array(SIZES, float))
+    rng, weights, drawn = np.random.default_rng(2), slope_weights(np.array(SIZES, float)), curves.Drawn(POOL, apart)
     fresh = np.array([np.log(means(rng, count, apart)).mean(axis=0) for _ in range(4000)])
     claimed, exponents = np.zeros(3), 0.0
     for _ in range(400):
-        one = curves.draws(exact(means(rng, 32, apart), SIZES), curves.Pool(POOL, apart))
+        one = curves.draws(exact(means(rng, 32, apart), SIZES), drawn)
         assert one is not None
-        deviates = curves.averaged(one, np.array(SIZES) / POOL, count, apart).deviates
+        deviates = curves.averaged(one, np.array(SIZES), drawn, count).deviates
         claimed += (deviates**2).sum(axis=1) / 400
         exponents += ((weights @ deviates) ** 2).sum() / 400
     np.testing.assert_allclose(claimed / fresh.var(axis=0), 1, atol=0.08)
@@ -60,7 +60,7 @@ def test_what_fresh_data_do_to_a_mean_over_draws_of_one_pool_is_known(count: int
 def test_the_error_of_a_mean_over_draws_is_that_of_its_exponents() -> None:
     rng, sizes = np.random.default_rng(3), (8, 16, 32, 64)
     table = np.array(sizes) ** -0.5 * np.exp(0.1 * rng.standard_normal((9, 4)))
-    curve = curves.exact(exact(table, sizes), pool=curves.Pool(10**9))
+    curve = curves.exact(exact(table, sizes), curves.Drawn(10**9))
     assert curve is not None
     slopes = np.log(table) @ slope_weights(np.array(sizes, float))
     assert curve.slope().value == pytest.approx(slopes.mean())
@@ -71,7 +71,7 @@ def test_the_error_of_a_mean_over_draws_is_that_of_its_exponents() -> None:
 def test_draws_that_are_not_there_are_left_out() -> None:
     table = means(np.random.default_rng(6), 9)
     table[4, 1] = np.nan
-    whole, part = (curves.draws(exact(one, SIZES), curves.Pool(POOL)) for one in (np.delete(table, 4, axis=0), table))
+    whole, part = (curves.draws(exact(one, SIZES), curves.Drawn(POOL)) for one in (np.delete(table, 4, axis=0), table))
     assert whole is not None
     assert part is not None
     np.testing.assert_array_equal(whole.deviates, part.deviates)
@@ -80,8 +80,8 @@ def test_draws_that_are_not_there_are_left_out() -> None:
 @pytest.mark.parametrize("largest", [60, 55])
 def test_draws_that_take_the_pool_say_nothing_of_another(largest: int) -> None:
     table = 1 + 0.1 * np.random.default_rng(4).random((5, 3))
-    assert curves.draws(exact(table, (10, 20, largest)), curves.Pool(60)) is None
-    assert curves.draws(exact(table[:1], (10, 20, 30)), curves.Pool(60)) is None
+    assert curves.draws(exact(table, (10, 20, largest)), curves.Drawn(60)) is None
+    assert curves.draws(exact(table[:1], (10, 20, 30)), curves.Drawn(60)) is None
 
 
 def test_exact_values_between_sizes_follow_a_power_law() -> None:
@@ -112,7 +112,7 @@ def test_errors_of_a_prediction_are_those_of_its_variance_by_source() -> None:
         attrs={"study_toml": STUDY, "format": 2},
     )  # fmt: skip
     draws = np.exp(0.2 * rng.standard_normal(12))
-    draw = curves.draws(exact(draws[:, None], (16,)), curves.Pool(40))
+    draw = curves.draws(exact(draws[:, None], (16,)), curves.Drawn(40))
     found = prediction.largest_cell(store, np.ones(1), None, draw)
     assert found is not None
     sd = float(np.sqrt(f.var(axis=0, ddof=1).mean()))

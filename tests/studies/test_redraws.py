@@ -8,6 +8,7 @@ import pytest
 from support.runs import tiny_text
 
 from ntkhpc import infinite_width, kernels, studies
+from ntkhpc.errors import RunError
 from ntkhpc.networks import MLP
 from ntkhpc.phase.block import Block
 from ntkhpc.phase.work import Work
@@ -93,6 +94,13 @@ def test_further_draws_share_no_sample_as_many_as_the_pool_allows(pool: int, ord
     for first in range(0, 7, apart):
         together = np.concatenate(rows[first : first + apart])
         assert len(set(together)) == len(together)
+
+
+def test_permutations_of_an_early_version_are_refused() -> None:
+    wanted = study(count=7)
+    early = np.array([np.arange(40)] * (2 + 7))
+    with pytest.raises(RunError, match="9 permutations of the pool, this code makes 5"):
+        redraws.chosen(wanted, early, 3)
 
 
 def test_draws_do_not_depend_on_their_shard_and_finished_ones_are_not_computed_again() -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ntkhpc.errors import RunError
 from ntkhpc.phase.array import Array
 from ntkhpc.phase.block import Block
 from ntkhpc.phase.phase import Phase
@@ -29,8 +30,8 @@ REDRAW = ("redraw", "n_train")
 
 ARRAYS = (
     Array("redraw_mu", REDRAW, "f8", "1",
-          "infinite width, same steps, further draws: mu_L. Consecutive draws share no sample, as many as the pool "
-          "allows"),
+          "infinite width, same steps, further draws: mu_L. The k-th, from 0, has the rows from (k % a) n_train on of "
+          "order draws + k // a, with the largest n_train and a = pool // n_train"),
     Array("redraw_sigma2", REDRAW, "f8", "1",
           "infinite width, same steps, further draws: sigma_L^2, the variance of L"),
     Array("redraw_population_variance", REDRAW, "f8", "1",
@@ -67,6 +68,12 @@ def orders(study: "EnsembleStudy") -> int:
 
 def chosen(study: "EnsembleStudy", permutation: np.ndarray, draw: int) -> np.ndarray:
     """The samples (largest size,) of a further draw."""
+    if len(permutation) != study.orders:
+        raise RunError(
+            f"the data have {len(permutation)} permutations of the pool, this code makes {study.orders}",
+            cause="an early version made them, which took a permutation for each further draw",
+            todo="go on without ACCEPT_CHANGE, with the run's own code, or make the run anew",
+        )
     order, place = divmod(draw - study.ensemble.draws, apart(study))
     largest = study.ensemble.n_train[-1]
     return np.asarray(permutation[study.ensemble.draws + order, place * largest : (place + 1) * largest])
