@@ -268,8 +268,8 @@ def skewed(
     """By how many standard errors skewness moves both ends of an interval of the half width `quantile`.
 
     Of a studentised mean [Hall 1992]; and the other way of what is learned from `others`, whose quantile is moved by
-    (z^2 - 1)/6 of the skewness [Cornish and Fisher 1938]. Half of that is taken: 32 others tell the skewness to 0.4, and
-    with half of it a test at 1 % alarms at 1.1 to 1.3 % for skewnesses of 0 to 1, with all or none at up to 2 %.
+    (z^2 - 1)/6 of the skewness [Cornish and Fisher 1938]. Half of that is taken: 32 others tell the skewness to 0.4,
+    and with half of it a test at 1 % alarms at 1.1 to 1.3 % for skewnesses of 0 to 1, with all or none at up to 2 %.
     """
     square = special.ndtri(tail) ** 2
     moved = SKEWED * (skewness * (2 * square + 1) - others * (square - 1))
