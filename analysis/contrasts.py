@@ -159,7 +159,7 @@ class Estimate:
         }
 
 
-class Part(NamedTuple):
+class Term(NamedTuple):
     """What one independent source adds to an estimate: variance, third cumulants (as `skewing` has them)."""
 
     source: str
@@ -169,7 +169,7 @@ class Part(NamedTuple):
     others: float = 0.0
 
 
-def combine(value: float, found: Iterable[Part]) -> Estimate:
+def combine(value: float, found: Iterable[Term]) -> Estimate:
     """One estimate with all errors [Welch 1947, Satterthwaite 1946]. Sources of one name are one part."""
     kept = [one for one in found if one.variance != 0]
     if not all(math.isfinite(one.variance) for one in kept):
@@ -206,7 +206,7 @@ class Curve:
         for one in self.sources:
             moved = weights @ one.deviates
             third, others = map(float, one.skewing(moved))
-            parts.append(Part(one.name, float(moved @ moved), float(one.freedom(moved)), third, others))
+            parts.append(Term(one.name, float(moved @ moved), float(one.freedom(moved)), third, others))
         return combine(float(weights @ np.log(self.value)), parts)
 
     def log_value(self, i: int) -> Estimate:

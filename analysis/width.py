@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from analysis.contrasts import LEVEL, Estimate, Part, combine
+from analysis.contrasts import LEVEL, Estimate, Term, combine
 
 
 @dataclass(frozen=True)
@@ -65,5 +65,5 @@ def fit(
 def _contrast(weights: np.ndarray, found: list[Estimate]) -> Estimate:
     """A sum of independent numbers, whose error is that of their members."""
     terms = [one.scaled(float(w)) for w, one in zip(weights, found, strict=True)]
-    parts = [Part("members", one.stderr**2, one.dof, one.skewness * one.stderr**3) for one in terms]
+    parts = [Term("members", one.stderr**2, one.dof, one.skewness * one.stderr**3) for one in terms]
     return combine(float(sum(one.value for one in terms)), parts)

@@ -10,7 +10,7 @@ from analysis.contrasts import (
     Curve,
     ErrorSource,
     Estimate,
-    Part,
+    Term,
     combine,
     curvature_weights,
     mean_weights,
@@ -61,7 +61,7 @@ def test_the_error_of_a_contrast_is_that_of_the_covariance_of_its_sources() -> N
 
 
 def test_degrees_of_freedom_are_those_of_welch_and_satterthwaite() -> None:
-    one = combine(1.0, [Part("members", 4.0, 10.0, 5.0), Part("draw", 1.0, 3.0), Part("test points", 0.0, 1.0)])
+    one = combine(1.0, [Term("members", 4.0, 10.0, 5.0), Term("draw", 1.0, 3.0), Term("test points", 0.0, 1.0)])
     assert one.dof == pytest.approx(25 / (16 / 10 + 1 / 3))
     assert one.parts == {"members": 2.0, "draw": 1.0}
     assert one.skewness == pytest.approx(5 / 5**1.5)
