@@ -98,7 +98,7 @@ test-cluster: venv ## a real SLURM and a real Apptainer on this machine: root on
 bench: venv ## measure tiles, kernels, plan and status against their bounds; ratios
 	@PYTHONPATH="$$PYTHONPATH:$$PYTHONPATH/tests" NPROC=1 OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 .venv/bin/python tests/bench.py
 
-calibrate: venv ## coverage of every interval and false alarms of every verdict, by synthetic studies (an hour)
+calibrate: venv ## coverage of every interval and false alarms of every verdict, by synthetic studies (some hours)
 	@NPROC=1 OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 .venv/bin/python -m analysis.calibration
 
 check: venv ## lint, format and types

@@ -9,7 +9,7 @@ import xarray
 from dask.base import compute
 
 from analysis import estimators
-from analysis.contrasts import relative
+from analysis.contrasts import ErrorSource, relative
 from ntkhpc.studies import frozen
 from ntkhpc.studies.dims import CELL
 from ntkhpc.studies.ensemble.study import EnsembleStudy
@@ -140,7 +140,7 @@ def _half(value: xarray.DataArray, stderr: xarray.DataArray, deviates: xarray.Da
     values, rows = (one.transpose("width", "n_train", ...).values for one in (value, deviates))
     for cell in np.ndindex(found.shape):
         if np.isfinite(rows[cell]).all():
-            found.values[cell] = relative(float(values[cell]), {"members": rows[cell]}).half()
+            found.values[cell] = relative(float(values[cell]), [ErrorSource("members", rows[cell][None])]).half()
     return found
 
 

@@ -18,7 +18,7 @@ that of its only draw, does not move with the value, which itself lies to the si
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -269,21 +269,20 @@ def skewed(
 
     Of a studentised mean [Hall 1992]; and the other way of what is learned from `others`, whose quantile is moved by
     (z^2 - 1)/6 of the skewness [Cornish and Fisher 1938]. Half of that is taken: 32 others tell the skewness to 0.4,
-    and with half of it a test at 1 % alarms at 1.1 to 1.3 % for skewnesses of 0 to 1, with all or none at up to 2 %.
+    and with half of it a test at 1 % alarms at 1.1 to 1.4 % for skewnesses of 0 to 1, with all or none at up to 2.2 %.
     """
     square = special.ndtri(tail) ** 2
     moved = SKEWED * (skewness * (2 * square + 1) - others * (square - 1))
     return np.clip(moved, -_MOST * np.asarray(quantile), _MOST * np.asarray(quantile))
 
 
-def number(value: float, sources: Mapping[str, np.ndarray]) -> Estimate:
-    """log(value) of one positive number, with deviates (m,) of its logarithm by source."""
-    found = tuple(ErrorSource(name, deviates[None]) for name, deviates in sources.items())
-    return Curve(np.ones(1), np.array([value]), found).log_value(0)
+def number(value: float, sources: Sequence[ErrorSource]) -> Estimate:
+    """log(value) of one positive number, with sources whose deviates are (1, m)."""
+    return Curve(np.ones(1), np.array([value]), tuple(sources)).log_value(0)
 
 
-def relative(value: float, sources: Mapping[str, np.ndarray]) -> Estimate:
-    """A number of either sign, with deviates (m,) of it over its size by source."""
+def relative(value: float, sources: Sequence[ErrorSource]) -> Estimate:
+    """A number of either sign, with sources whose deviates (1, m) are relative to its size."""
     return replace(number(1.0, sources).scaled(abs(value)), value=value)
 
 

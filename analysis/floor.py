@@ -60,11 +60,6 @@ class Floor:
     offset_95: tuple[float, float]
     exponent_95: tuple[float, float]
 
-    @property
-    def is_bounded(self) -> bool:
-        """Whether the sizes constrain the offset at all, at 95 %."""
-        return math.isfinite(self.offset) and all(map(math.isfinite, self.offset_95))
-
 
 @dataclass(frozen=True)
 class Levelling:

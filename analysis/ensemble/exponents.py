@@ -75,7 +75,8 @@ def cautions(results: EnsembleResults) -> list[str]:
             else "infinite_width.redraws tells how much they matter"
         )
         found.append(f"the errors of exponents know nothing of other draws of the training set: {remedy}")
-    if results.knows_draws and pool < FEW_DRAWS_OF_POOL * largest:
+    alike = results.redrawn.overlapping(results.redraws.sizes["draw"]) if results.has_redraws else 1.0
+    if results.knows_draws and pool < FEW_DRAWS_OF_POOL * largest * alike:
         found.append(
             f"draws of {largest:,} of a pool of {pool:,} samples overlap: what another draw would change is corrected "
             "for it, by more than a tenth; a larger data.pool would tell it better"

@@ -70,25 +70,24 @@ def largest_cell(
     """Of the largest width and n_train and the first draw; None where it is not there.
 
     `scale` (outputs,) multiplies predictions, `chosen` (test_point,) are the points used. `draw` is what
-    another draw of the training set does to the variance of the prediction, at that n_train alone.
+    another draw of the training set does to the variance of the prediction, deviates (1, m) at that n_train.
     """
     points = aggregate.prediction_variance(store, chosen, scale).isel(width=-1, n_train=-1, draw=0)
     variance, bias2 = float(points.variance), float(points.bias2)  # halves of squares, as in the loss
     if not (np.isfinite(variance) and variance > 0 and np.isfinite(points.variance_deviates.values).all()):
         return None
-    sources = {"members": points.variance_deviates.values}
-    exact, ratio = float("nan"), None
-    if draw is not None:
-        sources["draw"] = draw.deviates[0]
+    members = ErrorSource("members", points.variance_deviates.values[None])
+    sources, exact, ratio = [members, *([draw] if draw else [])], float("nan"), None
     if "law_variance" in store:
         law = store.law_variance.isel(draw=0, n_train=-1).values
         law = law if chosen is None else law[chosen]
         exact = float(np.mean(scale**2) * law.mean()) / 2
         if np.isfinite(exact):
-            if np.count_nonzero(sources["members"]) >= FEWEST:
-                ratio = number(variance / exact, {"members": sources["members"]})
+            if np.count_nonzero(members.deviates) >= FEWEST:
+                ratio = number(variance / exact, [members])
             if len(law) > 2:
-                sources["test points"] = (law / law.mean() - 1) / np.sqrt(len(law) * (len(law) - 1.0))
+                influence = (law / law.mean() - 1) / np.sqrt(len(law) * (len(law) - 1.0))
+                sources.append(ErrorSource("test points", influence[None]))
     half_log = number(variance, sources).scaled(0.5)
     return Prediction(
         initialisation=replace(half_log, value=1.0).scaled(float(np.sqrt(2 * variance))),

@@ -166,7 +166,7 @@ class EnsembleResults:
         value, deviates = float(cell[name]), cell[f"{name}_deviates"].values
         if not (np.isfinite(value) and np.isfinite(deviates).all() and deviates.any()):
             return None
-        return relative(value, {MEMBERS: deviates})
+        return relative(value, [ErrorSource(MEMBERS, deviates[None])])
 
     @cached_property
     def fits(self) -> dict[tuple[str, int], Levelling]:
@@ -299,4 +299,4 @@ def _ratio(cell: xarray.Dataset, name: str, exact: float) -> Estimate | None:
     value, deviates = float(cell[name]), cell[f"{name}_deviates"].values
     if not (value > 0 and np.isfinite(deviates).all() and exact > 0):
         return None
-    return number(value / exact, {MEMBERS: deviates})
+    return number(value / exact, [ErrorSource(MEMBERS, deviates[None])])

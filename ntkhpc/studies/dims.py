@@ -34,12 +34,6 @@ SPLIT = (
     Array("feature_scale", ("feature",), "f8", "1", "divides the centred raw inputs"),
     Array("target_mean", ("output",), "f8", "1", "subtracted from the targets, or from their logarithms"),
     Array("target_scale", ("output",), "f8", "1", "divides the centred targets, or logarithms"),
-    Array(
-        "permutation",
-        ("order", "pool"),
-        "i8",
-        "1",
-        "order d of the pool: draw d, but not a further one, trains on its first rows",
-    ),
+    Array("permutation", ("order", "pool"), "i8", "1", "order d of the pool: draw d (no redraw) has its first rows"),
 )
 """What every phase `data` writes."""

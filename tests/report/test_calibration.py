@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import xarray
 
 from analysis.calibration import __main__ as calibration
 from analysis.calibration.__main__ import Scenario
@@ -9,6 +10,8 @@ from analysis.calibration.checks import Tally
 from analysis.calibration.synthetic import Pool, make
 from analysis.calibration.truth import LawMoments
 from analysis.calibration.world import World, sample
+from analysis.ensemble.curves import Drawn
+from analysis.ensemble.results import EnsembleResults
 
 SCENARIO = Scenario("small", members=60)
 STUDIES = 48
@@ -68,6 +71,25 @@ def test_a_synthetic_study_has_the_exact_law_of_its_samples(world: World, pools:
     assert made.results.law.mu_L.values.ravel() == pytest.approx([one.mu for one in made.own[0]])
     assert made.results.redraws.sizes["draw"] == 32
     assert float(made.results.moments.mu_L[0, 0, 0]) == pytest.approx(made.own[0][0].mu, rel=0.5)
+
+
+def test_further_draws_of_a_store_with_a_permutation_for_each_share_samples(world: World, pools: list[Pool]) -> None:
+    """As early stores have; errors are larger then, where they were taken for apart."""
+    today = make(world, SCENARIO.losses, pools[0], np.random.default_rng(3)).results
+    found = {}
+    for orders in (today.study.orders, 1 + 32):
+        order = xarray.DataArray(np.zeros((orders, 1), int), dims=("order", "pool"))
+        found[orders] = EnsembleResults(today.run, today.store.assign(permutation=order), "")
+    assert found[today.study.orders].redrawn == today.redrawn == Drawn(8192, 32)
+    assert found[33].redrawn == Drawn(8192, 1)
+    wider = found[33].redraw_curves["mu_L"].log_value(-1).stderr / today.redraw_curves["mu_L"].log_value(-1).stderr
+    assert wider == pytest.approx(np.sqrt((1 + 31 / 32) / (1 - 1 / 32)))
+
+
+def test_without_further_draws_those_of_the_curve_tell_what_another_draw_does(world: World, pools: list[Pool]) -> None:
+    made = make(world, SCENARIO.losses, pools[0], np.random.default_rng(3)).without_redraws()
+    assert made.results.in_units is not None
+    assert "draw" in made.results.in_units.found.initialisation.parts
 
 
 @pytest.mark.promise(

@@ -143,7 +143,7 @@ def test_degrees_of_freedom_of_deviates_are_those_of_the_variance_of_their_squar
 @pytest.mark.parametrize("value", [2.0, -2.0])
 def test_a_number_of_either_sign_has_its_interval_on_the_side_of_its_deviates(value: float) -> None:
     deviates = (np.random.default_rng(9).chisquare(1, size=80) - 1) / 300
-    one = relative(value, {"members": deviates / 2})
+    one = relative(value, [ErrorSource("members", deviates[None] / 2)])
     low, high = one.interval(0.95)
     assert one.value == value
     assert one.stderr == pytest.approx(np.sqrt((deviates**2).sum()))
@@ -168,7 +168,7 @@ def test_what_is_learned_from_others_is_missed_on_both_sides() -> None:
 
 def test_deviates_that_are_not_there_are_refused() -> None:
     with pytest.raises(ValueError, match="not finite"):
-        number(2.0, {"members": np.ones(4) / 9, "draw": np.array([0.1, np.nan])})
+        number(2.0, [ErrorSource("members", np.ones((1, 4)) / 9), ErrorSource("draw", np.array([[0.1, np.nan]]))])
 
 
 def test_a_constant_subtracted_moves_errors_as_the_logarithm_does() -> None:

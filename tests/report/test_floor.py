@@ -73,7 +73,7 @@ def test_intervals_of_floor_and_exponent_cover_what_they_say() -> None:
 def test_a_floor_that_the_sizes_do_not_tell_has_an_open_interval() -> None:
     found = floor.find(noisy(N**-0.3, 0.2, np.random.default_rng(6)))
     assert found.offset_95[0] == -np.inf
-    assert not found.is_bounded
+    assert not all(map(math.isfinite, found.offset_95))
 
 
 def test_a_curve_without_errors_is_described_without_tests() -> None:
@@ -142,3 +142,17 @@ def test_none_is_preferred_where_no_floor_makes_a_power_law() -> None:
     found = floor.levelling(noisy(2.0 * (N / 90) ** -0.5 - 0.6, 0.01, np.random.default_rng(4)))
     assert found.is_curved
     assert found.preferred == "none"
+
+
+def test_the_interval_of_the_floor_holds_zero_where_a_power_law_is_not_refused() -> None:
+    """At an offset of zero the scan over offsets is the curvature of the curve: one test, with the same skewness."""
+    rng, agreed = np.random.default_rng(12), 0
+    for bend in np.linspace(-0.4, 0.4, 41):
+        skewed = rng.gamma(2, size=(len(N), 40)) - 2
+        own = ErrorSource("members", 0.05 * (skewed - skewed.mean(axis=1, keepdims=True)) / 40)
+        drawn = ErrorSource("draw", 0.03 * rng.standard_normal((len(N), 9)) / 3, 8.0, others=9)
+        curve = Curve(N, N**-0.5 * np.exp(bend * np.log(N / 90) ** 2 / 8), (own, drawn))
+        low, high = floor.find(curve).offset_95
+        refused = curve.curvature().p_value() < 0.05
+        agreed += (low <= 0 <= high) != refused
+    assert agreed == 41
