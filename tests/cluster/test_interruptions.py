@@ -1,7 +1,7 @@
 """Whatever stops a task on a real SLURM, its run is complete in the end, and has the bytes of an uninterrupted one."""
 
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -61,7 +61,7 @@ Scenarios = dict[str, tuple[Lab, Run]]
 
 
 @pytest.fixture(scope="module")
-def interrupted(tmp_path_factory: pytest.TempPathFactory) -> Scenarios:
+def interrupted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scenarios]:
     """Four runs, each interrupted once. SLURM holds a requeued job back for a while: so all wait together.
 
     They have nodes of their own, as other tests may use the cluster beside these.
@@ -100,13 +100,15 @@ def interrupted(tmp_path_factory: pytest.TempPathFactory) -> Scenarios:
     job = ask("squeue", "-h", "-j", element, "-o", "%A").strip()
     # The node loses its power: all of the job is frozen before anything of it, or its slurmd, ends. A srun that
     # outlived one of them would ask for the end of the step, and slurmctld would pass that on to the next attempt.
+    # The node stays down while these runs last: slurmctld would send a slurmd that is back the end of the first
+    # attempt, late, and that can meet the second.
     pattern = rf"slurmstepd: \[{job}\.|/job0*{job}/slurm_script|{found['node'][1].path.name}"
     subprocess.run(["pkill", "-STOP", "-f", pattern], check=True, timeout=60)
     subprocess.run([control, "kill-node", node.removeprefix("node")], check=True, timeout=60)
     subprocess.run(["pkill", "-KILL", "-f", pattern], check=True, timeout=60)
     wait("node down", lambda: "down" in ask("sinfo", "-h", "-n", node, "-o", "%T"), 120)
+    yield found
     subprocess.run([control, "restart-node", node.removeprefix("node")], check=True, timeout=60)
-    return found
 
 
 @pytest.mark.promise("A job that reaches its time limit keeps its finished tiles and is completed.")
