@@ -27,10 +27,10 @@ from scipy import optimize, special
 
 from analysis.scaling import plain
 
-SKEWED = 1 / 12
-"""Half of the factor of the skewness in the Edgeworth expansion of a studentised mean [Hall 1992]: what is left of it,
-as degrees of freedom from the kurtosis hold the rest. 95 % intervals of the spread of log-normal losses of relative
-spread 0.47 cover 93.3, 94.6, 95.2 % at 60, 200, 1,000 members with it, and 92.0, 94.2, 95.3 % without."""
+SKEWED = 1 / 6
+"""Factor of the skewness in the Edgeworth expansion of a studentised mean [Hall 1992]. 95 % intervals of the spread of
+log-normal losses of relative spread 0.47 cover 92.1, 94.4, 95.1, 95.3 % at 20, 60, 200, 1,000 members with it, and
+89.5, 92.4, 93.9, 94.7 % without."""
 
 _TINIEST = 1e-12
 
@@ -67,7 +67,9 @@ class ErrorSource:
         """Degrees of freedom (...) of the sum of squares of `moved` (..., m), the deviates of contrasts.
 
         2 m/(kurtosis - 1), m - 1 at most: a variance is known less well from heavy-tailed deviates than from Gaussian
-        ones.
+        ones. A sample shows less kurtosis than there is; 1 + kurtosis/m times as much is taken. 95 % intervals of the
+        spread of losses that are sums of squares, of relative spread 0.4 to 1.1, cover 93.0 to 94.0 % at 60 members
+        without that and 94.3 to 95.1 % with it, 89.6 to 91.2 and 91.4 to 92.5 % at 20.
         """
         if not math.isnan(self.dof):
             return np.full(moved.shape[:-1], self.dof)
@@ -75,6 +77,7 @@ class ErrorSource:
         squares = moved**2
         with np.errstate(divide="ignore", invalid="ignore"):
             kurtosis = m * (squares**2).sum(axis=-1) / squares.sum(axis=-1) ** 2
+            kurtosis *= 1 + kurtosis / m
             return np.asarray(np.clip(2 * m / np.maximum(kurtosis - 1, 0), 1, max(m - 1, 1)))
 
 
@@ -268,11 +271,12 @@ def skewed(
     """By how many standard errors skewness moves both ends of an interval of the half width `quantile`.
 
     Of a studentised mean [Hall 1992]; and the other way of what is learned from `others`, whose quantile is moved by
-    (z^2 - 1)/6 of the skewness [Cornish and Fisher 1938]. Half of that is taken: 32 others tell the skewness to 0.4,
-    and with half of it a test at 1 % alarms at 1.1 to 1.4 % for skewnesses of 0 to 1, with all or none at up to 2.2 %.
+    (z^2 - 1)/6 of the skewness [Cornish and Fisher 1938]. Half of the latter is taken: 32 others tell the skewness to
+    0.4, and with half of it a test at 1 % alarms at 1.1 to 1.4 % for skewnesses of 0 to 1, with all or none at up to
+    2.2 %.
     """
     square = special.ndtri(tail) ** 2
-    moved = SKEWED * (skewness * (2 * square + 1) - others * (square - 1))
+    moved = SKEWED * (skewness * (2 * square + 1) - others * (square - 1) / 2)
     return np.clip(moved, -_MOST * np.asarray(quantile), _MOST * np.asarray(quantile))
 
 

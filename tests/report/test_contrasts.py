@@ -131,11 +131,11 @@ def test_heavy_tails_leave_fewer_degrees_of_freedom_and_missing_members_none() -
 
 
 def test_degrees_of_freedom_of_deviates_are_those_of_the_variance_of_their_squares() -> None:
-    """2 m/(kurtosis - 1): of two values of equal size m - 1, of one that has it all 2 m/(m - 1)."""
+    """2 m/(kurtosis (1 + kurtosis/m) - 1): of values of equal size m - 1, of one that has it all 2 m/(2 m - 1)."""
     even, alone = np.tile([1.0, -1.0], 25), np.full(50, 1e-9)
     alone[3] = 1.0
     assert float(ErrorSource("members", even[None]).freedom(even)) == 49
-    assert float(ErrorSource("members", alone[None]).freedom(alone)) == pytest.approx(100 / 49)
+    assert float(ErrorSource("members", alone[None]).freedom(alone)) == pytest.approx(100 / 99)
     gauss = np.random.default_rng(0).normal(size=60_000)
     assert float(ErrorSource("members", gauss[None]).freedom(gauss)) == pytest.approx(60_000, rel=0.04)
 
