@@ -209,10 +209,7 @@ def _tile_counts(status: np.ndarray, tile: int) -> np.ndarray:
 def _from_tiles(
     counts: np.ndarray, mean: np.ndarray, m2: np.ndarray, y: np.ndarray
 ) -> dict[str, tuple[float, np.ndarray]]:
-    """Value, and what each tile does to it (tiles,), of bias2 and variance from tiles (tiles, points, outputs).
-
-    Where the mean of f is near y, bias2 is what members do in pairs, of which the jackknife alone makes too much.
-    """
+    """Value, and what each tile does to it (tiles,), of bias2 and variance from tiles (tiles, points, outputs)."""
     # About a common centre, so that sums of squares do not cancel.
     n = counts[:, None, None].astype(float)
     centre = (n * mean).sum(axis=0) / n.sum()
@@ -227,22 +224,4 @@ def _from_tiles(
     left = estimate(n.sum() - n, first.sum(axis=0) - first, second.sum(axis=0) - second)
     factor = np.sqrt((len(counts) - 1) / len(counts))  # so that the squares add up to the jackknife's variance
     moved = [factor * (one.mean() - one) for one in left]
-    left_two = _bias2_without_two(n, first, second, centre - y)
-    bias2 = estimators.corrected(moved[0], float(whole[0]), left[0], left_two)
-    return {"bias2": (float(whole[0]), bias2), "variance": (float(whole[1]), moved[1])}
-
-
-def _bias2_without_two(n: np.ndarray, first: np.ndarray, second: np.ndarray, away: np.ndarray) -> np.ndarray:
-    """(tiles, tiles): bias2 without each two tiles: half the mean product of the errors f - y of two members.
-
-    From sums over a tile of n members of f less a centre and of its square, (tiles, points, outputs), with `away`
-    (points, outputs) the centre less y. The diagonal means nothing.
-    """
-    sums = (first + n * away).reshape(len(n), -1)
-    squares = (second + 2 * away * first + n * away**2).sum(axis=(-2, -1))
-    products = sums @ sums.T - np.diag(squares)
-    row, own = products.sum(axis=1), np.diag(products)
-    left = products.sum() - 2 * np.add.outer(row, row) + np.add.outer(own, own) + 2 * products
-    members = n.sum() - np.add.outer(n.ravel(), n.ravel())
-    with np.errstate(invalid="ignore", divide="ignore"):  # where there are but two tiles
-        return np.asarray(left / (members * (members - 1)) / (2 * away.size))
+    return {name: (float(whole[i]), moved[i]) for i, name in enumerate(("bias2", "variance"))}

@@ -112,19 +112,3 @@ def deviates(left: np.ndarray, there: np.ndarray) -> np.ndarray:
         mean = np.where(there, left, 0).sum(axis=-1, keepdims=True) / count
         moved = np.where(there, mean - left, 0.0) * np.sqrt((count - 1) / count)
     return np.where(np.isfinite(moved).all(axis=-1, keepdims=True) & (count >= 3), moved, np.nan)
-
-
-def corrected(moved: np.ndarray, whole: float, left: np.ndarray, left_two: np.ndarray) -> np.ndarray:
-    """Deviates `moved` (b,) of an estimate, smaller as far as two of its b blocks act together.
-
-    The jackknife counts such a part of the variance twice; it is known from the estimates without each block (b,) and
-    without each two (b, b) [Efron and Stein 1981]. Half of the variance at least is left, as never more is counted
-    twice. As they are for fewer than 3 blocks.
-    """
-    b = len(moved)
-    if b < 3 or not moved.any():
-        return moved
-    pairs = np.triu_indices(b, 1)
-    together = (b * whole - (b - 1) * np.add.outer(left, left) + (b - 2) * left_two)[pairs]
-    twice = ((together - together.mean()) ** 2).sum() / (b * (b + 1))
-    return np.asarray(moved * np.sqrt(max(1 - twice / (moved**2).sum(), 0.5)))
