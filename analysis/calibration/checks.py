@@ -102,7 +102,8 @@ def _trained(tally: Tally, q: str, curve: Curve, own: np.ndarray, population: np
         constant.end in ("falls", "rises")
     )
     edge = floor.levelling(both.over(np.exp(population) / (n / n[0]) ** -INDEPENDENT))
-    tally.alarms[f"{q}: an exponent of {-INDEPENDENT:g} is called independence"].append(edge.end == "independent")
+    called = f"{q}: an exponent of {-INDEPENDENT:g} is called independence (of 2.5 %)"
+    tally.alarms[called].append(edge.end == "independent")
     truth = FLOOR + ABOVE[0] * (n / np.exp(np.log(n).mean())) ** ABOVE[1]
     with_floor = floor.levelling(both.over(np.exp(population) / truth)).floor
     if with_floor is not None:
