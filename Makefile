@@ -16,6 +16,15 @@ export NTKHPC_TAKE_OVER := $(call given,TAKE_OVER)
 export NTKHPC_PARTIAL := $(call given,PARTIAL)
 export NTKHPC_SET_ASIDE := $(call given,SET_ASIDE)
 unexport TASK RUNS RUN CORES PROFILE RETRY ACCEPT_CHANGE TAKE_OVER PARTIAL SET_ASIDE
+# What would change Python, pip or the libraries that compute and draw reaches no recipe; ntkhpc/surroundings.py says why.
+FOREIGN := PYTHON% PIP_% JAX_% XLA_% LIBTPU_% TPU_% TF_% NPY_% NUMPY% SCIPY_% OPENBLAS_% GOTO_% OMP_% GOMP_% KMP_% MKL_% \
+    BLIS_% NUMEXPR_% VECLIB_% DASK_% DISTRIBUTED_% MPL% MATPLOTLIB% ZARR_% XARRAY_% PANDAS_% ARROW_% PYARROW_% HDF5_% \
+    SUBMITIT_% NPROC GLIBC_TUNABLES
+WELCOME := PYTHON PYTHONIOENCODING PYTHONUNBUFFERED PYTHONUTF8 PYTHONPYCACHEPREFIX JAX_PLATFORMS XLA_PYTHON_CLIENT_% \
+    PIP_INDEX_URL PIP_EXTRA_INDEX_URL PIP_FIND_LINKS PIP_NO_INDEX PIP_TRUSTED_HOST PIP_CERT PIP_CLIENT_CERT PIP_PROXY \
+    PIP_TIMEOUT PIP_DEFAULT_TIMEOUT PIP_RETRIES PIP_CACHE_DIR PIP_CONFIG_FILE
+comma := ,
+unexport $(filter-out $(WELCOME) $(subst $(comma), ,$(NTKHPC_PASS)),$(filter $(FOREIGN),$(.VARIABLES)))
 export PYTHON GPU BASE MIRROR IMAGE UPGRADE
 export PYTHONPATH := $(CURDIR)
 export PYTHONSAFEPATH := 1
@@ -95,7 +104,7 @@ test: venv ## everything that can be checked on this machine
 test-cluster: venv ## a real SLURM and a real Apptainer on this machine: root on a throw-away Debian 12
 	@sh tests/cluster/run.sh
 
-bench: venv ## measure tiles, kernels, plan and status against their bounds; ratios
+bench: venv ## measure tiles, kernels, plan, status and memory against their bounds and projections; ratios
 	@PYTHONPATH="$$PYTHONPATH:$$PYTHONPATH/tests" NPROC=1 OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 .venv/bin/python tests/bench.py
 
 calibrate: venv ## coverage of every interval and false alarms of every verdict, by synthetic studies (some hours)

@@ -10,6 +10,8 @@ from dask.base import compute
 
 from analysis import estimators
 from analysis.contrasts import ErrorSource, relative
+from analysis.opened import opened
+from ntkhpc.engine.run import Run, load
 from ntkhpc.studies import frozen
 from ntkhpc.studies.dims import CELL
 from ntkhpc.studies.ensemble.study import EnsembleStudy
@@ -17,15 +19,18 @@ from ntkhpc.studies.ensemble.train import OK
 
 
 def open_store(run: Any) -> xarray.Dataset:
-    """The store of a run (a run directory, its `store.zarr`, or an object with a `.store`), lazily, a chunk a block.
+    """The store of a run (an open run, a run directory or its `store.zarr`), lazily, as its receipts confirm it.
 
-    An open store is returned as it is.
+    An open store is returned as it is; a store without a run around it has no receipts, and is read as it is on disk.
     """
     if isinstance(run, xarray.Dataset):
         return run
-    path = Path(getattr(run, "store", run))
-    if (path / "store.zarr").is_dir():
-        path = path / "store.zarr"
+    if isinstance(run, Run):
+        return opened(run)
+    path = Path(getattr(run, "path", run))
+    for place in (path, path.parent):
+        if (place / "manifest.json").is_file():
+            return opened(load(place))
     return xarray.open_zarr(path, chunks={})
 
 

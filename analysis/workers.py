@@ -6,6 +6,11 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import dask
+
+from ntkhpc.studies import memory
+from ntkhpc.surroundings import without_files_of_the_user
+
 SETTING = "NTKHPC_DASK"
 """Set by the launcher: "" for threads, "local:N" for N processes, "slurm:{...}" for jobs by dask-jobqueue, with the
 arguments of its SLURMCluster and the number of `workers`."""
@@ -19,21 +24,25 @@ def workers(setting: str | None = None) -> Iterator[None]:
     """Let what is computed inside use these workers. Raises TimeoutError if no job of theirs starts."""
     kind, _, rest = (os.environ.get(SETTING, "") if setting is None else setting).partition(":")
     if not kind:
-        yield
+        # A thread holds a cell at a time, and nobody projects the memory of as many as a large machine has cores.
+        with dask.config.set(num_workers=min(memory.REPORT_THREADS, len(os.sched_getaffinity(0)))):
+            yield
         return
     from distributed import Client, LocalCluster  # a second to import, which threads do without
 
     with tempfile.TemporaryDirectory() as scratch:
         if kind == "local":
-            cluster = LocalCluster(
-                n_workers=int(rest),
-                threads_per_worker=1,
-                processes=True,
-                dashboard_address=None,
-                local_directory=scratch,
-            )
-            with cluster, Client(cluster):
-                yield
+            # Each worker imports Dask.
+            with without_files_of_the_user():
+                cluster = LocalCluster(
+                    n_workers=int(rest),
+                    threads_per_worker=1,
+                    processes=True,
+                    dashboard_address=None,
+                    local_directory=scratch,
+                )
+                with cluster, Client(cluster):
+                    yield
             return
         from dask_jobqueue.slurm import SLURMCluster
 

@@ -34,9 +34,16 @@ rm -rf .venv
     rm -rf .venv
     fail "$python has no working venv module." "Debian and Ubuntu package it apart: apt-get install python3-venv"
 }
-.venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements.lock || {
+.venv/bin/python -m pip install --no-user --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements.lock || {
     rm -rf .venv
     fail "installing requirements.lock failed; pip's message is above, and nothing was kept." \
         "Likely causes: no network (set a proxy or PIP_INDEX_URL), a full disk (1.3 GB are needed), a Python for which no wheel exists."
+}
+# A pip.conf may send packages elsewhere (target, prefix, root, user).
+.venv/bin/python -I -c 'import importlib.metadata as found; found.version("jax")' 2>/dev/null || {
+    rm -rf .venv
+    fail "pip put the packages elsewhere than into .venv, and nothing was kept." \
+        "A file of its settings has target, prefix, root or user: .venv/bin/python -m pip config debug shows which. Mend it," \
+        "or do without: make venv PIP_CONFIG_FILE=/dev/null"
 }
 : > "$stamp"

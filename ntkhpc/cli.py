@@ -7,27 +7,40 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.console import Console
 from rich.markup import escape
 
-from ntkhpc import studies
-from ntkhpc.engine import claims, plan, run, status
+from ntkhpc import files, studies, terminal
+from ntkhpc.engine import claims, conflicts, plan, published, run, status
 from ntkhpc.engine.run import Run
-from ntkhpc.errors import DamagedError, DataError, NtkhpcError, RunError, SchedulerError
+from ntkhpc.errors import DamagedError, DataError, NtkhpcError, RunError, SchedulerError, show_calls, unexpected
 from ntkhpc.launch import submissions
+from ntkhpc.launch.console import console
 from ntkhpc.options import parse
-from ntkhpc.studies import facts
+from ntkhpc.studies import checked, facts
 from ntkhpc.studies.base import Study
 
 if TYPE_CHECKING:
     from ntkhpc.launch.profile import Profile
     from ntkhpc.launch.queue import Queue
 
-_console = Console(highlight=False, soft_wrap=True)
+_console = console()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb. Exit status: 0 complete, 1 incomplete or damaged, 2 bad input, 130 interrupted."""
+    before = sys.stdout, sys.stderr
+    terminal.guard()
+    try:
+        status = _run(arguments)
+        if lost := terminal.lost():
+            print(f"error: not all could be printed: {lost.strerror or lost}", file=sys.stderr)
+            return status or 1
+        return status
+    finally:
+        sys.stdout, sys.stderr = before
+
+
+def _run(arguments: Sequence[str] | None) -> int:
     options = parse(arguments)
     try:
         return _VERBS[options.verb](options)
@@ -35,15 +48,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
     except OSError as error:
-        print(f"error: {error.strerror or error}\n  where: {error.filename}", file=sys.stderr)
+        show_calls(error)
+        where = Path(str(getattr(options, "run", None) or getattr(options, "runs", ".")))
+        print(f"error: {files.said(error, where)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
+    except Exception as error:  # noqa: BLE001  a bug, or surroundings that nobody thought of: a sentence, not a stack
+        show_calls(error)
+        print(f"error: {unexpected(error)}", file=sys.stderr)
+        return 1
 
 
 def _plan(options: argparse.Namespace) -> int:
     wanted = _study(options.task)
+    from ntkhpc.launch import choose, prepare
+
     planned = plan.make(wanted)
+    if text := prepare.too_large(planned, "data"):
+        _console.print(f"[bold]warning[/bold]: the data were not looked at: {text}")
+    else:
+        for line in checked.look(wanted):
+            _console.print(escape(line))
     _console.print(f"study [bold]{planned.run_name}[/bold]: {len(planned.shards):,} shards")
     for phase in planned.phases:
         shards = planned.of_phase(phase)
@@ -56,8 +82,6 @@ def _plan(options: argparse.Namespace) -> int:
         f"  in all    {status.duration(planned.seconds)} of one reference core, {planned.store_bytes / 2**20:,.0f} MiB "
         f"in {planned.files:,} files"
     )
-    from ntkhpc.launch import choose, prepare
-
     profile = choose.choose(options.profile, _console)
     there, refusal = None, ""
     try:
@@ -72,6 +96,8 @@ def _plan(options: argparse.Namespace) -> int:
         preview.show(made, profile, _console)
     elif text := prepare.too_large(planned):
         _console.print(f"[bold]warning[/bold]: {text}")
+    if there is None and (full := prepare.no_room(options.runs, wanted, planned, profile)):
+        _console.print(f"[bold]warning[/bold]: {escape(full[0])}; do: {escape(full[2])}")
     if refusal:
         _console.print(f"note: this is as if there were no run yet, but make submit would refuse: {escape(refusal)}")
     _console.print(f"{'is' if there else 'would be'} in {escape(str(place))}; nothing was written")
@@ -139,14 +165,16 @@ def _run_missing(target: Run, options: argparse.Namespace, profile: "Profile | N
 
 def _show_results(target: Run) -> int:
     """The last lines of a submission; the analysis wrote them."""
-    folder = target.path / "analysis"
     try:
-        print("\n" + (folder / "summary.txt").read_text(encoding="utf-8"))
+        print("\n" + published.content(target, "summary.txt").decode())
     except FileNotFoundError:
         raise RunError(
-            "the results of this run are gone", where=folder, cause="somebody removed them", todo="make report"
+            "the results of this run are gone",
+            where=published.folder(target),
+            cause="somebody removed them",
+            todo=published.advice(target),
         ) from None
-    _console.print(f"report: {escape(str(folder / 'report.html'))}")
+    _console.print(f"report: {escape(str(published.folder(target) / 'report.html'))}")
     return 0
 
 
@@ -172,6 +200,8 @@ def _report(target: Run) -> int:
         except (SchedulerError, DamagedError) as error:
             silence = error
     _console.print(status.table(target, waiting, unknown=silence is not None))
+    for conflict in conflicts.unsettled(target):
+        _console.print(f"conflict: {escape(conflict.what)}, see {escape(str(conflict.path))}\n  do: {conflicts.ADVICE}")
     if status.is_complete(target):
         _console.print(f'complete. Its values: xarray.open_zarr("{escape(str(target.store))}")')
         return 0
@@ -250,15 +280,22 @@ def _verify(options: argparse.Namespace) -> int:
     if not found:
         finished = sum(len(target.finished(phase)) for phase in target.plan.phases)
         print(f"{target.path}: intact; {finished} of {len(target.plan.shards)} shards have receipts")
+        for note in verify.notes(target):
+            print(f"note: {note}")
         return 0
     print(f"problems: {len(found)}")
+    advice = list(dict.fromkeys(problem.todo for problem in found))
     if options.set_aside:
-        shards = verify.set_aside(target, found)
-        print(f"{len(shards)} shards set aside; make resume computes them again")
-    elif any(problem.shard for problem in found):
-        print("make verify SET_ASIDE=1 sets the damaged shards aside; then make resume computes them again")
-    if any(problem.shard is None for problem in found):
-        print("what belongs to no shard cannot be computed again: restore it from a copy, or remove the run and submit")
+        mended = verify.set_aside(target, found)
+        if mended.shards:
+            print(f"{len(mended.shards)} shards set aside; make resume computes them again")
+        if mended.files:
+            print(f"{len(mended.files)} files put back as they were; make verify again says what is left")
+        back = {target.path / name for name in mended.files}
+        left = [problem for problem in found if problem.shard is None and problem.path not in back]
+        advice = list(dict.fromkeys(verify.FROM_A_COPY if p.todo == verify.MADE_AGAIN else p.todo for p in left))
+    for text in advice:
+        print(f"do: {text}")
     return 1
 
 

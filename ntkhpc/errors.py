@@ -4,6 +4,9 @@ Each message has four parts: what happened, where, the likely cause, and what to
 `make resume` does with a shard that failed by it. Nothing tries a failed shard again before a user resumes the run.
 """
 
+import os
+import sys
+import traceback
 from enum import StrEnum
 from typing import ClassVar
 
@@ -33,7 +36,8 @@ class NtkhpcError(Exception):
     def __init__(self, what: str, *, where: object = None, cause: str | None = None, todo: str | None = None):
         self.what, self.where, self.cause, self.todo = what, where, cause, todo
         parts = [what]
-        parts += [f"  where: {where}"] if where is not None else []
+        # A name may hold the end of a line, and then what looks like another line of this message.
+        parts += ["  where: " + str(where).replace("\n", "\\n")] if where is not None else []
         parts += [f"  cause: {cause}"] if cause else []
         parts += [f"  do:    {todo}"] if todo else []
         super().__init__("\n".join(parts))
@@ -91,7 +95,34 @@ class MirrorError(SurroundingsError):
     """One server does not give a public file, or not the right one; another server may."""
 
 
+class OutOfMemoryError(NtkhpcError):
+    """A worker was refused memory, or killed for want of it."""
+
+    retry = Retry.MEMORY
+
+
 class DeviceError(SurroundingsError):
     """The device that was asked for is not there."""
 
     retry = Retry.DEVICE
+
+
+TRACEBACK = "NTKHPC_TRACEBACK"
+"""A variable: with any value, an error that ends a command shows the calls that led to it."""
+
+
+def show_calls(error: BaseException) -> None:
+    """Print the calls that led to an error, where its user asked for them."""
+    if os.environ.get(TRACEBACK):
+        traceback.print_exception(error, file=sys.stderr)
+
+
+def unexpected(error: BaseException) -> NtkhpcError:
+    """A bug, or surroundings that nobody thought of, in a sentence."""
+    *_, last = traceback.extract_tb(error.__traceback__)
+    return NtkhpcError(
+        f"{type(error).__name__}: {error}",
+        where=f"{last.filename}, line {last.lineno}, in {last.name}",
+        cause="a bug, or something about this machine that the program does not know",
+        todo=f"{TRACEBACK}=1 shows where it came from; report it with that",
+    )

@@ -1,23 +1,28 @@
 """Bytes on disk: atomic writes, exclusive publication, and JSON that carries its own checksum.
 
-Only operations that POSIX promises on a shared file system are used: rename() and link() within a directory.
+Only operations that POSIX promises on a shared file system are used: rename() and link() within a directory, and where
+there is no link(), rename() of directories. What the reply says is not trusted: a request that was done may be answered
+by an error.
 """
 
 import contextlib
-import errno
 import hashlib
 import os
 import shutil
+import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
-from ntkhpc.errors import DamagedError, SurroundingsError
+from ntkhpc import gates, refusals
+from ntkhpc.errors import DamagedError, NtkhpcError, SurroundingsError, unexpected
 
 SEAL = "sha256"
+
+T = TypeVar("T")
 
 
 def sha256(data: bytes | memoryview) -> str:
@@ -25,6 +30,10 @@ def sha256(data: bytes | memoryview) -> str:
 
 
 def sha256_file(path: Path) -> str:
+    return patiently(lambda: _sha256_file(path))
+
+
+def _sha256_file(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -48,7 +57,7 @@ def unseal(data: bytes, where: object) -> dict[str, Any]:
         record = msgspec.json.decode(data)
         record.pop(SEAL)
         intact = seal(record) == data
-    except (msgspec.DecodeError, UnicodeDecodeError, KeyError, AttributeError, TypeError):
+    except (msgspec.DecodeError, ValueError, KeyError, AttributeError, TypeError, RecursionError, OverflowError):
         intact = False
     if not intact:
         raise DamagedError(
@@ -61,61 +70,140 @@ def unseal(data: bytes, where: object) -> dict[str, Any]:
 
 
 def read_sealed(path: Path) -> dict[str, Any]:
-    return unseal(path.read_bytes(), path)
+    return unseal(read(path), path)
+
+
+def read(path: Path) -> bytes:
+    """The content of a file, read again where a file server hesitates."""
+    return patiently(path.read_bytes)
+
+
+def is_there(path: Path) -> bool:
+    """Whether a path leads to something, links followed. Raises OSError where that cannot be told.
+
+    Path.exists() of Python 3.14 says no to whatever a file server answers.
+    """
+    try:
+        patiently(lambda: os.stat(path))
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
+
+
+PAUSES = (0.1, 0.4, 1.6)
+"""Seconds between the tries of `patiently`."""
+
+
+def patiently(operation: Callable[[], T], also: Collection[int] = ()) -> T:
+    """Do what may be done twice. It is tried again, for two seconds in all, where a file server hesitates.
+
+    `also` has numbers of errors after which that helps too.
+    """
+    for pause in PAUSES:
+        try:
+            return operation()
+        except OSError as error:
+            if error.errno not in refusals.TRANSIENT and error.errno not in also:
+                raise
+        time.sleep(pause)
+    return operation()
 
 
 def write_atomic(path: Path, data: bytes) -> None:
     """Write a file that is there whole or not at all, and survives a power cut once this returns."""
+    patiently(lambda: _write_atomic(path, data))
+
+
+def _write_atomic(path: Path, data: bytes) -> None:
     staged = _stage(path, data)
     try:
         os.replace(staged, path)
-    except BaseException:  # Ctrl-C too leaves no staged file behind; it goes on up
-        staged.unlink(missing_ok=True)
-        raise
+    except BaseException as error:  # Ctrl-C too leaves no staged file behind; it goes on up
+        # A rename that was done, and whose reply was lost, fails when it is repeated.
+        done = isinstance(error, OSError) and gates.holds(path, data)
+        _discard(staged)
+        if not done:
+            raise
     sync_directory(path.parent)
 
 
 def publish(path: Path, data: bytes) -> bool:
     """Create `path` with `data` unless it exists; True if it was this call that created it.
 
-    link() is atomic on NFS and Lustre, where O_EXCL has not always been.
+    link() is atomic on NFS and Lustre, where O_EXCL has not always been. Where it is refused, `gates` does without.
     """
-    staged = _stage(path, data)
+    staged = patiently(lambda: _stage(path, data))
+    try:
+        made = patiently(lambda: _link(staged, path, data))
+    finally:
+        _discard(staged)
+    if made:
+        patiently(lambda: sync_directory(path.parent))
+    return made
+
+
+def _link(staged: Path, path: Path, data: bytes) -> bool:
     try:
         os.link(staged, path)
-    except FileExistsError:
-        return False
-    finally:
-        staged.unlink(missing_ok=True)
-    sync_directory(path.parent)
+    except OSError as error:
+        # A reply that was lost is answered anew, by EEXIST for what the first request made.
+        if _is_same(staged, path):
+            return True
+        if isinstance(error, FileExistsError):
+            return False
+        if error.errno in refusals.NO_LINKS:
+            return gates.publish(path, data, _stage)
+        raise
+    if path.is_symlink():  # BeeGFS may be set up so; it would point to nothing in a moment
+        path.unlink(missing_ok=True)
+        return gates.publish(path, data, _stage)
     return True
 
 
+def _is_same(one: Path, other: Path) -> bool:
+    with contextlib.suppress(OSError):
+        return not other.is_symlink() and one.samefile(other)
+    return False
+
+
 def _stage(path: Path, data: bytes) -> Path:
-    staged = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.tmp")
+    staged = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}{gates.SUFFIX}")
     try:
         with staged.open("wb") as file:
             file.write(data)
             file.flush()
-            os.fsync(file.fileno())
-    except BaseException:  # as above; on a full disk the write failed, and its error is the one to see
-        with contextlib.suppress(OSError):
-            staged.unlink(missing_ok=True)
+            _sync(file.fileno(), staged)
+    except BaseException:  # Ctrl-C too; on a full disk the write failed, and its error is the one to see
+        _discard(staged)
         raise
     return staged
 
 
+def _discard(staged: Path) -> None:
+    with contextlib.suppress(OSError):
+        staged.unlink(missing_ok=True)
+
+
 def sync_directory(path: Path) -> None:
+    """Have the names in a directory survive a power cut, where the file system can be asked for that."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(descriptor)
+        _sync(descriptor, path)
     finally:
         os.close(descriptor)
 
 
 def sync_file(path: Path) -> None:
     with path.open("rb") as file:
-        os.fsync(file.fileno())
+        _sync(file.fileno(), path)
+
+
+def _sync(descriptor: int, path: Path) -> None:
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in refusals.NO_SYNC:
+            raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def tree(root: Path) -> list[Path]:
@@ -123,27 +211,20 @@ def tree(root: Path) -> list[Path]:
     return sorted(path for path in root.rglob("*") if path.is_file())
 
 
-_REFUSALS = {
-    errno.ENOSPC: "the file system is full (blocks or inodes)",
-    errno.EDQUOT: "your disk quota is used up",
-    errno.EROFS: "the file system is mounted read-only",
-    errno.ENOTDIR: "a part of the path is a file, not a directory",
-    errno.EEXIST: "a file is in the way",
-    errno.EACCES: "you may not write there",
-    errno.EPERM: "you may not write there, or the file system has no hard links",
-}
-
-
-_OF_NAMES = (errno.ENOTDIR, errno.EEXIST)
-"""Refusals of a name: elsewhere than at the place that is written to, they are a bug of whoever made up the name."""
-
-
 def is_refusal(error: OSError, where: Path) -> bool:
-    """Whether the operating system refuses to write; a name that is in the way counts only on the path to `where`."""
-    if error.errno not in _OF_NAMES or error.filename is None or isinstance(error.filename, int):
-        return error.errno in _REFUSALS
-    place, named = (Path(os.path.abspath(os.fsdecode(one))) for one in (where, error.filename))
-    return named.is_relative_to(place) or place.is_relative_to(named)
+    """Whether the operating system refuses to read or write below `where`, by no fault of the code.
+
+    A name that is in the way counts only on the path to `where`, one that is missing only where `where` itself is.
+    """
+    named = error.filename if isinstance(error.filename, str | bytes) else None
+    if isinstance(error, FileNotFoundError):
+        return named is not None and not where.exists() and Path(os.fsdecode(named)).is_relative_to(where)
+    if error.errno in refusals.OF_NETWORKS and named is None:
+        return False
+    if error.errno not in refusals.OF_NAMES or named is None:
+        return refusals.of(error) is not None
+    place, there = (Path(os.path.abspath(os.fsdecode(one))) for one in (where, named))
+    return there.is_relative_to(place) or place.is_relative_to(there)
 
 
 @contextlib.contextmanager
@@ -153,28 +234,47 @@ def explain_refusals(
     elsewhere: str = "begin in another place with RUNS=/path",
     then: str = "nothing finished is lost: make resume",
 ) -> Iterator[None]:
-    """Turn the operating system's refusal to write below `where` into a SurroundingsError with the free space.
+    """Turn what the operating system refuses below `where` into a SurroundingsError with the free space.
 
-    Its user is told to make room or to go `elsewhere`, and what is `then` to be done.
+    Its user is told what to do here or to go `elsewhere`, and what is `then` to be done.
     """
     try:
         yield
     except OSError as error:
         if not is_refusal(error, where):
             raise
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        raise SurroundingsError(
-            f"cannot write: {_REFUSALS[error.errno or 0]} ({free_space(where)})",
-            where=error.filename or where,
-            cause=str(error),
-            todo=("make room" if full else f"mend that, or {elsewhere}") + f"; {then}",
-        ) from error
+        raise explained(error, where, elsewhere=elsewhere, then=then) from error
+
+
+def explained(
+    error: OSError,
+    where: Path,
+    *,
+    elsewhere: str = "begin in another place with RUNS=/path",
+    then: str = "nothing finished is lost: make resume",
+) -> SurroundingsError:
+    """What `explain_refusals` raises."""
+    vanished = isinstance(error, FileNotFoundError) and not where.exists()
+    refusal = refusals.VANISHED if vanished else refusals.of(error)
+    if refusal is None:
+        return SurroundingsError(f"cannot read or write: {error.strerror or error}", where=error.filename or where)
+    return SurroundingsError(
+        f"cannot read or write: {refusal.what} ({free_space(where)})",
+        where=error.filename or where,
+        cause=str(error),
+        todo=refusal.todo + (f", or {elsewhere}" if refusal.elsewhere else "") + f"; {then}",
+    )
+
+
+def said(error: OSError, where: Path) -> NtkhpcError:
+    """An error that ends a command, which works below `where`: what the system refuses, or a bug as any other."""
+    return explained(error, where) if is_refusal(error, where) else unexpected(error)
 
 
 def free_space(where: Path) -> str:
-    while not where.exists() and where != where.parent:
-        where = where.parent
     try:
+        while not where.exists() and where != where.parent:
+            where = where.parent
         return f"{shutil.disk_usage(where).free / 2**20:,.1f} MiB and {os.statvfs(where).f_favail:,} inodes free"
     except OSError as error:
         return f"free space unknown: {error.strerror}"

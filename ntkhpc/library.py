@@ -1,14 +1,15 @@
 """A run in the hands of a person: `ntkhpc.open_run(path)`, in a notebook or a script."""
 
 import html
+import io
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ntkhpc.engine import run, status
+from ntkhpc.engine import published, run, status
 from ntkhpc.engine.status import PhaseStatus
-from ntkhpc.errors import RunError
+from ntkhpc.errors import DamagedError, RunError
 from ntkhpc.studies.base import Study
 
 if TYPE_CHECKING:  # loaded where they are needed: they take seconds
@@ -42,11 +43,13 @@ class OpenRun:
     def store(self) -> "xarray.Dataset":
         """Every array with its dimensions, coordinates and units; values are read when they are used.
 
-        It is what is on disk: of an incomplete run also values without a receipt, half written or set aside as damaged.
+        Values without a receipt, not computed, half written or set aside as damaged, read as missing: NaN, -1 of
+        integers. Raises DamagedError for metadata that are not as they were made, and when values are read, for those
+        that are not what their receipt says. `xarray.open_zarr(path / "store.zarr")` asks no receipt.
         """
-        import xarray
+        from analysis.opened import opened
 
-        return xarray.open_zarr(self._run.store, chunks={})
+        return opened(self._run)
 
     def moments(self, *, partial: bool = False) -> "xarray.Dataset":
         """Moments of the test loss over the ensemble, with standard errors: `analysis.aggregate.moments`.
@@ -68,18 +71,20 @@ class OpenRun:
     def table(self, name: str = "moments") -> "pandas.DataFrame":
         """A table of the run's report, as it was when the report was made; summary.txt says if shards were missing.
 
-        Raises RunError if there is none of that name.
+        Raises RunError if there is none of that name, DamagedError if it is not what the report wrote.
         """
         import pandas
 
-        return pandas.read_csv(self._file(name, ".csv"))
+        return pandas.read_csv(io.BytesIO(published.content(self._run, self._file(name, ".csv").name)))
 
     def figure(self, name: str) -> Figure:
         """A figure of the run's report; it says itself if shards were missing.
 
-        Raises RunError if there is none of that name.
+        Raises RunError if there is none of that name, DamagedError if it is not what the report wrote.
         """
-        return Figure(self._file(name, ".png"))
+        path = self._file(name, ".png")
+        published.content(self._run, path.name)
+        return Figure(path)
 
     def status(self) -> list[PhaseStatus]:
         """Counts of done, running, failed and missing shards of each phase, in order."""
@@ -107,8 +112,12 @@ class OpenRun:
         rows = "".join(
             f"<tr><td>{phase.phase}</td><td>{phase.done:,} of {phase.total:,}</td></tr>" for phase in self.status()
         )
-        summary = self.path / "analysis" / "summary.txt"
-        text = summary.read_text(encoding="utf-8") if summary.is_file() else "no report yet: make report"
+        try:
+            text = published.content(self._run, "summary.txt").decode()
+        except FileNotFoundError:
+            text = "no report yet: make report"
+        except DamagedError as error:
+            text = str(error)
         return (
             f"<b>{html.escape(self.path.name)}</b><table><tr><th>phase</th><th>done</th></tr>{rows}</table>"
             f"<pre>{html.escape(text)}</pre>"

@@ -6,7 +6,9 @@ a function by the module that defines it, so `run_shards` is defined here.
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
+from ntkhpc import files, terminal
 from ntkhpc.engine import exits, worker
 from ntkhpc.engine.run import Run
 from ntkhpc.errors import NtkhpcError
@@ -15,6 +17,7 @@ from ntkhpc.studies import analysis
 
 def run_shards(run_directory: str, shard_ids: list[str], *, keep_going: bool = False) -> dict[str, str]:
     """Run each shard that has no receipt and no live claim, in the order given; shard id -> what became of it."""
+    terminal.guard()
     return worker.run_shards(run_directory, shard_ids, {analysis.NAME: _report}, keep_going=keep_going)
 
 
@@ -32,6 +35,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except NtkhpcError as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
         return error.exit_code
+    except OSError as error:  # what is no shard's own: its log shall say it in a sentence
+        print(f"error: {files.said(error, Path(run_directory))}", file=sys.stderr, flush=True)
+        return 1
     except KeyboardInterrupt:
         print("told to stop; finished tiles are kept", flush=True)
         return exits.STOPPED

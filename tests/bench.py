@@ -3,12 +3,14 @@
 Nothing here passes or fails: machines differ and are noisy. Best of several interleaved repetitions.
 """
 
+import sys
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import bench_memory
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -131,6 +133,7 @@ def ten_thousand_shards() -> None:
 
 
 if __name__ == "__main__":
+    bench_memory.main(sys.argv[1:])
     ten_thousand_shards()
     for width in (32, 128, 512):
         for n_train in (32, 256):

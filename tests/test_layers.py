@@ -13,10 +13,11 @@ from ntkhpc import studies
 
 FLOORS = (
     {"ntkhpc", "ntkhpc.errors", "ntkhpc.files", "ntkhpc.seeds", "ntkhpc.references", "ntkhpc.version",
-     "ntkhpc.words"},
+     "ntkhpc.words", "ntkhpc.refusals", "ntkhpc.gates", "ntkhpc.filesystem", "ntkhpc.start", "ntkhpc.surroundings",
+     "ntkhpc.terminal"},
     {"ntkhpc.phase"},
     {"ntkhpc.networks", "ntkhpc.kernels", "ntkhpc.tangents", "ntkhpc.infinite_width", "ntkhpc.loss_law",
-     "ntkhpc.training", "ntkhpc.convergence", "ntkhpc.bayesian", "ntkhpc.linalg"},
+     "ntkhpc.training", "ntkhpc.convergence", "ntkhpc.bayesian", "ntkhpc.linalg", "ntkhpc.programs", "ntkhpc.pinned"},
     {"ntkhpc.data"},
     {"ntkhpc.studies"},
     {"ntkhpc.engine"},

@@ -16,10 +16,11 @@ from analysis.ensemble.curves import DRAW, FITTED, MEMBERS, Drawn
 from analysis.ensemble.resolution import Resolution
 from analysis.ensemble.spread import Spread
 from analysis.floor import Levelling
+from analysis.opened import opened
 from analysis.report import completeness
 from analysis.width import WidthLine
+from ntkhpc.engine import conflicts
 from ntkhpc.engine.run import Run
-from ntkhpc.phase.array import Array
 from ntkhpc.studies.ensemble import redraws
 from ntkhpc.studies.ensemble.study import EnsembleStudy
 from ntkhpc.studies.ensemble.train import DIVERGED, OK
@@ -43,6 +44,11 @@ class EnsembleResults:
     @property
     def study(self) -> EnsembleStudy:
         return self.run.study.of_kind(EnsembleStudy)
+
+    @cached_property
+    def conflicts(self) -> str:
+        """Executions of one shard that differ, in a sentence; empty if there are none."""
+        return conflicts.sentence(self.run)
 
     @property
     def has_law(self) -> bool:
@@ -267,10 +273,7 @@ class EnsembleResults:
 def collect(run: Run, *, partial: bool = False) -> EnsembleResults:
     """Open a run. Raises RunError for one with missing shards unless `partial` allows it."""
     missing = completeness.require(run, partial=partial)
-    store = aggregate.open_store(run)
-    if missing:
-        store = completeness.with_receipts(run, store, _decisive(run))
-    return EnsembleResults(run, store, missing)
+    return EnsembleResults(run, opened(run), missing)
 
 
 def frame(dataset: xarray.Dataset, dims: tuple[str, ...]) -> pd.DataFrame:
@@ -278,16 +281,6 @@ def frame(dataset: xarray.Dataset, dims: tuple[str, ...]) -> pd.DataFrame:
     kept = [name for name in dataset.data_vars if set(dataset[name].dims) <= set(dims)]
     found = dataset[kept].to_dataframe(dim_order=list(dims)).reset_index()
     return found[[*dims, *[name for name in kept if np.issubdtype(found[name].dtype, np.number)]]]
-
-
-def _decisive(run: Run) -> list[Array]:
-    """Floats of every phase but the ensemble, whose `status` decides alone: a member without it is not computed. And
-    why members were suspected, which counts those that were not trained again.
-    """
-    phases = ("law", "curve", "redraws", "finalise", "recheck")
-    others = [array for phase in phases for array in run.layout.arrays(phase)]
-    status = [array for array in run.layout.arrays("ensemble") if array.name == "status"]
-    return status + [one for one in others if np.dtype(one.dtype).kind == "f" or one.name == "recheck_reason"]
 
 
 def _there(found: dict[K, V | None]) -> dict[K, V]:

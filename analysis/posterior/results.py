@@ -7,11 +7,13 @@ import pandas as pd
 import xarray
 
 from analysis.fits import CurveFit
+from analysis.opened import opened
 from analysis.posterior import comparison, exponents, sampled, theory
 from analysis.posterior.comparison import ChiSquare, ComparedCell
 from analysis.posterior.coverage import coverage
 from analysis.posterior.exponents import Difference, SampledFit
 from analysis.report import completeness
+from ntkhpc.engine import conflicts
 from ntkhpc.engine.run import Run
 from ntkhpc.phase.layout import CREATE
 from ntkhpc.studies.posterior.study import PosteriorStudy
@@ -32,6 +34,11 @@ class PosteriorResults:
     @property
     def study(self) -> PosteriorStudy:
         return self.run.study.of_kind(PosteriorStudy)
+
+    @cached_property
+    def conflicts(self) -> str:
+        """Executions of one shard that differ, in a sentence; empty if there are none."""
+        return conflicts.sentence(self.run)
 
     @cached_property
     def theory(self) -> xarray.Dataset:
@@ -102,7 +109,7 @@ class PosteriorResults:
 def collect(run: Run, *, partial: bool = False) -> PosteriorResults:
     """Open a run. Raises RunError for one with missing shards unless `partial` allows it."""
     missing = completeness.require(run, partial=partial)
-    return PosteriorResults(run, _load(run, masked=bool(missing)), missing)
+    return PosteriorResults(run, _load(run), missing)
 
 
 def frame(dataset: xarray.Dataset) -> pd.DataFrame:
@@ -110,18 +117,14 @@ def frame(dataset: xarray.Dataset) -> pd.DataFrame:
     return dataset.drop_dims("quantile", errors="ignore").to_dataframe().reset_index()
 
 
-def _load(run: Run, *, masked: bool) -> xarray.Dataset:
-    """What PHASES wrote but for values at single test points; `masked`, without shards that are missing.
-
-    Older runs, and trimmed ones, lack arrays.
-    """
-    store = xarray.open_zarr(run.store, chunks=None)
+def _load(run: Run) -> xarray.Dataset:
+    """What PHASES wrote but for values at single test points. Older runs, and trimmed ones, lack arrays."""
+    store = opened(run)
     arrays = [
-        array
+        array.name
         for phase in PHASES
         for array in run.layout.arrays(phase)
         if array.name in store and "test_point" not in array.dims
     ]
     coordinates = {array.name for array in run.layout.arrays(CREATE)}
-    store = store[["y_test", *(array.name for array in arrays), *sorted(coordinates & set(store.coords))]].load()
-    return completeness.with_receipts(run, store, arrays) if masked else store
+    return store[["y_test", *arrays, *sorted(coordinates & set(store.coords))]].load()

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from analysis.report.publication import Publication
+from ntkhpc.engine import receipts
 from ntkhpc.engine.run import Run
 
 
@@ -16,7 +17,8 @@ def make(run: Run, *, partial: bool = False) -> Path:
 
     Raises RunError for an incomplete run unless `partial`.
     """
-    return publication(run, partial=partial).write(run)
+    results = receipts.results_hash(run)  # before anything is read: what changes meanwhile is noticed
+    return publication(run, partial=partial).write(run, results)
 
 
 # Imports inside: a report imports the sections of its own kind, and those of no other.

@@ -1,12 +1,7 @@
-"""What of a run is missing, and its store without it."""
-
-from collections.abc import Iterable
-
-import xarray
+"""What of a run is missing."""
 
 from ntkhpc.engine.run import Run
 from ntkhpc.errors import RunError
-from ntkhpc.phase.array import Array
 
 
 def require(run: Run, *, partial: bool) -> str:
@@ -30,20 +25,3 @@ def missing(run: Run) -> str:
         for phase, count in lacking.items()
         if count
     )
-
-
-def with_receipts(run: Run, store: xarray.Dataset, arrays: Iterable[Array]) -> xarray.Dataset:
-    """The store without those arrays' values of shards that have no receipt: half written, or set aside as damaged.
-
-    Arrays that the store lacks are passed over.
-    """
-    masked = {}
-    for array in arrays:
-        if array.name not in store:
-            continue
-        values = store[array.name]
-        there = xarray.ones_like(values, bool).compute()
-        for shard in run.missing(run.layout.writers[array.name]):
-            there[{dim: slice(*span) for dim, span in shard.region.items() if dim in there.dims}] = False
-        masked[array.name] = values.where(there, array.fill_value)
-    return store.assign(masked)

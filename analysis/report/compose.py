@@ -55,6 +55,7 @@ def compose(sections: Sequence[Section[R]], results: R, cover: Cover) -> Publica
 def cautions(sections: Sequence[Section[R]], results: R) -> list[str]:
     """What a careful reader should know before using the numbers; nothing where nothing is wrong."""
     found = [f"PARTIAL: {results.missing}; numbers will change"] if results.missing else []
+    found += [results.conflicts] if results.conflicts else []
     return found + [text for section in sections for text in section.cautions(results)]
 
 

@@ -41,15 +41,31 @@ def style() -> Iterator[None]:
 
 
 def save(figures: dict[str, Figure], folder: Path) -> None:
-    """PDF and PNG of each, without the time of day: equal results give equal files."""
+    """PDF and PNG of each as files of a folder."""
+    for name, content in drawn(figures).items():
+        (folder / name).write_bytes(content)
+
+
+_METADATA: dict[str, dict[str, Any]] = {
+    "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
+    "png": {"Software": None},
+}
+
+
+def drawn(figures: dict[str, Figure]) -> dict[str, bytes]:
+    """PDF and PNG of each by the names of their files, without the time of day: equal results give equal files."""
+    found: dict[str, bytes] = {}
     # The layout is found once: a figure that has an engine, even one that does nothing, is drawn twice for each format.
     with style(), mpl.rc_context({"figure.constrained_layout.use": False}):
         for name, figure in figures.items():
             if engine := figure.get_layout_engine():
                 engine.execute(figure)
                 figure.set_layout_engine(None)
-            figure.savefig(folder / f"{name}.pdf", metadata={"CreationDate": None, "Creator": None, "Producer": None})
-            figure.savefig(folder / f"{name}.png", metadata={"Software": None})
+            for ending, metadata in _METADATA.items():
+                written = io.BytesIO()
+                figure.savefig(written, format=ending, metadata=metadata)
+                found[f"{name}.{ending}"] = written.getvalue()
+    return found
 
 
 _COORDINATES = re.compile(r'\b(?:d|x|y)="[^"]*"')
@@ -57,7 +73,7 @@ _DIGITS = re.compile(r"(\.\d\d)\d+")
 
 
 def svg(figure: Figure) -> bytes:
-    """A figure that was saved, as SVG for a page: without the time of day, coordinates to a hundredth of a point."""
+    """A figure that was drawn, as SVG for a page: without the time of day, coordinates to a hundredth of a point."""
     written = io.StringIO()
     with style(), mpl.rc_context({"figure.constrained_layout.use": False}):
         figure.savefig(written, format="svg", metadata={"Date": None, "Creator": None})

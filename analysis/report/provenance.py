@@ -16,7 +16,7 @@ def provenance(run: Run) -> dict[str, Any]:
         receipt
         for phase in run.layout.closure("analysis")
         for shard in run.plan.of_phase(phase)
-        if (receipt := receipts.read(run, shard)) is not None
+        if (receipt := receipts.own(run, shard, manifest)) is not None
     ]
     seconds: defaultdict[str, float] = defaultdict(float)
     for receipt in found:

@@ -11,9 +11,14 @@ from matplotlib.figure import Figure
 
 from analysis.report import plotting
 from analysis.report.provenance import provenance
+from ntkhpc.engine import published
 from ntkhpc.engine.run import Run
+from ntkhpc.errors import DamagedError
+from ntkhpc.terminal import plain
 
 SUMMARY = "summary.txt"
+
+PAGE = "report.html"
 
 
 def _figures(names: Iterable[str]) -> set[str]:
@@ -33,14 +38,15 @@ _UNLISTED = _figures(
 """What reports wrote that did not list their files in provenance.json yet. Later names need not be added."""
 
 
-def _earlier(folder: Path) -> set[str]:
-    """Names of figures and tables that the last report wrote into a folder; none where there was no report."""
+def _earlier(run: Run) -> set[str]:
+    """Names of figures and tables that the last report of a run wrote; none where there was no report."""
     try:
-        listed = json.loads((folder / "provenance.json").read_text(encoding="utf-8"))["files"]
-    except FileNotFoundError:
-        return set()
-    except (KeyError, ValueError):  # of an older version, or of a report that was killed
+        known = published.record(run)
+    except DamagedError:  # what it listed cannot be told
         return set(_UNLISTED)
+    if known is None:
+        return set()
+    listed = known.get("files", _UNLISTED)
     return {name for name in listed if Path(name).name == name and name.endswith((".csv", ".pdf", ".png"))}
 
 
@@ -54,25 +60,27 @@ class Publication:
     summary: str
     page: Callable[[dict[str, Any], dict[str, bytes]], str]
 
-    def write(self, run: Run) -> Path:
+    def write(self, run: Run, results: str) -> Path:
         """Everything into the `analysis/` of the run; the path of report.html. Equal results give equal bytes.
 
+        `results` is the hash of the run's results before any was read. Raises RunError if they changed since.
+        Nothing is written before all is made, and each file whole.
         Figures and tables of an earlier report that this one has not are removed; other files stay.
         """
-        target = run.path / "analysis"
-        target.mkdir(exist_ok=True)
-        made = sorted(_figures(self.figures) | _tables(self.tables))
-        plotting.save(self.figures, target)
-        text = json.dumps(self.fits, indent=1, allow_nan=False)
-        (target / "fits.json").write_text(text + "\n", encoding="utf-8")
+        contents = plotting.drawn(self.figures)
+        contents["fits.json"] = _text(json.dumps(self.fits, indent=1, allow_nan=False) + "\n")
         for name, frame in self.tables.items():
-            frame.to_csv(target / f"{name}.csv", index=False, float_format="%.10g", lineterminator="\n")
-        for name in _earlier(target) - set(made):
-            (target / name).unlink(missing_ok=True)
-        made_from = {**provenance(run), "files": made}
-        (target / "provenance.json").write_text(json.dumps(made_from, indent=1) + "\n", encoding="utf-8")
-        (target / SUMMARY).write_text(self.summary, encoding="utf-8")
-        report = target / "report.html"
-        drawn = {name: plotting.svg(figure) for name, figure in self.figures.items()}
-        report.write_text(self.page(made_from, drawn), encoding="utf-8")
-        return report
+            contents[f"{name}.csv"] = _text(frame.to_csv(index=False, float_format="%.10g", lineterminator="\n"))
+        contents[SUMMARY] = _text(plain(self.summary))
+        made_from = provenance(run)
+        drawings = {name: plotting.svg(figure) for name, figure in self.figures.items()}
+        contents[PAGE] = _text(plain(self.page(made_from, drawings)))
+        earlier = _earlier(run) - set(contents)
+        published.write(run, contents, made_from, missing=str(self.fits.get("missing") or ""), results=results)
+        for name in earlier:
+            (published.folder(run) / name).unlink(missing_ok=True)
+        return published.folder(run) / PAGE
+
+
+def _text(words: str) -> bytes:
+    return words.encode("utf-8")

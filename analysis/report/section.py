@@ -15,7 +15,7 @@ Part = Literal["figure", "tables", "sentences"]
 
 
 class Collected(Protocol):
-    """What is read from a run for its report: its study, the store, and in words which shards are missing."""
+    """What is read from a run for its report: its study, the store, and in words which shards are missing or differ."""
 
     @property
     def study(self) -> Study: ...
@@ -25,6 +25,9 @@ class Collected(Protocol):
 
     @property
     def missing(self) -> str: ...
+
+    @property
+    def conflicts(self) -> str: ...
 
 
 R = TypeVar("R", bound=Collected)

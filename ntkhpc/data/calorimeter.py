@@ -8,10 +8,12 @@ from msgspec import Meta, structs
 
 from ntkhpc import seeds
 from ntkhpc.data import shower, shower_inputs
+from ntkhpc.data.formats import capacity
 from ntkhpc.data.materials import NAMES
 from ntkhpc.data.shower_inputs import ShowerSource
 from ntkhpc.data.source import MEBIBYTE, Facts
 from ntkhpc.data.split import Split
+from ntkhpc.errors import DataError
 from ntkhpc.phase.settings import NonNegativeFloat, Positive, PositiveFloat
 from ntkhpc.references import GRINDHAMMER_PETERS, Reference
 from ntkhpc.words import joined
@@ -21,6 +23,12 @@ Particle = Literal["electron", "photon", "pion"]
 LCD_LAYERS = 25
 BATCH_BYTES = 64 * MEBIBYTE
 """The memory of the cells of showers that are made at once."""
+
+MOST_ENERGY = 1e6
+"""GeV; far more than the profiles were fitted to."""
+
+CHECKED_SHOWERS, CHECKED_CELLS = 64, 2**22
+"""Of the pool, and half as many test showers: so many are made before a run of an unusual calorimeter is."""
 
 SECONDS_PER_SHOWER = 60e-6
 SECONDS_PER_TOWER = 4e-6
@@ -53,6 +61,11 @@ class Calorimeter(ShowerSource, frozen=True, kw_only=True, tag="calorimeter"):
         if self.energy_min < 1:
             raise ValueError(
                 f"energy_min = {self.energy_min} GeV is outside the shower parametrisation; at least 1 GeV"
+            )
+        if self.energy_max > MOST_ENERGY:
+            raise ValueError(
+                f"energy_max = {self.energy_max:g} GeV is outside the shower parametrisation; "
+                f"at most {MOST_ENERGY:g} GeV"
             )
         if len(set(self.particles)) < len(self.particles):
             raise ValueError(f"particles = {list(self.particles)} names one of them twice")
@@ -99,6 +112,35 @@ class Calorimeter(ShowerSource, frozen=True, kw_only=True, tag="calorimeter"):
     def making_bytes(self, facts: Facts) -> int:
         return 0 if self.inputs == "layers" else 300 * MEBIBYTE
 
+    @property
+    def slow_to_check(self) -> bool:
+        return not self._is_usual()
+
+    def check(self, facts: Facts) -> tuple[str, ...] | None:
+        """Make the showers of least and most energy, and a split of a few, unless the calorimeter is known to work."""
+        if self._is_usual():
+            return ()
+        capacity.require(64 * self.used_rows, "[data]", f"energies of {self.used_rows:,} showers", "lower data.pool")
+        energy, particles = _energies(self), _particles(self)
+        size = self.layers * self.cells**2
+        capacity.require(
+            8 * 8 * size, "[data]", f"a shower of {size:,} cells", "lower data.cells or the number of layers"
+        )
+        for particle in self.particles:
+            chosen = energy[particles == particle]
+            ends = np.array([chosen.min(), chosen.max()]) if len(chosen) else np.array([])
+            made = _made(self, particle, ends, 0)
+            if not np.isfinite(made).all():
+                raise DataError(
+                    f"a shower of {ends[0]:g} GeV has energies that are not finite",
+                    where="[data]",
+                    cause="numbers that no calorimeter has: noise, the constant term, or thicknesses",
+                    todo="compare with jobs/template.toml",
+                )
+        few = max(2, min(CHECKED_SHOWERS, CHECKED_CELLS // size))
+        structs.replace(self, pool=min(self.pool, few), test=min(self.test, few // 2)).load(facts)
+        return ()
+
     def load(self, facts: Facts) -> Split:
         """The test showers follow the pool's in the generator's numbering."""
         energy, particles = _energies(self), _particles(self)
@@ -109,8 +151,15 @@ class Calorimeter(ShowerSource, frozen=True, kw_only=True, tag="calorimeter"):
             for begin in range(0, len(chosen), size):
                 batch = chosen[begin : begin + size]
                 # Each kind has numbers of its own, so that a pion is no function of a photon's random numbers.
-                raw[batch] = _inputs(self, particle, energy[batch], (number << 40) + begin)
+                raw[batch] = _made(self, particle, energy[batch], (number << 40) + begin)
         return self._split(raw, energy)
+
+    def _is_usual(self) -> bool:
+        """Whether every field that decides how showers are made is at its default, but for energies in its range."""
+        may_differ = {"generator", "pool", "test", "seed", "particles", "spectrum", "inputs", "threshold", "scaling"}
+        usual = {field.name: field.default for field in structs.fields(self) if field.name not in may_differ}
+        within = self.energy_min >= usual.pop("energy_min") and self.energy_max <= usual.pop("energy_max")
+        return within and all(getattr(self, name) == value for name, value in usual.items())
 
     def _require_used(self) -> None:
         """Fields that another field makes meaningless stay at their defaults, so that equal data have equal ids."""
@@ -151,6 +200,20 @@ def geometry(section: Calorimeter) -> shower.Geometry:
     if section.absorber_mm:
         common["passive_mm"], common["active_mm"] = section.absorber_mm, (0.5,) * section.layers
     return shower.lcd_ecal(cell_mm=section.cell_mm, **common)
+
+
+def _made(section: Calorimeter, particle: Particle, energy: np.ndarray, first: int) -> np.ndarray:
+    """As `_inputs`. Raises DataError for a calorimeter that the parametrisation does not hold for."""
+    try:
+        with np.errstate(all="ignore"):  # what is not finite is refused by those who ask
+            return _inputs(section, particle, energy, first)
+    except (ValueError, OverflowError, MemoryError) as error:
+        raise DataError(
+            f"the shower generator cannot make {particle}s in this calorimeter: {error}",
+            where="[data]",
+            cause="plates too thick for the least energy, or numbers that no calorimeter has",
+            todo="thinner data.absorber_mm or data.layer_mm, more layers of them, or a higher data.energy_min",
+        ) from error
 
 
 def _inputs(section: Calorimeter, particle: Particle, energy: np.ndarray, first: int) -> np.ndarray:

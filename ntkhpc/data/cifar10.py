@@ -53,6 +53,10 @@ class Cifar10(Images, frozen=True, kw_only=True, tag="cifar10"):
     size: Literal[32, 28] = 32
 
     @property
+    def slow_to_check(self) -> bool:
+        return True
+
+    @property
     def labels(self) -> tuple[int, ...]:
         return tuple(get_args(Class).index(name) for name in self.classes)
 
@@ -82,12 +86,16 @@ class Cifar10(Images, frozen=True, kw_only=True, tag="cifar10"):
     def making_bytes(self, facts: Facts) -> int:
         return 600 * MEBIBYTE
 
-    def prepare(self, facts: Facts) -> None:
-        """Fetch what is missing."""
+    def check(self, facts: Facts) -> tuple[str, ...] | None:
         if _archive() is None and not _loose():
-            download.fetch(PYTHON, FOLDER)
+            return None
         train, test = _read(facts)
         images.require_enough(self, train.labels, test.labels, train.where)
+        return ()
+
+    def fetch(self) -> None:
+        if _archive() is None and not _loose():
+            download.fetch(PYTHON, FOLDER)
 
     def load(self, facts: Facts) -> Split:
         train, test = _read(facts)

@@ -62,9 +62,16 @@ def find(remote: Remote, folder: str) -> Path | None:
     """
     for path in (directory() / folder / remote.name, directory() / remote.name):
         try:
+            if path.exists() and not path.is_file():  # a pipe would be waited for
+                raise DataError(f"{remote.name} is no file", where=path, todo=_by_hand(remote, path.parent))
             found = _checksum(path, remote.checksum) if path.exists() else None
         except OSError as error:
-            raise DataError(f"{remote.name} cannot be read", where=path, cause=str(error)) from error
+            raise DataError(
+                f"{remote.name} cannot be read",
+                where=path,
+                cause=str(error),
+                todo="ask its owner to let you read it, or fetch it again",
+            ) from error
         if found == remote.checksum:
             return path
         if found:

@@ -1,8 +1,7 @@
 """MNIST [LeCun, Cortes, Burges 1998] from its four original files, in IDX format and compressed by gzip."""
 
-import gzip
+import math
 import struct
-import zlib
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +10,7 @@ from msgspec import Meta
 
 from ntkhpc.data import download, images, staging
 from ntkhpc.data.download import Remote
+from ntkhpc.data.formats import content
 from ntkhpc.data.images import Images, Labelled
 from ntkhpc.data.source import MEBIBYTE, Facts
 from ntkhpc.data.split import Split
@@ -19,6 +19,9 @@ from ntkhpc.references import MNIST, Reference
 from ntkhpc.words import numbers
 
 FOLDER = "mnist"
+MOST_BYTES = 2 * 60_000 * 28 * 28
+"""Of one file when it is unpacked."""
+
 _MIRRORS = ("https://ossci-datasets.s3.amazonaws.com/mnist/", "https://storage.googleapis.com/cvdf-datasets/mnist/")
 _FILES = {
     "train-images-idx3-ubyte.gz": (9_912_422, "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609"),
@@ -57,12 +60,18 @@ class Mnist(Images, frozen=True, kw_only=True, tag="mnist"):
         return Facts(features=28 * 28, outputs=self.outputs)
 
     def making_bytes(self, facts: Facts) -> int:
-        return 120 * MEBIBYTE
+        return 30 * MEBIBYTE
 
-    def prepare(self, facts: Facts) -> None:
-        """Fetch what is missing."""
-        paths = [download.fetch(remote, FOLDER) for remote in REMOTES]
+    def check(self, facts: Facts) -> tuple[str, ...] | None:
+        paths = [path for remote in REMOTES if (path := download.find(remote, FOLDER)) is not None]
+        if len(paths) < len(REMOTES):
+            return None
         images.require_enough(self, read_idx(paths[1]), read_idx(paths[3]), str(paths[0].parent))
+        return ()
+
+    def fetch(self) -> None:
+        for remote in REMOTES:
+            download.fetch(remote, FOLDER)
 
     def load(self, facts: Facts) -> Split:
         found = []
@@ -76,19 +85,23 @@ class Mnist(Images, frozen=True, kw_only=True, tag="mnist"):
 
 def read_idx(path: Path) -> np.ndarray:
     """The unsigned bytes of an IDX file, plain or compressed. Raises DataError if it is none, or is cut short."""
+    packed = content.unpacked(path, MOST_BYTES)
     try:
-        content = path.read_bytes()
-        if content[:2] == b"\x1f\x8b":
-            content = gzip.decompress(content)
-        zeros, kind, dimensions = struct.unpack_from(">HBB", content)
-        shape = struct.unpack_from(f">{dimensions}I", content, 4)
-    except (OSError, EOFError, zlib.error, struct.error) as error:
-        raise DataError(f"cannot be read: {error}", where=path, cause="it is cut short or damaged") from error
-    body = content[4 + 4 * dimensions :]
-    if zeros or kind != 8 or len(body) != np.prod(shape, dtype=np.int64):
+        zeros, kind, dimensions = struct.unpack_from(">HBB", packed)
+        shape = struct.unpack_from(f">{dimensions}I", packed, 4)
+    except struct.error as error:
         raise DataError(
-            f"this is no IDX file of unsigned bytes with shape {shape}: {len(body):,} bytes follow its header",
+            f"cannot be read: {error}",
+            where=path,
+            cause="it is cut short or damaged",
+            todo="fetch it again, and compare its checksum",
+        ) from error
+    body = packed[4 + 4 * dimensions :]
+    if zeros or kind != 8 or not 1 <= dimensions <= 3 or len(body) != math.prod(shape):
+        raise DataError(
+            f"this is no IDX file of unsigned bytes with shape {shape[:4]}: {len(body):,} bytes follow its header",
             where=path,
             cause="it is another format, or it is cut short",
+            todo="fetch it again, and compare its checksum",
         )
     return np.frombuffer(body, np.uint8).reshape(shape)

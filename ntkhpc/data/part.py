@@ -32,9 +32,13 @@ def _lock(descriptor: int, before_waiting: Callable[[], object]) -> bool:
     """Hold the lock until the descriptor is closed, also by a kill; False where the file system has no locks."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return True
     except BlockingIOError:
         before_waiting()
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
     except OSError:  # ENOLCK, ENOSYS or EOPNOTSUPP: NFS without its lock daemon, Lustre mounted without flock
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    except OSError:  # the lock daemon went away meanwhile
         return False
     return True

@@ -22,6 +22,9 @@ _SOURCES: dict[str, tuple[Opener, tuple[float, float]]] = {
     "steps": (steps.source, steps.RESPONSE),
 }
 LAYOUTS = tuple(_SOURCES)
+OUTLIER = 1000.0
+"""Times the median of sum/energy: no shower has so much."""
+
 INPUTS = ("layers", "rings", "cells")
 
 
@@ -70,7 +73,11 @@ def read(
         order = np.argsort(take, kind="stable")
         parts = taken(parts, take[order])
     energy = np.concatenate([part.energy for part in parts])
-    values = np.empty((len(energy), _features(parts[0].grid, inputs)))
+    features = _features(parts[0].grid, inputs)
+    hdf5.require_room(
+        3 * 8 * len(energy) * features, f"{len(energy):,} showers of {features:,} {inputs}", parts[0].path
+    )
+    values = np.empty((len(energy), features))
     done = 0
     for part in parts:
         begin = done
@@ -78,6 +85,8 @@ def read(
             last = done + len(block.energy)
             values[done:last] = {"layers": block.layers, "rings": block.rings, "cells": block.flat}[inputs]()
             done = last
+        if done > begin:
+            _check_outliers(energy[begin:done], values[begin:done], part.path)
         if scale != 1 and done > begin:
             _check_response(median_response(energy[begin:done], values[begin:done]), layout, part.path)
     if order is None:
@@ -122,7 +131,9 @@ def _chosen(path: Path | tuple[Path, ...], layout: str, wanted: Wanted) -> list[
 def _blocks(part: Part, layout: str, scale: float) -> Iterator[ShowerBlock]:
     """The wanted showers of a file in blocks; a block without one is not read."""
     if not (np.isfinite(scale) and scale > 0):
-        raise DataError(f"scale = {scale}; the deposits are divided by it: it must be a positive number")
+        raise DataError(
+            f"scale = {scale}; the deposits are divided by it: it must be a positive number", todo="correct data.scale"
+        )
     with hdf5.opened(part.path) as file:
         source = _SOURCES[layout][0](file, part.path)
         size = source.block_rows
@@ -146,6 +157,20 @@ def _check_deposits(cells: np.ndarray, row: np.ndarray, where: Path) -> None:
         cause="a damaged file, or deposits with noise or pedestals subtracted",
         todo="remove these rows, or set negative deposits to zero, in the file",
     )
+
+
+def _check_outliers(energy: np.ndarray, values: np.ndarray, where: Path) -> None:
+    with np.errstate(over="ignore"):
+        response = values.sum(axis=1) / energy
+    far = np.flatnonzero(response > OUTLIER * max(float(np.median(response)), 1e-6))
+    if len(far):
+        raise DataError(
+            f"the deposits of {len(far):,} showers sum to more than {OUTLIER:,.0f} times what is usual, the first to "
+            f"{response[far[0]]:.3g} of its incident energy of {energy[far[0]]:.4g} GeV",
+            where=where,
+            cause="marks of missing values among the deposits, or a damaged file",
+            todo="set these deposits to zero, or take the showers out of the file",
+        )
 
 
 def _check_response(response: float, layout: str, where: Path) -> None:

@@ -77,6 +77,11 @@ class Source(Settings, frozen=True, kw_only=True, tag_field="source"):
         return ()
 
     @property
+    def slow_to_check(self) -> bool:
+        """Whether `check` reads whole files, so that its answer is worth being remembered."""
+        return False
+
+    @property
     def mixed_units(self) -> bool:
         """Whether inputs may have different units, so that one scale for all may hide some of them."""
         return False
@@ -141,12 +146,32 @@ class Source(Settings, frozen=True, kw_only=True, tag_field="source"):
         """Projected seconds on one reference core to make or read the data."""
         return SECONDS_TO_OPEN + max(self.used_rows, facts.rows) * facts.features * SECONDS_PER_NUMBER
 
+    def packages_bytes(self, facts: Facts) -> int:
+        """Memory of packages that `load` alone imports, and which stay."""
+        return 0
+
     def making_bytes(self, facts: Facts) -> int:
-        """Projected memory of `load` besides the rows that are used."""
+        """Projected peak of memory of `load` before it makes the split of the rows that are used."""
         return 64 * MEBIBYTE
 
+    def check(self, facts: Facts) -> tuple[str, ...] | None:
+        """Look at the values as `load` will, and say what should be said of them; None if they are not there yet.
+
+        Raises DataError where `load` would. Fetches nothing.
+        """
+        return ()
+
+    def fetch(self) -> None:
+        """Fetch what is missing. Raises SurroundingsError if it cannot be had."""
+
     def prepare(self, facts: Facts) -> None:
-        """Fetch and check whatever `load` will need. Raises DataError or SurroundingsError if it would fail."""
+        """Fetch what `load` will need, look at it, and print what should be said of it.
+
+        Raises DataError or SurroundingsError if `load` would fail.
+        """
+        self.fetch()
+        for line in self.check(facts) or ():
+            print(line)
 
     def load(self, facts: Facts) -> Split:
         """The training pool and the test points. Raises DataError if the data cannot be used or are others by now."""

@@ -7,6 +7,12 @@ import numpy as np
 
 from ntkhpc.errors import DataError
 
+LARGEST = 1e15
+"""Of standardised values: squares of larger ones, summed over inputs, leave float32."""
+
+LEAST = 1e-150
+"""Of standard deviations: squares of smaller ones leave float64."""
+
 Scaling = Literal["global", "feature"]
 
 SCALED: dict[Scaling, str] = {
@@ -14,6 +20,14 @@ SCALED: dict[Scaling, str] = {
     "feature": "standardised one by one over the pool",
 }
 """What becomes of the inputs, in words."""
+
+
+class SplitError(DataError):
+    """A refusal of one column of x or y: `part` is the name of the array, `row` is None where all rows are meant."""
+
+    def __init__(self, what: str, part: str, row: int | None, column: int, **more: str):
+        super().__init__(what, **more)
+        self.part, self.row, self.column = part, row, column
 
 
 @dataclass(frozen=True)
@@ -51,6 +65,7 @@ class Split:
             raise DataError(
                 f"the training pool of {len(self.x_train)} rows has a constant target",
                 cause="nothing can be learned from it, and its standard deviation is zero",
+                todo="take a larger pool, or another target",
             )
 
 
@@ -67,6 +82,17 @@ def _check(name: str, values: np.ndarray) -> None:
             f"{name}{list(first)} = {values[first]} is not a finite number ({int(bad.sum())} such values)",
             cause="a missing measurement, a division by zero, or the logarithm of something not positive in the source",
             todo="remove or mend these rows in the data; nothing was written",
+        )
+    if name in ("x_train", "x_test", "y_train", "y_test") and (far := np.abs(values)).max() > LARGEST:
+        row, column = np.unravel_index(far.argmax(), far.shape)
+        raise SplitError(
+            f"{name}[{row}, {column}] is {values[row, column]:.3g} when it is standardised, of which the square is "
+            "beyond single precision",
+            name,
+            int(row),
+            int(column),
+            cause="a value far outside of what the training pool has: another unit, or a mark of a missing value",
+            todo="mend or take out this row, or take the logarithm of this column",
         )
 
 
@@ -85,9 +111,13 @@ def regression(
     """
     x, feature_mean, feature_scale = standardise(raw, raw[:pool], scaling, keep_constant=keep_constant)
     measured = np.log(target) if log_target else target
-    mean, deviation = measured[:pool].mean(axis=0), measured[:pool].std(axis=0)
-    if not (np.ptp(measured[:pool], axis=0) > 0).all():
-        raise DataError("the training pool has a constant target", cause="nothing can be learned from it")
+    mean, deviation, extent = _moments(measured[:pool], "target")
+    if not (extent > 0).all():
+        raise DataError(
+            "the training pool has a constant target",
+            cause="nothing can be learned from it",
+            todo="take a larger pool, or another target",
+        )
     y = (measured - mean) / deviation
     return Split(
         x_train=x[:pool],
@@ -110,19 +140,54 @@ def standardise(
 
     Either makes the mean over the pool of |x|^2 / d equal to one. One scale is the default, because dividing sparse
     features by their own standard deviations lets single rows dominate; features in different units need their own.
-    A feature that is constant in the pool is refused if it needs its own, or with `keep_constant` only centred.
+    A feature that is constant in the pool is refused if it needs its own, or with `keep_constant` only centred: as one
+    is whose standard deviation vanishes in double precision, such as a cell that hardly any shower reaches.
     """
-    mean, constant = pool.mean(axis=0), ~(np.ptp(pool, axis=0) > 0)  # rounding gives a constant a deviation
+    mean, deviation, extent = _moments(pool, "input", may_vanish=keep_constant)
+    constant = ~(extent > 0)  # rounding gives a constant a deviation
+    if keep_constant:
+        constant |= ~(deviation > LEAST)
     if constant.all():
-        raise DataError("every input of the training pool is the same", cause="all features are constant")
+        raise DataError(
+            "every input of the training pool is the same",
+            cause="all features are constant",
+            todo="take other inputs, or a larger pool",
+        )
     if scaling == "global":
         scale = np.full(pool.shape[1], np.sqrt(np.mean((pool - mean) ** 2)))
     elif constant.any() and not keep_constant:
-        raise DataError(
+        raise SplitError(
             f"{constant.sum():,} inputs are constant in the training pool, the first is number {constant.argmax()}",
+            "x",
+            None,
+            int(constant.argmax()),
             cause="a constant cannot be divided by its standard deviation",
             todo='leave it out, take a larger pool, or use scaling = "global"',
         )
     else:
-        scale = np.where(constant, 1.0, pool.std(axis=0))
+        scale = np.where(constant, 1.0, deviation)
     return (raw - mean) / scale, mean, scale
+
+
+def _moments(pool: np.ndarray, what: str, *, may_vanish: bool = False) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Mean, standard deviation and range of each column.
+
+    Raises DataError where a column varies and its standard deviation overflows, or vanishes and may not.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean, deviation, extent = pool.mean(axis=0), pool.std(axis=0), np.ptp(pool, axis=0)
+    # A thousand columns, squared and added, must stay finite too.
+    bad = ~(deviation < 1e150) | ((extent > 0) & ~(deviation > LEAST) & ~np.bool_(may_vanish))
+    if bad.any() and np.isfinite(pool).all():
+        first = int(bad.argmax())
+        how = "vanishes" if deviation[first] < 1 else "overflows"
+        raise SplitError(
+            f"the variance of {what} number {first} (from 0) {how} in double precision "
+            f"({int(bad.sum()):,} such columns)",
+            "x" if what == "input" else "y",
+            None,
+            first,
+            cause=f"its values span {extent[first]:.3g}, and double precision ends at 1e308 and 1e-308",
+            todo="write the column in a unit in which it is of the order of one, or its logarithm",
+        )
+    return mean, deviation, extent

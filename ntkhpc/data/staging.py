@@ -11,6 +11,19 @@ from ntkhpc import files
 from ntkhpc.errors import DataError
 
 
+def absolute(path: str, folder: Path) -> Path:
+    """The path that a user wrote, relative to `folder`. Raises DataError if no file can have such a name."""
+    try:
+        return (folder / Path(path).expanduser()).resolve()
+    except (OSError, ValueError, RuntimeError) as error:  # a zero byte, too long a name, a home that nobody knows
+        raise DataError(
+            f"{path[:200]!r} is no path: {error}",
+            where=folder,
+            cause="a byte that no name of a file may have, too long a name, or ~ without a home directory",
+            todo="write the path of the file in [data]",
+        ) from error
+
+
 @contextmanager
 def staged(path: Path, sha256: str = "") -> Iterator[Path]:
     """A copy of `path` in the TMPDIR of a SLURM job, removed at the end; elsewhere, or without room, `path` itself.
@@ -18,11 +31,12 @@ def staged(path: Path, sha256: str = "") -> Iterator[Path]:
     A shared file system is slow at the many small reads of some formats. Raises DataError if the file is gone, or is
     not the one with this checksum.
     """
-    if not path.is_file():
+    if not path.exists():
         raise DataError(
             "the data file is not there",
             where=path,
             cause="it was moved since the study was submitted, or this node does not see it",
+            todo="put it back; or keep it on a file system of all nodes, and submit the study anew",
         )
     if sha256 and files.sha256_file(path) != sha256:
         raise DataError(

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ntkhpc.data.formats import content
 from ntkhpc.data.formats.names import listed
 from ntkhpc.errors import DataError
 
@@ -21,6 +22,12 @@ _FORMATS = {
     ".csv": "ntkhpc.data.formats.frames",
     ".parquet": "ntkhpc.data.formats.frames",
 }
+_SIGNS = {".npz": "zip", ".h5": "HDF5", ".hdf5": "HDF5", ".csv": None, ".parquet": "Parquet"}
+"""What the first bytes of each must say; nothing of text."""
+
+EXACT = 2**53
+"""Up to which every whole number is one of float64."""
+
 FEWEST_ROWS = 4  # a training pool and test points of two each
 
 
@@ -51,6 +58,11 @@ def describe(path: Path, x: tuple[str, ...], y: tuple[str, ...]) -> tuple[int, i
     return rows, features, outputs
 
 
+def notes(path: Path) -> tuple[str, ...]:
+    """What should be said of a file that `read` takes."""
+    return import_module(_FORMATS[".csv"]).notes(path) if path.suffix.lower() == ".csv" else ()
+
+
 def check(table: NamedColumns, where: object) -> None:
     """Raise DataError, naming columns and rows (counted from 0), unless the table can be learned from.
 
@@ -65,17 +77,24 @@ def check(table: NamedColumns, where: object) -> None:
             todo="name at least one column in x and one in y",
         )
     if len(table.x) < FEWEST_ROWS:
-        raise DataError(f"{len(table.x)} rows; at least {FEWEST_ROWS} are needed", where=where)
+        raise DataError(
+            f"{len(table.x)} rows; at least {FEWEST_ROWS} are needed", where=where, todo="take a longer table"
+        )
     _check_finite(np.hstack([table.x, table.y]), (*table.x_names, *table.y_names), where)
     if same := _constant(table.x, table.x_names):
         raise DataError(
             f"constant in all {len(table.x)} rows: {listed(same)}",
             where=where,
-            cause="such a column carries no information",
-            todo="drop it from x",
+            cause=_rounded(table.x) or "such a column carries no information",
+            todo="drop it from x, or, if its numbers differ in the file, subtract the least of them there",
         )
     if same := _constant(table.y, table.y_names):
-        raise DataError(f"constant target: {listed(same)}", where=where, cause="nothing can be learned from it")
+        raise DataError(
+            f"constant target: {listed(same)}",
+            where=where,
+            cause=_rounded(table.y) or "nothing can be learned from it",
+            todo="name another column in y, or, if its numbers differ in the file, subtract the least of them there",
+        )
     _check_duplicates(table, where)
 
 
@@ -85,12 +104,22 @@ def drop_duplicates(table: NamedColumns) -> NamedColumns:
     return replace(table, x=table.x[keep], y=table.y[keep])
 
 
+def without(table: NamedColumns, values: tuple[float, ...]) -> NamedColumns:
+    """The table without rows in which a column of x or y has one of the values, in float32 or float64."""
+    stored = np.unique([*values, *(float(np.float32(value)) for value in values if abs(value) < 1e38)])
+    keep = ~(np.isin(table.x, stored).any(axis=1) | np.isin(table.y, stored).any(axis=1))
+    return replace(table, x=table.x[keep], y=table.y[keep])
+
+
 def _format(path: Path, x: tuple[str, ...], y: tuple[str, ...]) -> Any:
     """The module that reads the file, once the names make sense."""
-    if path.suffix.lower() not in _FORMATS:
+    ending = path.suffix.lower()
+    content.refuse_packed(path)
+    if ending not in _FORMATS:
+        if path.is_dir():
+            content.require_file(path)
         raise DataError(f"no reader for files {path.suffix!r}", where=path, todo=f"write one of {', '.join(_FORMATS)}")
-    if not path.is_file():
-        raise DataError("there is no such file", where=path, todo="correct the path in the study")
+    content.require(path, _SIGNS[ending])
     names = [*x, *y]
     twice = sorted({name for name in names if names.count(name) > 1})
     if not x or not y or twice or "*" in y or ("*" in x and len(x) > 1):
@@ -100,7 +129,7 @@ def _format(path: Path, x: tuple[str, ...], y: tuple[str, ...]) -> Any:
             cause="a target among the inputs gives the answer away" if set(x) & set(y) else None,
             todo='name at least one column in x and one in y, each once; "*" stands alone, in x',
         )
-    return import_module(_FORMATS[path.suffix.lower()])
+    return import_module(_FORMATS[ending])
 
 
 def _check_finite(values: np.ndarray, names: tuple[str, ...], where: object) -> None:
@@ -119,7 +148,14 @@ def _check_finite(values: np.ndarray, names: tuple[str, ...], where: object) -> 
 
 
 def _constant(values: np.ndarray, names: tuple[str, ...]) -> list[str]:
-    return [name for name, extent in zip(names, np.ptp(values, axis=0), strict=True) if not extent]
+    return [name for name, varies in zip(names, (values != values[:1]).any(axis=0), strict=True) if not varies]
+
+
+def _rounded(values: np.ndarray) -> str | None:
+    """The cause where whole numbers may have become equal as float64."""
+    if (np.abs(values) <= EXACT).all():
+        return None
+    return f"whole numbers beyond 2^53 = {EXACT:,} are rounded to double precision, and may become equal"
 
 
 def _check_duplicates(table: NamedColumns, where: object) -> None:
@@ -132,7 +168,8 @@ def _check_duplicates(table: NamedColumns, where: object) -> None:
         f"{len(again)} rows of x equal an earlier row, first row {again[0]} (from 0) as row {first[again[0]]}; "
         + (f"the y of {differ} of them differ" if differ else "their y are the same, too"),
         where=where,
-        cause="repeated measurements or rows copied twice; equal inputs make the kernel's matrix singular",
+        cause=_rounded(table.x[again])
+        or "repeated measurements or rows copied twice; equal inputs make the kernel's matrix singular",
         todo='remove them, or set duplicates = "drop" to keep the first of each',
     )
 

@@ -40,11 +40,15 @@ class ShowerFile(ShowerSource, frozen=True, kw_only=True, tag="showers"):
         self._require_range(self.energy_min, self.energy_max)
 
     @property
+    def slow_to_check(self) -> bool:
+        return True
+
+    @property
     def keeps_file_order(self) -> bool:
         return self.order == "file"
 
     def located(self, folder: Path) -> Self:
-        paths = tuple(str((folder / Path(path).expanduser()).resolve()) for path in self.path)
+        paths = tuple(str(staging.absolute(path, folder)) for path in self.path)
         return structs.replace(self, path=paths)
 
     def examine(self) -> Facts:
@@ -87,13 +91,13 @@ class ShowerFile(ShowerSource, frozen=True, kw_only=True, tag="showers"):
     def making_bytes(self, facts: Facts) -> int:
         return 40 * facts.rows + 256 * MEBIBYTE
 
-    def prepare(self, facts: Facts) -> None:
+    def check(self, facts: Facts) -> tuple[str, ...]:
         from ntkhpc.data import shower_files
 
         energy, deposits = _read(self, facts)
-        response = shower_files.median_response(energy, deposits)
-        print(f"of {len(energy):,} showers the median of visible over incident energy is {response:.3g}")
         self._split(_inputs(self, deposits), energy)
+        response = shower_files.median_response(energy, deposits)
+        return (f"of {len(energy):,} showers the median of visible over incident energy is {response:.3g}",)
 
     def load(self, facts: Facts) -> Split:
         """`pool` showers and then `test` showers, in file order or after a seeded permutation."""

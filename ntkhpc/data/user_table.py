@@ -7,13 +7,22 @@ import numpy as np
 from msgspec import Meta, structs
 
 from ntkhpc import files, seeds
-from ntkhpc.data import staging, table
+from ntkhpc.data import marks, staging, table
+from ntkhpc.data.formats.names import listed
 from ntkhpc.data.source import FAINT, MEBIBYTE, Facts, Source
-from ntkhpc.data.split import SCALED, Split, regression
+from ntkhpc.data.split import SCALED, Split, SplitError, regression
 from ntkhpc.errors import DataError
-from ntkhpc.words import count, named
+from ntkhpc.words import count, named, numbers
 
 Names = Annotated[tuple[str, ...], Meta(min_length=1)]
+
+PACKAGES = 65 * MEBIBYTE
+"""pandas and PyArrow, imported."""
+
+TABLES, TABLES_OF_PARQUET = 4.7, 8.6
+"""Sizes of the columns that are used, held while they are read and looked at: as read, side by side, and sorted to find
+equal rows; with Parquet, also as Arrow and pandas have them. A .csv has all of its columns, which take less than twice
+its text."""
 
 
 class TableFile(Source, frozen=True, kw_only=True, tag="file"):
@@ -27,6 +36,18 @@ class TableFile(Source, frozen=True, kw_only=True, tag="file"):
     scaling: Literal["global", "feature"] = "global"
     duplicates: Literal["refuse", "drop"] = "refuse"
     target_unit: str = "1"
+    missing: tuple[float, ...] = ()
+    meant: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        if both := sorted(set(self.missing) & set(self.meant)):
+            raise ValueError(
+                f"missing and meant both name {both[0]:g}: rows with it are left out, or it is a measurement"
+            )
+
+    @property
+    def slow_to_check(self) -> bool:
+        return True
 
     @property
     def unit(self) -> str:
@@ -45,7 +66,7 @@ class TableFile(Source, frozen=True, kw_only=True, tag="file"):
         return self.order == "file"
 
     def located(self, folder: Path) -> Self:
-        return structs.replace(self, path=str((folder / Path(self.path).expanduser()).resolve()))
+        return structs.replace(self, path=str(staging.absolute(self.path, folder)))
 
     def examine(self) -> Facts:
         """The file's checksum and size, and how many rows and columns it has."""
@@ -58,7 +79,12 @@ class TableFile(Source, frozen=True, kw_only=True, tag="file"):
     def origin(self, facts: Facts) -> str:
         sha256 = f", sha256 {facts.sha256[0][:12]}" if facts.sha256 else ""
         dropped = " Of rows with equal inputs the first is kept." if self.duplicates == "drop" else ""
-        return f"The data are the table {Path(self.path).name} ({facts.rows:,} rows{sha256}).{dropped}"
+        left_out = ""
+        if self.missing:
+            left_out = (
+                f" Rows in which a column that is used is {numbers(self.missing, 'or')} are left out: it was missing."
+            )
+        return f"The data are the table {Path(self.path).name} ({facts.rows:,} rows{sha256}).{left_out}{dropped}"
 
     def preparation(self, facts: Facts) -> str:
         columns = "all columns of numbers but the targets" if self.x == ("*",) else named(self.x)
@@ -73,37 +99,88 @@ class TableFile(Source, frozen=True, kw_only=True, tag="file"):
     def folders(self) -> tuple[Path, ...]:
         return (Path(self.path).parent,)
 
-    def making_bytes(self, facts: Facts) -> int:
-        return 3 * 8 * facts.rows * (facts.features + facts.outputs) + 2 * facts.bytes + 64 * MEBIBYTE
+    def packages_bytes(self, facts: Facts) -> int:
+        return PACKAGES if self._is_frame() else 0
 
-    def prepare(self, facts: Facts) -> None:
-        """Say also which inputs networks would hardly see."""
-        deviation = self.load(facts).x_train.std(axis=0)
+    def making_bytes(self, facts: Facts) -> int:
+        times = TABLES_OF_PARQUET if self._is_frame() and not self._is_text() else TABLES
+        read = int(times * 8 * facts.rows * (facts.features + facts.outputs))
+        return 40 * MEBIBYTE + max(read, 2 * facts.bytes if self._is_text() else 0)
+
+    def _is_text(self) -> bool:
+        return Path(self.path).suffix.lower() == ".csv"
+
+    def _is_frame(self) -> bool:
+        return self._is_text() or Path(self.path).suffix.lower() == ".parquet"
+
+    def check(self, facts: Facts) -> tuple[str, ...]:
+        """Say also how many rows are left out, and which inputs networks would hardly see."""
+        found, left_out = _read(self, facts)
+        deviation = self._split(found, facts).x_train.std(axis=0)
+        notes = [*table.notes(Path(self.path))]
+        if self.missing:
+            notes.append(
+                f"note: {left_out:,} of {facts.rows:,} rows have a value of data.missing in a column that is used, and "
+                f"are left out; {len(found.x):,} remain"
+            )
         if faint := int((deviation < FAINT * deviation.max()).sum()):
-            print(
+            notes.append(
                 f"note: {faint} of {len(deviation)} inputs vary by less than {FAINT:g} of the one that varies most; "
                 'data.scaling = "feature" gives each the same weight'
             )
+        return tuple(notes)
 
     def load(self, facts: Facts) -> Split:
         """`pool` rows and then `test` rows, in file order or after a seeded permutation."""
-        found = _read(self, facts)
+        return self._split(_read(self, facts)[0], facts)
+
+    def _split(self, found: table.NamedColumns, facts: Facts) -> Split:
         _require_enough(self, len(found.x), facts.rows)
         order = np.arange(len(found.x))
         if not self.keeps_file_order:
             order = seeds.generator(self.seed, seeds.ROWS).permutation(order)
         rows = order[: self.used_rows]
-        return regression(found.x[rows], found.y[rows], self.pool, log_target=self.log_target, scaling=self.scaling)
+        try:
+            return regression(found.x[rows], found.y[rows], self.pool, log_target=self.log_target, scaling=self.scaling)
+        except DataError as error:
+            what = error.what
+            if isinstance(error, SplitError):
+                what += f": {self._place(error, found, rows)}"
+            raise DataError(what, where=self.path, cause=error.cause, todo=error.todo) from error
+
+    def _place(self, error: SplitError, found: table.NamedColumns, rows: np.ndarray) -> str:
+        """Name the column, and where the error speaks of one row, that of the table and what is there."""
+        values, names = (found.x, found.x_names) if error.part.startswith("x") else (found.y, found.y_names)
+        column = f"column {names[error.column]}"
+        if error.row is None:
+            return column
+        row = int(rows[error.row + (self.pool if error.part.endswith("test") else 0)])
+        of = " of those that are not left out" if self.missing or self.duplicates == "drop" else ""
+        return f"{column} is {values[row, error.column]:.12g} in row {row} (from 0){of}"
 
 
-def _read(section: TableFile, facts: Facts) -> table.NamedColumns:
-    """The whole table. Raises DataError if it is another one by now, or nothing can be learned from it."""
+def _read(section: TableFile, facts: Facts) -> tuple[table.NamedColumns, int]:
+    """The whole table, and how many rows were left out of it because a value is missing.
+
+    Raises DataError if it is another one by now, or nothing can be learned from it.
+    """
     path = Path(section.path)
     with staging.staged(path, *facts.sha256) as copy:
         found = table.read(copy, section.x, section.y)
+    rows = len(found.x)
+    if section.missing:
+        found = table.without(found, section.missing)
+        if not len(found.x):
+            raise DataError(
+                f"every one of the {rows:,} rows has a value of data.missing in a column that is used",
+                where=path,
+                todo="leave out the columns that are mostly missing",
+            )
+    left_out = rows - len(found.x)
     if section.duplicates == "drop":
         found = table.drop_duplicates(found)
     table.check(found, path)
+    _check_marks(section, found)
     if section.log_target and (low := np.argwhere(found.y <= 0)).size:
         row, column = low[0]
         raise DataError(
@@ -112,7 +189,35 @@ def _read(section: TableFile, facts: Facts) -> table.NamedColumns:
             where=path,
             todo='use target = "linear", or take these rows out',
         )
-    return found
+    return found, left_out
+
+
+def _check_marks(section: TableFile, found: table.NamedColumns) -> None:
+    """Raises DataError if a value stands for a missing one, as far as one can see."""
+    names = (*found.x_names, *found.y_names)
+    marked = [
+        marks.Mark(one.column + first, one.value, one.count, one.low, one.high)
+        for first, values in ((0, found.x), (len(found.x_names), found.y))
+        for one in marks.find(values, section.meant)
+    ]
+    if not marked:
+        return
+    values = ", ".join(dict.fromkeys(repr(one.value) for one in marked))
+    raise DataError(
+        "values that look like marks of a missing measurement: "
+        + listed(
+            (
+                f"{names[one.column]} is {one.value:.12g} in {one.count:,} of {len(found.x):,} rows and {one.low:.6g} "
+                f"to {one.high:.6g} in the others"
+                for one in marked
+            ),
+            4,
+        ),
+        where=section.path,
+        cause="a value far outside of all others, which comes again exactly or is one that programs write for a gap",
+        todo=f"missing = [{values}] in [data] leaves such rows out and says how many; meant = [{values}] takes them as "
+        "measured; or leave the column out of x",
+    )
 
 
 def _require_enough(section: TableFile, rows: int, stored: int) -> None:
@@ -121,7 +226,7 @@ def _require_enough(section: TableFile, rows: int, stored: int) -> None:
         raise DataError(
             f"data.pool + data.test = {section.used_rows:,} rows are asked for, there are {rows:,}",
             where=section.path,
-            cause=f"of {stored:,} rows, those with the inputs of an earlier one were dropped"
+            cause=f"of {stored:,} rows, those with the inputs of an earlier one, or with a missing value, were left out"
             if rows < stored
             else None,
             todo="lower one of them",

@@ -6,7 +6,7 @@ some that it has: what is written, read and checked of a run are the arrays in i
 
 import contextlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -19,7 +19,8 @@ METADATA = "zarr.json"
 
 @dataclass(frozen=True)
 class Stored:
-    """One array of a store. `checksummed` if its chunk files end with a crc32c of what is before."""
+    """One array of a store. `checksummed` if its chunk files end with a crc32c of what is before, `plain` if besides
+    that they have the values alone, little-endian in C order. `fill` is what was never written."""
 
     name: str
     dims: tuple[str, ...]
@@ -27,6 +28,9 @@ class Stored:
     chunks: tuple[int, ...]
     separator: str
     checksummed: bool
+    dtype: str
+    fill: float
+    plain: bool
 
     def region(self, part: Mapping[str, tuple[int, int]]) -> tuple[slice, ...]:
         """A shard's part of the array: half-open ranges by dimension; what is not named is meant whole."""
@@ -34,11 +38,18 @@ class Stored:
 
     def chunk_files(self, store: Path, part: Mapping[str, tuple[int, int]]) -> list[Path]:
         """The files that hold a shard's part."""
+        return [store / self.name / self.separator.join(["c", *map(str, key)]) for key in self._keys(part)]
+
+    def corners(self, part: Mapping[str, tuple[int, int]]) -> list[tuple[int, ...]]:
+        """Where each of these chunks begins, in their order."""
+        return [tuple(n * size for n, size in zip(key, self.chunks, strict=True)) for key in self._keys(part)]
+
+    def _keys(self, part: Mapping[str, tuple[int, int]]) -> Iterator[tuple[int, ...]]:
         numbers = [
             range(one.start // chunk, -(-one.stop // chunk))
             for one, chunk in zip(self.region(part), self.chunks, strict=True)
         ]
-        return [store / self.name / self.separator.join(["c", *map(str, key)]) for key in product(*numbers)]
+        return product(*numbers)
 
 
 def stored(store: Path) -> dict[str, Stored]:
@@ -82,12 +93,9 @@ def consolidated(store: Path) -> dict[str, Stored]:
     return found
 
 
-def of_phase(described: Iterable[str], there: Mapping[str, Stored]) -> list[str]:
-    """The arrays of a phase in a run: those that today's description names and the run's store has."""
-    return [name for name in described if name in there]
-
-
 def _array(name: str, metadata: dict[str, Any]) -> Stored:
+    codecs = [codec["name"] for codec in metadata["codecs"]]
+    little = metadata["codecs"][0].get("configuration", {}).get("endian", "little") == "little"
     encoding, grid = metadata["chunk_key_encoding"], metadata["chunk_grid"]["configuration"]
     return Stored(
         name=name,
@@ -95,5 +103,8 @@ def _array(name: str, metadata: dict[str, Any]) -> Stored:
         shape=tuple(metadata["shape"]),
         chunks=tuple(grid["chunk_shape"]),
         separator=encoding.get("configuration", {}).get("separator", "/"),
-        checksummed=metadata["codecs"][-1]["name"] == "crc32c",
+        checksummed=codecs[-1] == "crc32c",
+        dtype=str(metadata["data_type"]),
+        fill=float(metadata["fill_value"]),  # "NaN" too
+        plain=codecs in (["bytes"], ["bytes", "crc32c"]) and little and not metadata.get("storage_transformers"),
     )

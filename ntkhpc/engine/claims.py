@@ -1,35 +1,33 @@
 """A claim says who is computing a shard now.
 
-A claim is a file `<shard>.<generation>` made by link(). A claim whose owner is gone is not removed but outbid by the
-next generation, which again only one process can create: so two that find the same dead owner cannot both win.
+A claim is a file `<shard>.<generation>` that only one process can create. A claim whose owner is gone is not removed
+but outbid by the next generation, which again only one process can create: so two that find the same dead owner cannot
+both win.
 """
 
 import contextlib
 import itertools
 import os
-import platform
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from msgspec import Struct, convert, to_builtins
+from msgspec import ValidationError, convert, structs, to_builtins
 
-from ntkhpc import files
+from ntkhpc import files, gates
+from ntkhpc.engine import processes
 from ntkhpc.engine.plan import Shard
+from ntkhpc.engine.processes import Life, Process
 from ntkhpc.engine.run import Run
 from ntkhpc.errors import DamagedError
 
 
-class Owner(Struct, frozen=True, kw_only=True):
-    """A process. Its name cannot be mistaken for that of a later process with the same id."""
+class Owner(Process, frozen=True, kw_only=True):
+    """A process that computes, once: `attempt` is its own."""
 
     attempt: str
-    host: str
-    boot: str
-    pid: int
-    started: str
     job: str | None = None
+    cluster: str | None = None
     restart: int = 0
     node: str | None = None
 
@@ -44,7 +42,16 @@ class Claim:
 
     def holds(self) -> bool:
         """Return whether nobody has taken this claim over."""
-        return _read(self.path) == self.owner and not _generation(self.path, 1).exists()
+        return not self.lost()
+
+    def lost(self) -> str:
+        """Say why this claim does not hold; nothing if it does."""
+        if gates.exists(_generation(self.path, 1)):
+            return TAKEN_OVER
+        owner = _read(self.path)
+        if owner == self.owner:
+            return ""
+        return GONE if owner is None else TAKEN_OVER
 
     def release(self, *, finished: bool) -> None:
         """Give the claim up. A shard that is finished loses its outbid claims too, as a receipt stands in for them."""
@@ -53,9 +60,13 @@ class Claim:
         if finished:
             for step in itertools.count(-1, -1):
                 older = _generation(self.path, step)
-                if not older.exists():
+                if not gates.exists(older):
                     break
                 older.unlink(missing_ok=True)
+
+
+TAKEN_OVER = "another job took this shard over; its result is left to it"
+GONE = "the claim of this worker is gone or damaged, so another may compute this shard too; nothing more was written"
 
 
 def take(run: Run, shard: Shard, owner: Owner, gone: Callable[[Owner], bool]) -> Claim | Owner:
@@ -67,10 +78,19 @@ def acquire(name: Path, owner: Owner, gone: Callable[[Owner], bool]) -> Claim | 
     """Claim whatever `name` stands for, by files beside it."""
     path = name.with_name(f"{name.name}.0")
     while True:
-        if files.publish(path, files.seal(to_builtins(owner))):
+        try:
+            made = files.publish(path, files.seal(to_builtins(owner)))
+        except OSError:
+            with contextlib.suppress(OSError):  # it was made, and its directory could not be synced: nobody works by it
+                if _read(path) == owner:
+                    path.unlink()
+            raise
+        if made:
             return Claim(path, owner)
         holder = _read(path)
-        if holder is None and not path.exists():
+        if holder == owner:
+            return Claim(path, owner)  # it was made, and the reply said that it had been there
+        if holder is None and not gates.exists(path):
             continue  # released between the two looks
         if holder is not None and not gone(holder):
             return holder
@@ -108,20 +128,27 @@ def _generation(path: Path, step: int) -> Path:
 def _read(path: Path) -> Owner | None:
     """Return the owner, or None for a claim that vanished or cannot be read: it protects nobody."""
     with contextlib.suppress(FileNotFoundError, DamagedError):
-        return convert(files.read_sealed(path), Owner)
+        return read(path)
     return None
 
 
+def read(path: Path) -> Owner:
+    """Return the owner of a claim. Raises DamagedError for a file that is none."""
+    try:
+        return convert(files.read_sealed(path), Owner)
+    except ValidationError as error:
+        raise DamagedError(f"is no claim: {error}", where=path, cause="another record was copied there") from error
+
+
 def this_process(attempt: str) -> Owner:
+    environment = os.environ
     return Owner(
+        **structs.asdict(processes.this()),
         attempt=attempt,
-        host=platform.node(),
-        boot=_boot_id(),
-        pid=os.getpid(),
-        started=_start_time(os.getpid()) or "",
         job=_job(),
-        restart=int(os.environ.get("SLURM_RESTART_COUNT", "0")),
-        node=os.environ.get("SLURMD_NODENAME"),
+        cluster=environment.get("SLURM_CLUSTER_NAME"),
+        restart=int(environment.get("SLURM_RESTART_COUNT", "0")),
+        node=environment.get("SLURMD_NODENAME"),
     )
 
 
@@ -136,40 +163,17 @@ def _job() -> str | None:
 def gone_from_here(owner: Owner) -> bool:
     """Return whether an owner no longer exists, as far as can be told without asking SLURM.
 
-    Owners on other hosts are taken to live. Only an earlier life of this very array element is gone: SLURM has requeued
-    it.
+    Owners of whom nothing can be known here are taken to live. Only an earlier life of this very array element is gone:
+    SLURM has requeued it.
     """
-    if owner.job is not None and owner.job == _job():
+    ours = owner.cluster in (None, os.environ.get("SLURM_CLUSTER_NAME"))  # two clusters count their jobs from 1 each
+    if owner.job is not None and owner.job == _job() and ours:
         restart = int(os.environ.get("SLURM_RESTART_COUNT", "0"))
         if owner.restart < restart:
             return True
-    if is_foreign(owner):
-        return False
-    return owner.boot != _boot_id() or _start_time(owner.pid) != owner.started
+    return processes.life(owner) is Life.GONE
 
 
 def is_foreign(owner: Owner) -> bool:
-    """Return whether an owner is on another host, where nobody here can know whether it lives."""
-    return owner.host != platform.node()
-
-
-def _boot_id() -> str:
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    except OSError:
-        return ""
-
-
-def _start_time(pid: int) -> str | None:
-    """Return the start time that the kernel has of a process, or None if there is none, or only its zombie."""
-    try:
-        stat: Any = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except FileNotFoundError:
-        if Path("/proc/self/stat").exists():
-            return None
-        try:  # no /proc (macOS): existence alone
-            os.kill(pid, 0)
-        except ProcessLookupError:
-            return None
-        return ""
-    return None if stat[0] in "ZX" else stat[19]
+    """Return whether nobody here can know whether an owner lives: it is on another machine, or hidden from us."""
+    return processes.life(owner) is Life.UNKNOWN

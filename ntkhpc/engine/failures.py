@@ -4,7 +4,6 @@ The class of an error says what a retry does (`errors.Retry`). `kind_of` says it
 """
 
 import contextlib
-import errno
 import socket
 import ssl
 import traceback
@@ -15,23 +14,12 @@ from typing import Any
 
 import msgspec
 
-from ntkhpc import files
+from ntkhpc import files, refusals
+from ntkhpc.engine import shortage
 from ntkhpc.engine.claims import Owner
 from ntkhpc.engine.plan import Shard
 from ntkhpc.engine.run import Run
 from ntkhpc.errors import DamagedError, NtkhpcError, Retry
-
-_NAMES = """
-    ENOSPC EDQUOT EFBIG EROFS EACCES EPERM
-    EIO ESTALE EUCLEAN EREMOTEIO ENODEV ENXIO EBUSY ENOLCK ENOTSUP EOPNOTSUPP ENOSYS EXDEV EMLINK
-    ETIMEDOUT EHOSTDOWN EHOSTUNREACH ENETDOWN ENETUNREACH ENETRESET ENOTCONN ESHUTDOWN
-    EMFILE ENFILE EAGAIN EINTR
-"""
-"""What the operating system refuses for reasons outside the code, a line each: disks are full or read-only; file
-systems are damaged, gone, busy or without locks and links; servers do not answer; limits of the machine are reached. A
-name that is wrong (ENOENT, EISDIR, ENOTDIR, EEXIST) is none of these: it is a bug."""
-
-_SURROUNDINGS = frozenset(getattr(errno, name) for name in _NAMES.split() if hasattr(errno, name))  # not all on macOS
 
 
 def kind_of(error: BaseException, run: Path | None = None) -> Retry:
@@ -41,7 +29,7 @@ def kind_of(error: BaseException, run: Path | None = None) -> Retry:
     """
     if isinstance(error, NtkhpcError):
         return error.retry
-    if isinstance(error, MemoryError):
+    if shortage.is_one(error):
         return Retry.MEMORY
     if isinstance(error, OSError):
         return _of_system(error, run)
@@ -49,12 +37,10 @@ def kind_of(error: BaseException, run: Path | None = None) -> Retry:
 
 
 def _of_system(error: OSError, run: Path | None) -> Retry:
-    if error.errno == errno.ENOMEM:
-        return Retry.MEMORY
     vanished = isinstance(error, FileNotFoundError) and run is not None and not (run / "manifest.json").exists()
     # Numbers of names of hosts, of ssl and of herror are their own, not the system's.
     named = isinstance(error, TimeoutError | ConnectionError | socket.gaierror | socket.herror | ssl.SSLError)
-    outside = named or error.errno in _SURROUNDINGS or _is_of_a_library(error) or _has_no_scratch(error)
+    outside = named or error.errno in refusals.SURROUNDINGS or _is_of_a_library(error) or _has_no_scratch(error)
     return Retry.SURROUNDINGS if outside or vanished else Retry.BUG
 
 

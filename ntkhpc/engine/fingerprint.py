@@ -1,21 +1,19 @@
 """Runs with one numerics fingerprint have the same bytes; runs with two agree to a tolerance."""
 
+import importlib.metadata
 import os
+import platform
 from pathlib import Path
 from typing import Any
 
+from ntkhpc import pinned, start
 from ntkhpc.engine.packages import DECIDING, versions
 from ntkhpc.engine.run import Manifest
 from ntkhpc.errors import DeviceError, SurroundingsError
 from ntkhpc.files import canonical_json, sha256
 from ntkhpc.studies.base import Study
 
-PINNED = {
-    "NPROC": "1",
-    "OPENBLAS_NUM_THREADS": "1",
-    "OMP_NUM_THREADS": "1",
-    "MKL_NUM_THREADS": "1",
-}
+PINNED = {name: value for name, value in start.SETTINGS.items() if name == "NPROC" or name.endswith("_THREADS")}
 """The launcher sets these before Python starts: the thread counts of XLA and BLAS change the last bits of sums."""
 
 
@@ -38,23 +36,57 @@ def require_platform() -> None:
     """Raises DeviceError if a GPU was asked for and JAX sees none: training on the CPU would waste the allocation."""
     if os.environ.get(PLATFORM) != "gpu":
         return
-    import jax
-
-    platform = jax.devices()[0].platform
-    if platform not in ("gpu", "cuda", "rocm"):
+    found = _device().platform
+    if found not in ("gpu", "cuda", "rocm"):
         raise DeviceError(
-            f"a GPU was asked for and JAX sees none, only {platform}",
+            f"a GPU was asked for and JAX sees none, only {found}",
             where=f"host {os.uname().nodename}, CUDA_VISIBLE_DEVICES={os.environ.get('CUDA_VISIBLE_DEVICES')!r}",
             cause="an image for CPUs, no --nv, a driver too old for this jax, or a node whose GPU is lost",
             todo="make doctor PROFILE=... shows what a compute node sees; make image GPU=cuda12",
         )
 
 
-def collect(study: Study, manifest: Manifest) -> dict[str, Any]:
-    """Return the fingerprint of this process, with its `id`."""
+def _device() -> Any:
+    """Return the device that JAX computes on. Raises DeviceError if it finds none."""
     import jax
 
-    device = jax.devices()[0]
+    try:
+        return jax.devices()[0]
+    except (RuntimeError, AssertionError, ImportError) as error:
+        wanted = os.environ.get("JAX_PLATFORMS")
+        raise DeviceError(
+            f"JAX finds no device: {str(error) or type(error).__name__}",
+            where=f"host {os.uname().nodename}, JAX_PLATFORMS={wanted!r}",
+            cause=f"JAX_PLATFORMS={wanted} names a device that is not here" if wanted else "a driver that fails",
+            todo="unset JAX_PLATFORMS, or JAX_PLATFORMS=cpu; then make resume",
+        ) from error
+
+
+def _libraries(device: Any) -> dict[str, Any]:
+    """Return what decides bits beside the packages: the C library, what is loaded before it, the device's compiler."""
+    found = {
+        "libc": " ".join(platform.libc_ver()),
+        "preloaded": os.environ.get("LD_PRELOAD", ""),
+        "passed": start.also(os.environ),
+        "backend": str(getattr(device.client, "platform_version", "")),
+    }
+    if device.platform != "cpu":
+        names = {one.metadata["Name"]: one.version for one in importlib.metadata.distributions()}
+        found["gpu_packages"] = {k: v for k, v in sorted(names.items()) if k.startswith(("nvidia-", "jax-", "rocm"))}
+    return found
+
+
+def _numerics() -> dict[str, str]:
+    """Return hashes of JAX's settings and of sample values of NumPy: what nobody thought of shows here."""
+    with pinned.pinned():
+        settings = pinned.jax_settings()
+        values = b"".join(value.tobytes() for value in pinned.sample())
+    return {"jax_settings": sha256(canonical_json(settings))[:16], "numpy_values": sha256(values)[:16]}
+
+
+def collect(study: Study, manifest: Manifest) -> dict[str, Any]:
+    """Return the fingerprint of this process, with its `id`."""
+    device = _device()
     record = {
         "code": manifest.code,
         "lock": manifest.lock,
@@ -63,6 +95,8 @@ def collect(study: Study, manifest: Manifest) -> dict[str, Any]:
         "device": _cpu_model() if device.platform == "cpu" else device.device_kind,
         "threads": {name: os.environ.get(name) for name in PINNED},
         "xla_flags": os.environ.get("XLA_FLAGS", ""),
+        **_libraries(device),
+        **_numerics(),
         **study.numerics,
     }
     return {**record, "id": sha256(canonical_json(record))[:16]}

@@ -1,49 +1,107 @@
-"""Arrays of the store, as the phases that read them are given them."""
+"""Arrays of the store, as the phases that read them are given them: as their receipts confirm them, and remembered."""
 
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from ntkhpc.engine import arrays, store
+from ntkhpc.engine import arrays, confirmed
+from ntkhpc.engine.confirmed import BeyondBlockError, Confirmations, Confirmed
+from ntkhpc.engine.receipts import Read
+from ntkhpc.engine.run import Run
 from ntkhpc.errors import RunError
 from ntkhpc.phase.phase import Phase
 
+Block = Mapping[str, tuple[int, int]]
+
 
 class StoreInputs:
-    """The arrays that a phase reads, by name, each read once for all shards of the phase that one worker runs.
+    """The arrays that a phase reads, by name, each read whole once for all shards of the phase that one worker runs.
 
-    Raises KeyError for an array that the phase does not name in `reads`: what it needs follows from these.
+    Raises KeyError for an array that the phase does not name in `reads`: what it needs follows from these. Raises
+    DamagedError for values that are not those of the receipt of the shard that wrote them.
     """
 
-    def __init__(self, path: Path, reads: tuple[str, ...] = ()):
-        self.path, self.reads = path, reads
-        self._read: dict[str, np.ndarray] = {}
+    def __init__(self, run: Run):
+        self.run = run
+        self.reads: tuple[str, ...] = ()
         self._hash = ""
+        self._block: Block = {}
+        self._whole: dict[str, np.ndarray] = {}
+        self._of_whole: dict[str, tuple[str, dict[str, str]]] = {}
+        self._seen: dict[str, tuple[str, dict[str, str]]] = {}
+        self._confirmations: Confirmations | None = None
+        self._all: Confirmations | None = None
 
-    def of(self, phase: Phase, inputs_hash: str) -> "StoreInputs":
-        """Itself, for a phase whose inputs have this hash. What was read for another phase or hash is let go."""
+    def of(self, phase: Phase, inputs_hash: str, block: Block) -> "StoreInputs":
+        """Itself, for a shard of this region. What was read for another phase, or inputs of another hash, is let go."""
         if (phase.reads, inputs_hash) != (self.reads, self._hash):
-            self._read, self.reads, self._hash = {}, phase.reads, inputs_hash
+            self._whole, self._of_whole, self.reads, self._hash = {}, {}, phase.reads, inputs_hash
+        self._block, self._seen, self._confirmations, self._all = block, {}, None, None
         return self
 
     def __getitem__(self, name: str) -> np.ndarray:
-        if name not in self._read:
-            self._read[name] = store.load(self.path, self._require(name))[name]
-            self._read[name].setflags(write=False)  # the next shard is given the same
-        return self._read[name]
+        self._require(name)
+        if name not in self._whole:
+            digests: dict[str, str] = {}
+            array = self._confirmed().array(name, lambda _, shard, digest: digests.update({shard: digest}))
+            self._whole[name], self._of_whole[name] = array[...], (array.parts.phase, digests)
+            self._whole[name].setflags(write=False)  # the next shard is given the same
+        self._seen[name] = self._of_whole[name]
+        return self._whole[name]
 
-    def open(self, name: str) -> Any:
-        return store.open_array(self.path, self._require(name))
+    def open(self, name: str) -> "Opened":
+        self._require(name)
+        if self._confirmations is None:
+            self._confirmations = Confirmations(self.run, self._block)
+        return Opened(self, name, self._confirmations.array(name, self._remember(name)))
 
-    def _require(self, name: str) -> str:
+    @property
+    def read(self) -> dict[str, Read]:
+        """What the shard at work has read, for its receipt."""
+        return {name: confirmed.read_of(self.run, *self._seen[name]) for name in sorted(self._seen)}
+
+    def everywhere(self, name: str) -> Confirmed:
+        """An array with the parts that shards of other blocks wrote too."""
+        return self._confirmed().array(name, self._remember(name))
+
+    def _confirmed(self) -> Confirmations:
+        """What all receipts say: each is read once for all arrays of a shard."""
+        if self._all is None:
+            self._all = Confirmations(self.run)
+        return self._all
+
+    def _remember(self, name: str) -> Any:
+        def seen(phase: str, shard: str, digest: str) -> None:
+            self._seen.setdefault(name, (phase, {}))[1][shard] = digest
+
+        return seen
+
+    def _require(self, name: str) -> None:
         if name not in self.reads:
             raise KeyError(f"{name} is none of the arrays that this phase says it reads: {', '.join(self.reads)}")
-        if name not in arrays.names(self.path):
+        if name not in arrays.names(self.run.store):
             raise RunError(
                 f"the store has no array {name}, which the code that runs now reads",
-                where=self.path,
+                where=self.run.store,
                 cause="an older version made the run, and the code was changed since (ACCEPT_CHANGE)",
                 todo="go on with the code of the run's first version, or submit the study anew in another RUNS",
             )
-        return name
+
+
+class Opened:
+    """An array whose parts are read as they are indexed: most are asked for the block of their shard alone."""
+
+    def __init__(self, inputs: StoreInputs, name: str, array: Confirmed):
+        self._inputs, self._name, self._array = inputs, name, array
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self._array.shape
+
+    def __getitem__(self, key: Any) -> np.ndarray:
+        try:
+            return self._array[key]
+        except BeyondBlockError:
+            self._array = self._inputs.everywhere(self._name)
+            return self._array[key]

@@ -4,7 +4,7 @@ A shard is what one task computes and what one receipt confirms. Its region says
 """
 
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import msgspec
@@ -16,6 +16,10 @@ from ntkhpc.phase.layout import Layout
 from ntkhpc.studies.base import Study
 
 MAX_SHARDS = 1_000_000
+
+
+_SHARD_BYTES = 400
+"""What a worker keeps of each line of the plan that is not its own: text while it is read, then name and cost."""
 
 
 class Shard(Struct, frozen=True):
@@ -57,13 +61,13 @@ def make(study: Study) -> Plan:
     layout = studies.layout(study)
     _require_few(layout)
     shards = tuple(shard for phase in layout.phases for shard in _shards(layout, phase))
-    arrays = layout.arrays()
+    arrays, lines = layout.arrays(), _SHARD_BYTES * len(shards)
     chunks = {array.name: layout.chunk_count(array) for array in arrays}
     return Plan(
         study_id=study.id,
         run_name=study.run_name,
         shards=shards,
-        memory_bytes={name: phase.memory_bytes(study) for name, phase in layout.phases.items()},
+        memory_bytes={name: phase.memory_bytes(study) + lines for name, phase in layout.phases.items()},
         store_bytes=sum(chunks[array.name] * layout.chunk_bytes(array) for array in arrays),
         files=sum(chunks.values()) + len(arrays) + 1 + len(shards),
     )
@@ -115,6 +119,14 @@ def loads(data: bytes, regions: Collection[str] | None = None) -> Plan:
         else:
             shards.append(Shard(one.id, sys.intern(one.phase), _NOT_READ, one.seconds, one.tile_seconds))
     return Plan(read.study_id, read.run_name, tuple(shards), read.memory_bytes, read.store_bytes, read.files)
+
+
+def of_phase(data: bytes, phase: str) -> Iterator[Shard]:
+    """The shards of one phase, each with its region, one after another: none of the others is kept."""
+    brief, whole = msgspec.json.Decoder(_Brief), msgspec.json.Decoder(Shard)
+    for text in msgspec.json.decode(data, type=_Unread).shards:
+        if brief.decode(text).phase == phase:
+            yield whole.decode(text)
 
 
 class _Unread(Struct, frozen=True):

@@ -1,18 +1,21 @@
 """A receipt says that a shard is done, what its values are, and where they came from."""
 
-import getpass
 import os
 import platform
 import resource
 import sys
-from pathlib import Path
+from collections.abc import Iterable
 from typing import Any
 
-from msgspec import Struct, convert, to_builtins
+from msgspec import Struct, ValidationError, convert, to_builtins
 
 from ntkhpc import files
+from ntkhpc.engine import shortage
 from ntkhpc.engine.plan import Shard
-from ntkhpc.engine.run import Run
+from ntkhpc.engine.run import Manifest, Run
+from ntkhpc.errors import DamagedError
+from ntkhpc.studies import analysis
+from ntkhpc.surroundings import user
 
 # The environment is never recorded whole: it holds tokens and passwords.
 ENVIRONMENT = (
@@ -22,10 +25,21 @@ ENVIRONMENT = (
 )  # fmt: skip
 
 
+class Read(Struct, frozen=True, kw_only=True):
+    """What a shard was computed from: of one array the parts that these shards of a phase wrote, all of them if none is
+    named. `values` is the sha256 of the list of their digests, in the order of the plan."""
+
+    phase: str
+    shards: tuple[str, ...] = ()
+    values: str
+
+
 class Receipt(Struct, frozen=True, kw_only=True):
     """`values` maps each array to the sha256 of type, shape and values of the shard's region.
 
-    `inputs` is the hash of the values it was computed from: those of every receipt of the phases it needs.
+    `inputs` is the hash of the values it was computed from: those of every receipt of the phases it needs. `study` is
+    the sha256 of the study.toml that the worker had, `read` what it read of each array. Receipts of older versions have
+    neither.
     """
 
     study_id: str
@@ -33,6 +47,8 @@ class Receipt(Struct, frozen=True, kw_only=True):
     shard: str
     values: dict[str, str]
     inputs: str
+    study: str = ""
+    read: dict[str, Read] = {}
     code: str
     lock: str
     git: dict[str, Any] | None
@@ -58,10 +74,44 @@ def publish(run: Run, shard: Shard, receipt: Receipt) -> bool:
 
 def read(run: Run, shard: Shard) -> Receipt | None:
     """The receipt of a shard, or None. Raises DamagedError if it does not match its own checksum."""
+    path = run.receipt(shard)
     try:
-        return convert(files.read_sealed(run.receipt(shard)), Receipt)
+        return convert(files.read_sealed(path), Receipt)
     except FileNotFoundError:
         return None
+    except DamagedError as error:
+        raise DamagedError(error.what, where=path, cause=error.cause, todo=advice(run)) from error
+    except ValidationError as error:
+        raise DamagedError(
+            f"is no receipt: {error}", where=path, cause="another record was copied there", todo=advice(run)
+        ) from error
+
+
+def advice(run: Run) -> str:
+    """What to do about a shard that is not as it was written."""
+    return f"make verify RUN={run.path} SET_ASIDE=1, then make resume RUN={run.path}"
+
+
+def own(run: Run, shard: Shard, manifest: Manifest) -> Receipt | None:
+    """The same. Raises DamagedError also if it is the receipt of another shard or study."""
+    receipt = read(run, shard)
+    if receipt is None or is_own(receipt, shard, manifest):
+        return receipt
+    raise DamagedError(
+        OF_ANOTHER,
+        where=run.receipt(shard),
+        cause="it was copied there, or the run was put together from two",
+        todo=advice(run),
+    )
+
+
+OF_ANOTHER = "is the receipt of another shard or study"
+
+
+def is_own(receipt: Receipt, shard: Shard, manifest: Manifest) -> bool:
+    """Whether a receipt was written for this shard of this study."""
+    named = (receipt.shard, receipt.phase, receipt.study_id) == (shard.id, shard.phase, manifest.study_id)
+    return named and receipt.study in ("", manifest.files["study.toml"])
 
 
 def inputs_hash(run: Run, phase: str) -> str:
@@ -70,20 +120,29 @@ def inputs_hash(run: Run, phase: str) -> str:
     Of the phases that the run has: one that newer code puts in between makes no older receipt look wrong.
     """
     planned = {shard.phase for shard in run.plan.shards}
-    needed = run.layout.needed(phase, planned)
-    found = [read(run, shard) for before in needed for shard in run.plan.of_phase(before)]
+    return _values_hash(run, run.layout.needed(phase, planned))
+
+
+def results_hash(run: Run) -> str:
+    """Hash of every value that a report may be made from. Raises DamagedError for a bad receipt."""
+    return _values_hash(run, [phase for phase in run.plan.phases if phase != analysis.NAME])
+
+
+def _values_hash(run: Run, phases: Iterable[str]) -> str:
+    found = [read(run, shard) for phase in phases for shard in run.plan.of_phase(phase)]
     return files.sha256(files.canonical_json([receipt and receipt.values for receipt in found]))
+
+
+def digests_hash(digests: Iterable[str]) -> str:
+    """The `values` of a Read."""
+    return files.sha256(files.canonical_json(list(digests)))
 
 
 def surroundings() -> dict[str, Any]:
     """What a receipt says about the process: host, user, allowed environment variables, peak memory."""
-    try:
-        user = getpass.getuser()
-    except (KeyError, OSError):  # a container without a passwd entry
-        user = str(os.getuid())
     return {
         "host": platform.node(),
-        "user": user,
+        "user": user(),
         "environment": {name: os.environ[name] for name in ENVIRONMENT if name in os.environ},
         "peak_memory_bytes": _peak_memory_bytes(),
         "restart_count": int(os.environ.get("SLURM_RESTART_COUNT", "0")),
@@ -92,9 +151,7 @@ def surroundings() -> dict[str, Any]:
 
 def _peak_memory_bytes() -> int:
     """Largest resident size so far. Linux's own count: getrusage's begins with that of the process that forked us."""
-    try:
-        status = Path("/proc/self/status").read_text()
-        return int(status.split("VmHWM:")[1].split()[0]) * 1024
-    except (OSError, IndexError):
-        kilobyte = 1 if sys.platform == "darwin" else 1024
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * kilobyte
+    if found := shortage.held():
+        return found
+    kilobyte = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * kilobyte

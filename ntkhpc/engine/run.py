@@ -12,9 +12,8 @@ import contextlib
 import json
 import os
 import shutil
-import time
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -23,17 +22,20 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from ntkhpc import files, studies
-from ntkhpc.engine import failpoints, frozen_code, packages, plan
+from ntkhpc import files, gates, studies
+from ntkhpc.engine import failpoints, frozen_code, packages, plan, processes
 from ntkhpc.engine.plan import Plan, Shard
-from ntkhpc.errors import DamagedError, NtkhpcError, RunError
+from ntkhpc.errors import DamagedError, NtkhpcError, RunError, SurroundingsError
 from ntkhpc.phase.layout import Layout
 from ntkhpc.studies import facts, frozen
 from ntkhpc.studies.base import Study
 from ntkhpc.studies.frozen import FORMAT, FORMATS
 
-ABANDONED_SECONDS = 3600
-"""Making a run directory takes seconds; one that is still staged after an hour was killed."""
+ABANDONED_SECONDS = 86400
+"""Making a run directory takes seconds; where nobody can ask after its maker, one that is a day old was left."""
+
+_MAKER = ".maker.json"
+"""The process that makes a run directory, in the directory until it has its name."""
 
 
 class Manifest(Struct, frozen=True, kw_only=True):
@@ -101,16 +103,31 @@ class Run:
             raise frozen.too_old(f"it has format {found}, this code reads {min(FORMATS)} to {FORMAT}", path)
         return msgspec.convert(record, Manifest)
 
-    def _made_with(self, name: str) -> bytes:
+    def regions(self, phase: str) -> Iterator[Shard]:
+        """The shards of a phase with their regions, also in the process of a few shards, which keeps no others.
+
+        Raises DamagedError as `plan` does.
+        """
+        if self.given is None:
+            return iter(self.plan.of_phase(phase))
+        return plan.of_phase(self._made_with("plan.json"), phase)
+
+    def require_made_with(self, *names: str) -> None:
+        """Raises DamagedError unless these files, relative to the run, are those that the manifest names."""
+        manifest = self.manifest
+        for name in names:
+            self._made_with(name, manifest)
+
+    def _made_with(self, name: str, manifest: Manifest | None = None) -> bytes:
         """The content of a file. Raises DamagedError unless it is the one that the manifest names."""
         path = self.path / name
-        content = path.read_bytes() if path.is_file() else None
-        if content is None or files.sha256(content) != self.manifest.files.get(name):
+        content = files.read(path) if files.is_there(path) else None
+        if content is None or files.sha256(content) != (manifest or self.manifest).files.get(name):
             raise DamagedError(
                 "is missing" if content is None else "is not the file the run was made with",
                 where=path,
                 cause="the file was edited, removed, or damaged on disk",
-                todo="restore it from a copy (the store has the study: attribute study_toml), or remove the run",
+                todo=f"make verify RUN={self.path} says what else is, and what can be made again",
             )
         return content
 
@@ -135,6 +152,16 @@ class Run:
         """Its phases and the arrays of its store."""
         return studies.layout(self.study)
 
+    def require_there(self) -> None:
+        """Raises SurroundingsError if the directory is no longer where it was: an empty listing would say nothing."""
+        if not files.is_there(self.path / "manifest.json"):
+            raise SurroundingsError(
+                "the run directory has vanished",
+                where=self.path,
+                cause="it was moved or removed, or its file system is no longer mounted",
+                todo="put it back, or go on where it is now: make resume RUN=/path. What was finished is in it",
+            )
+
     def missing(self, phase: str) -> list[Shard]:
         finished = self.finished(phase)
         return [shard for shard in self.plan.of_phase(phase) if shard.id not in finished]
@@ -153,9 +180,11 @@ def load(path: Path, *, damaged: bool = False, given: Iterable[str] | None = Non
 
     Raises DamagedError if its study or plan are not those it was made with, unless `damaged` allows it.
     """
-    if not (path / "manifest.json").is_file():
+    if not files.is_there(path / "manifest.json"):
         raise RunError(
-            "this is no run directory: it has no manifest.json" if path.exists() else "there is no such run directory",
+            "this is no run directory: it has no manifest.json"
+            if files.is_there(path)
+            else "there is no such run directory",
             where=path,
             cause="the study was never submitted with this content, or RUN or RUNS points elsewhere",
             todo="make submit TASK=... makes it",
@@ -174,7 +203,7 @@ def find(runs: Path, wanted: Study, *, looked_at: bool = True, damaged: bool = F
     RunError if several runs have this very study, and if a run of its name cannot be compared with it: to make another
     one could compute everything again. A run that is found is loaded as `load` does.
     """
-    if (runs / wanted.run_name).exists():
+    if files.is_there(runs / wanted.run_name):
         return load(runs / wanted.run_name, damaged=damaged)
     found: list[Path] = []
     unreadable: list[tuple[Path, Exception]] = []
@@ -219,15 +248,16 @@ def create(runs: Path, wanted: Study) -> Run:
     from ntkhpc.engine import store  # zarr takes half a second to import; planning and status do without
 
     path = runs / wanted.run_name
-    if path.exists():
+    if files.is_there(path):
         return load(path)
     runs.mkdir(parents=True, exist_ok=True)
-    for abandoned in runs.glob(f".{wanted.run_name}.*.tmp"):
-        if time.time() - abandoned.stat().st_mtime > ABANDONED_SECONDS:
-            shutil.rmtree(abandoned, ignore_errors=True)
     staged = runs / f".{wanted.run_name}.{uuid.uuid4().hex[:12]}.tmp"
     try:
         staged.mkdir()
+        (staged / _MAKER).write_bytes(files.seal(msgspec.to_builtins(processes.this())))
+        for other in runs.glob(f".{wanted.run_name}.*.tmp"):
+            if other != staged and _is_abandoned(other, staged):
+                shutil.rmtree(other, ignore_errors=True)
         (staged / "study.toml").write_bytes(studies.dumps(wanted))
         (staged / "plan.json").write_bytes(plan.dumps(plan.make(wanted)))
         store.create(staged / "store.zarr", wanted)
@@ -243,20 +273,42 @@ def create(runs: Path, wanted: Study) -> Run:
             lock=files.sha256_file(staged / "code" / code[:12] / "requirements.lock"),
             versions=packages.versions(),
             git=frozen_code.git(),
-            files={str(file.relative_to(staged)): files.sha256_file(file) for file in files.tree(staged)},
+            files={
+                str(file.relative_to(staged)): files.sha256_file(file)
+                for file in files.tree(staged)
+                if file.name != _MAKER
+            },
         )
         (staged / "manifest.json").write_bytes(files.seal(msgspec.to_builtins(manifest)))
         for file in files.tree(staged):
             files.sync_file(file)
+        (staged / _MAKER).unlink(missing_ok=True)
         failpoints.reach("run-staged", staged)
         try:
             os.rename(staged, path)
         except OSError:
             # rename() never replaces a directory that is not empty: then somebody else was faster.
-            if not path.exists():
+            if not gates.exists(path):
                 raise
         files.sync_directory(runs)
         failpoints.reach("run-created", path)
     finally:
         shutil.rmtree(staged, ignore_errors=True)
     return load(path)
+
+
+def _is_abandoned(staged: Path, now: Path) -> bool:
+    """Return whether the maker of a staged directory is gone; the age of one that cannot be asked after decides.
+
+    Ages are by the file system's own clock, which made `now` just now: the clocks of machines differ, and jump.
+    """
+    try:
+        life = processes.life(msgspec.convert(files.read_sealed(staged / _MAKER), processes.Process))
+        if life is not processes.Life.UNKNOWN:
+            return life is processes.Life.GONE
+    except (OSError, DamagedError, msgspec.ValidationError):
+        pass  # it has its name in a moment, or a killed process had not come to write it
+    try:
+        return now.stat().st_mtime - staged.stat().st_mtime > ABANDONED_SECONDS
+    except FileNotFoundError:
+        return False

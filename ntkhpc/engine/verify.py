@@ -1,36 +1,79 @@
-"""Check a run bit by bit: every file of its making, every chunk, every receipt.
+"""Check a run bit by bit: every file of its making, every chunk, every receipt, the report and the records beside.
 
 A run is described by what it holds itself: its manifest, the metadata of its store, and its receipts.
 """
 
 import contextlib
-from collections.abc import Iterator
+import errno
+import os
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
-from ntkhpc import files
-from ntkhpc.engine import arrays, receipts, store
+from ntkhpc import files, gates, refusals
+from ntkhpc.engine import (
+    arrays,
+    claims,
+    confirmed,
+    conflicts,
+    frozen_code,
+    lineage,
+    published,
+    receipts,
+    remake,
+    store,
+    tiles,
+)
 from ntkhpc.engine.arrays import Stored
+from ntkhpc.engine.lineage import Staleness
 from ntkhpc.engine.plan import Shard
 from ntkhpc.engine.receipts import Receipt
-from ntkhpc.engine.run import Run
+from ntkhpc.engine.run import Manifest, Run
 from ntkhpc.errors import DamagedError, NtkhpcError
+from ntkhpc.studies import analysis
 
 DAMAGED_CHUNK = "is damaged: its checksum does not match"
+
+SET_ASIDE = "make verify SET_ASIDE=1 sets the damaged shards aside, with all that was made of them; then make resume"
+COMPUTED_AGAIN = f"{SET_ASIDE} computes them again"
+MADE_AGAIN = "make verify SET_ASIDE=1 puts back the files of the making that can be made again byte for byte"
+FROM_A_COPY = "what cannot be made again: restore it from a copy, or begin anew in another place (RUNS=/path)"
+REPORTED_AGAIN = "make report makes the report again"
+OF_NOBODY = "what belongs to nothing in the run: move it away, or delete it"
+DELETE = "a record that decides no value: delete it"
+SETTLE_FIRST = "a record of a conflict that is damaged: delete it only when its shard is settled, by the advice above"
+TRY_AGAIN = "what could not be read for now: make verify again when the file server answers"
+MEND = "what could not be read: mend that (permissions, or the file system), then make verify again"
+
+_BAD = (NtkhpcError, OSError)
+"""What keeps a record from being read. Whoever looks at that record itself says so."""
 
 
 @dataclass(frozen=True)
 class Discrepancy:
-    """What is not as it was written. `shard` is set where computing that shard again mends it."""
+    """What is not as it was written, and what to do. `shard` is set where computing that shard again mends it."""
 
     path: Path
     what: str
     shard: Shard | None = None
+    todo: str = COMPUTED_AGAIN
 
     def __str__(self) -> str:
         return f"{self.path}: {self.what}"
+
+
+def unreadable(path: Path, error: OSError, shard: Shard | None = None, todo: str = FROM_A_COPY) -> Discrepancy:
+    """A file that the system does not give. Where it may give it yet nothing is to be computed again."""
+    what = f"cannot be read: {error.strerror or error}"
+    if error.errno in _LATER:
+        return Discrepancy(path, what, todo=TRY_AGAIN)
+    if error.errno not in _BROKEN and refusals.of(error) is not None:
+        return Discrepancy(path, what, todo=MEND)
+    return Discrepancy(path, what, shard, todo if shard is None else COMPUTED_AGAIN)
+
+
+_BROKEN = frozenset([errno.EIO, getattr(errno, "EREMOTEIO", errno.EIO), getattr(errno, "EUCLEAN", errno.EIO)])
+_LATER = (refusals.TRANSIENT | refusals.OF_NETWORKS) - _BROKEN
 
 
 def problems(run: Run) -> Iterator[Discrepancy]:
@@ -41,41 +84,170 @@ def problems(run: Run) -> Iterator[Discrepancy]:
     try:
         manifest = run.manifest
     except DamagedError as error:
-        yield Discrepancy(run.path / "manifest.json", error.what)
+        yield Discrepancy(run.path / "manifest.json", error.what, todo=FROM_A_COPY)
+        return
+    except OSError as error:
+        yield unreadable(run.path / "manifest.json", error)
         return
     damaged: set[str] = set()
     for name, digest in sorted(manifest.files.items()):
-        path = run.path / name
-        if not path.is_file():
-            yield Discrepancy(path, "is missing")
-            damaged.add(name)
-        elif files.sha256_file(path) != digest:
-            yield Discrepancy(path, "is not the file the run was made with")
+        if (problem := _of_making(run.path / name, digest)) is not None:
+            yield problem
             damaged.add(name)
     if damaged & {"study.toml", "plan.json"}:
         return  # nothing more can be said without them
     if run.plan.study_id != manifest.study_id:
-        yield Discrepancy(
-            run.path / "plan.json", f"is the plan of study {run.plan.study_id}, not of {manifest.study_id}"
-        )
-    layout = _layout(run, manifest.study_id, damaged)
-    inputs = {phase: _inputs(run, phase) for phase in run.layout.phases}
+        what = f"is the plan of study {run.plan.study_id}, not of {manifest.study_id}"
+        yield Discrepancy(run.path / "plan.json", what, todo=FROM_A_COPY)
+    layout = _layout(run, manifest, damaged)
     known = {run.path / name for name in manifest.files}
+    stale = Staleness(run)
     for shard in run.plan.shards:
         known.add(run.receipt(shard))
         for array in layout.of_phase(shard.phase):
             known.update(array.chunk_files(run.store, shard.region))
-        yield from _shard_problems(run, shard, manifest.study_id, layout, inputs.get(shard.phase))
+        yield from _shard_problems(run, shard, manifest, layout, stale)
     for chunk in layout.chunks_of_no_phase(run.store):
-        if chunk not in known and layout.is_checksummed(chunk) and not store.is_intact(chunk):
-            yield Discrepancy(chunk, DAMAGED_CHUNK)
+        if chunk not in known:
+            yield from _chunk_problems(chunk, layout.is_checksummed(chunk))
         known.add(chunk)
-    for room in ("store.zarr", "receipts", "code"):
-        for path in files.tree(run.path / room):
-            if path not in known and not is_leftover(path) and "__pycache__" not in path.parts:
-                yield Discrepancy(path, "belongs to nothing in the plan; if it is not yours to keep, delete it")
-    for path in files.tree(run.path / "conflicts"):
-        yield Discrepancy(path, "two executions of a shard gave different bytes; compare the fingerprints in it")
+    for room in ("store.zarr", "receipts"):
+        for path in _foreign(run.path / room, known):
+            yield Discrepancy(path, OF_NO_PLAN, todo=OF_NOBODY)
+    yield from _code_problems(run, manifest, known, damaged)
+    unsettled = list(conflicts.unsettled(run))
+    for conflict in unsettled:
+        yield Discrepancy(conflict.path, conflict.what, conflict.shard, conflicts.ADVICE)
+    yield from _report_problems(run)
+    yield from _record_problems(run)
+    yield from _conflict_problems(run, {conflict.shard.id for conflict in unsettled})
+
+
+OF_NO_PLAN = "belongs to nothing in the plan"
+
+
+def _of_making(path: Path, digest: str) -> Discrepancy | None:
+    """What is wrong with a file that the manifest names."""
+    try:
+        if files.sha256_file(path) != digest:
+            return Discrepancy(path, "is not the file the run was made with", todo=MADE_AGAIN)
+    except FileNotFoundError:
+        return Discrepancy(path, "is missing", todo=MADE_AGAIN)
+    except OSError as error:
+        return unreadable(path, error, todo=MADE_AGAIN)
+    return None
+
+
+def _code_problems(run: Run, manifest: Manifest, known: set[Path], damaged: set[str]) -> Iterator[Discrepancy]:
+    """Of what lies beside the frozen code. Whatever keeps workers from starting is named, as they say it if need be."""
+    named = any(name.startswith("code/") for name in damaged)
+    for path in _foreign(run.path / "code", known, code=True):
+        named = True
+        yield Discrepancy(path, OF_NO_PLAN, todo=OF_NOBODY)
+    if named:
+        return
+    try:
+        frozen_code.require_intact(run.code, manifest.code)
+    except DamagedError as error:
+        yield Discrepancy(run.code, error.what, todo=OF_NOBODY)
+    except OSError as error:
+        yield unreadable(run.code, error)
+
+
+def _foreign(room: Path, known: set[Path], *, code: bool = False) -> Iterator[Path]:
+    """What lies in a room and is none of the files known: files, links and pipes, and empty folders in code.
+
+    What killed writes left is harmless, but not beside code, where a name that Python can import is enough.
+    """
+    folders = {folder for path in known for folder in path.parents}
+    for place, inner, names in os.walk(room):
+        here = Path(place)
+        loose = not code or here == room
+        for name in sorted([*names, *(name for name in inner if (here / name).is_symlink())]):
+            path = here / name
+            if path not in known and path not in folders and not (loose and is_leftover(path)):
+                yield path
+        inner[:] = sorted(name for name in inner if not (loose and is_leftover(here / name)))
+        if code and here != room and not inner and not names:
+            yield here
+
+
+def _report_problems(run: Run) -> Iterator[Discrepancy]:
+    """Of the files in analysis/."""
+    own = next(iter(run.plan.of_phase(analysis.NAME)), None)
+    for path, what in published.problems(run):
+        if isinstance(what, str):
+            yield Discrepancy(path, what, own, REPORTED_AGAIN)
+        else:
+            yield unreadable(path, what, todo=REPORTED_AGAIN)
+    for path in published.strangers(run):
+        if not is_leftover(path):
+            yield Discrepancy(path, "is no file of the report", todo=OF_NOBODY)
+
+
+def _record_problems(run: Run) -> Iterator[Discrepancy]:
+    """Of tiles, claims, and records of failures, conflicts and submissions."""
+    for path in files.tree(run.path / "partial"):
+        try:
+            sound = is_leftover(path) or tiles.is_intact(path) or tiles.is_of_older_code(path)
+        except OSError as error:
+            yield unreadable(path, error, todo=DELETE)
+            continue
+        if not sound:
+            yield Discrepancy(path, "is damaged; no worker uses it", todo="a tile that is damaged: delete it")
+    patterns = ("claims/*/*", "failures/*.json", "submissions/*/intent.json")
+    for path in (path for pattern in patterns for path in sorted(run.path.glob(pattern))):
+        if not path.name.startswith("."):
+            read = claims.read if path.is_relative_to(run.path / "claims") else files.read_sealed
+            yield from _sealed_problems(path, read, DELETE)
+
+
+def _conflict_problems(run: Run, unsettled: set[str]) -> Iterator[Discrepancy]:
+    """Of records of conflicts. One that is damaged is all that tells of its conflict until that is settled."""
+    done = {shard for phase in run.plan.phases for shard in run.finished(phase)} - unsettled
+    for path in sorted(conflicts.folder(run).glob("[!.]*.json")):
+        todo = DELETE if conflicts.shard_of(path) in done else SETTLE_FIRST
+        yield from _sealed_problems(path, files.read_sealed, todo)
+
+
+def _sealed_problems(path: Path, read: Callable[[Path], object], todo: str) -> Iterator[Discrepancy]:
+    try:
+        read(path)
+    except FileNotFoundError:
+        return  # a claim that was released meanwhile
+    except DamagedError as error:
+        yield Discrepancy(path, error.what, todo=todo)
+    except OSError as error:
+        yield unreadable(path, error, todo=todo)
+
+
+def notes(run: Run) -> list[str]:
+    """What cannot be checked, as an older version recorded too little, and what lies beside the run's own files."""
+    found = []
+    with contextlib.suppress(*_BAD):
+        known = published.record(run)
+        if known is not None and "results" not in known:
+            found.append("the report is of an older version, which recorded no hashes of its files: make report does")
+        if known is None and any(not is_leftover(path) for path in files.tree(published.folder(run))):
+            found.append("analysis/ has files of a report whose making was interrupted: none of them is shown")
+    older = sum(receipt is not None and not receipt.study for receipt in _readable(run))
+    if older:
+        found.append(f"{older} receipts are of an older version, which recorded no hashes of what each shard had read")
+    if strange := sorted(path.name for path in run.path.iterdir() if path.name not in _ROOMS and not is_leftover(path)):
+        found.append(f"beside the run's own files there are: {', '.join(strange)}")
+    return found
+
+
+_ROOMS = (
+    "study.toml", "plan.json", "manifest.json", "launch.json", "code", "store.zarr", "receipts", "claims", "partial",
+    "failures", "logs", "submissions", "analysis", "conflicts", "quarantine",
+)  # fmt: skip
+
+
+def _readable(run: Run) -> Iterator[Receipt | None]:
+    for shard in run.plan.shards:
+        with contextlib.suppress(*_BAD):
+            yield receipts.read(run, shard)
 
 
 @dataclass(frozen=True)
@@ -100,7 +272,7 @@ class _Layout:
         return [chunk for folder in folders if folder.name not in placed for chunk in sorted(folder.glob("c*"))]
 
 
-def _layout(run: Run, study_id: str, damaged: set[str]) -> _Layout:
+def _layout(run: Run, manifest: Manifest, damaged: set[str]) -> _Layout:
     """By the first sound receipt of each phase; where there is none, by today's description of the study.
 
     So an array that newer code adds to a phase, or no longer knows, makes no older run look damaged.
@@ -109,93 +281,105 @@ def _layout(run: Run, study_id: str, damaged: set[str]) -> _Layout:
     readable = frozenset(name for name in own if f"{run.store.name}/{name}/{arrays.METADATA}" not in damaged)
     copies = {} if f"{run.store.name}/{arrays.METADATA}" in damaged else arrays.consolidated(run.store)
     there = copies | {name: own[name] for name in readable}
-    phases: dict[str, str] = {}
-    for phase in run.layout.phases:
-        described = [array.name for array in run.layout.arrays(phase)]
-        phases |= dict.fromkeys(arrays.of_phase(described, there), phase)
-    for phase in dict.fromkeys(shard.phase for shard in run.plan.shards):
-        sound = (receipt for shard in run.plan.of_phase(phase) if (receipt := _sound(run, shard, study_id)))
-        if (receipt := next(sound, None)) is not None:
-            phases |= dict.fromkeys(receipt.values, phase)
-    return _Layout(there, readable, phases)
-
-
-def _sound(run: Run, shard: Shard, study_id: str) -> Receipt | None:
-    """The receipt of a shard, if it has one that is intact and its own."""
-    with contextlib.suppress(NtkhpcError):
-        receipt = receipts.read(run, shard)
-        return receipt if receipt is not None and _is_own(receipt, shard, study_id) else None
-    return None
-
-
-def _is_own(receipt: Receipt, shard: Shard, study_id: str) -> bool:
-    return (receipt.shard, receipt.phase, receipt.study_id) == (shard.id, shard.phase, study_id)
-
-
-def _inputs(run: Run, phase: str) -> str | None:
-    """Hash of what a phase reads; None where a receipt of the phase before is damaged, which is reported as such."""
-    try:
-        return receipts.inputs_hash(run, phase)
-    except NtkhpcError:
-        return None
+    return _Layout(there, readable, confirmed.writers(run, frozenset(there), manifest))
 
 
 def is_leftover(path: Path) -> bool:
-    """Whether a file is what a killed process left of an atomic write: harmless, never read."""
-    return (path.name.startswith(".") and path.name.endswith(".tmp")) or path.name.endswith(".partial")
+    """Whether a file or folder is what a killed process left of a write or of a look at the file system: never read."""
+    name = path.name
+    hidden = name.startswith(".") and name.endswith((".tmp", ".box", ".gate"))
+    return hidden or name.startswith(".ntkhpc-") or name.endswith(".partial")
 
 
 def _shard_problems(
-    run: Run, shard: Shard, study_id: str, layout: _Layout, inputs: str | None
+    run: Run, shard: Shard, manifest: Manifest, layout: _Layout, stale: Staleness
 ) -> Iterator[Discrepancy]:
     """Every chunk by its own checksum, finished or not; then the values against the receipt, if there is one."""
     path, receipt = run.receipt(shard), None
     try:
-        if (receipt := receipts.read(run, shard)) and not _is_own(receipt, shard, study_id):
-            yield Discrepancy(path, "is the receipt of another shard or study", shard)
+        if (receipt := receipts.read(run, shard)) and not receipts.is_own(receipt, shard, manifest):
+            yield Discrepancy(path, receipts.OF_ANOTHER, shard)
+        if receipt is None and gates.exists(path) and not files.is_there(path):
+            yield Discrepancy(path, "is a link that leads nowhere", shard)
     except NtkhpcError as error:
         yield Discrepancy(path, error.what, shard)
-    if receipt is not None and inputs not in (None, receipt.inputs):
+    except OSError as error:
+        yield unreadable(path, error, shard)
+    if receipt is not None and stale.is_stale(receipt):
         yield Discrepancy(path, "was computed from other values than the phases before it have now", shard)
     written = receipt.values if receipt is not None else {}
     for array in layout.of_phase(shard.phase):
         chunks = array.chunk_files(run.store, shard.region)
-        absent = [chunk for chunk in chunks if not chunk.exists()]
-        bad = [chunk for chunk in chunks if array.checksummed and chunk not in absent and not store.is_intact(chunk)]
-        yield from (Discrepancy(chunk, DAMAGED_CHUNK, shard) for chunk in bad)
-        if array.name not in written:
-            continue
-        yield from (Discrepancy(chunk, "is missing, though its shard has a receipt", shard) for chunk in absent)
-        if array.name in layout.readable and not bad and not absent and not _holds(run, shard, array, written):
-            yield Discrepancy(run.store / array.name, f"the values of {shard.id} are not those of its receipt", shard)
+        finished = array.name in written
+        found = [one for chunk in chunks for one in _chunk_problems(chunk, array.checksummed, shard, finished=finished)]
+        yield from found
+        if finished and array.name in layout.readable and not found:
+            try:
+                same = _holds(run, shard, array, written)
+            except OSError as error:
+                yield unreadable(run.store / array.name, error, shard)
+                continue
+            if not same:
+                what = f"the values of {shard.id} are not those of its receipt"
+                yield Discrepancy(run.store / array.name, what, shard)
+
+
+def _chunk_problems(
+    chunk: Path, checksummed: bool, shard: Shard | None = None, *, finished: bool = False
+) -> Iterator[Discrepancy]:
+    todo = FROM_A_COPY if shard is None else COMPUTED_AGAIN
+    try:
+        if not files.is_there(chunk):
+            if finished:
+                yield Discrepancy(chunk, "is missing, though its shard has a receipt", shard)
+        elif checksummed and not store.is_intact(chunk):
+            yield Discrepancy(chunk, DAMAGED_CHUNK, shard, todo)
+    except OSError as error:
+        yield unreadable(chunk, error, shard, todo)
 
 
 def _holds(run: Run, shard: Shard, array: Stored, written: dict[str, str]) -> bool:
     """Whether a shard's part of an array has the values of its receipt."""
     try:
-        values = np.asarray(store.open_array(run.store, array.name)[array.region(shard.region)])
-    except (ValueError, RuntimeError):  # zarr's words for a chunk of the wrong length
+        values = store.part(run.store, array, array.region(shard.region))
+    except DamagedError:
         return False
-    return store.digests({array.name: values})[array.name] == written[array.name]
+    return store.digest(values) == written[array.name]
 
 
 def remarks(run: Run) -> tuple[str, ...]:
     """What a user must know of a complete run before using its results."""
-    return run.layout.kind.remarks(run.study, lambda name: store.load(run.store, name)[name])
+    return run.layout.kind.remarks(run.study, lambda name: confirmed.load(run, name))
 
 
-def set_aside(run: Run, found: list[Discrepancy]) -> list[Shard]:
-    """Move the receipts of damaged shards to `quarantine/`, so that `resume` computes them again."""
-    shards = {problem.shard.id: problem.shard for problem in found if problem.shard is not None}
-    if shards:
-        # What is cheap follows: its input may come out different if the code was changed meanwhile.
-        damaged = {shard.phase for shard in shards.values()}
-        layout = run.layout
-        cheap = [name for name, one in layout.phases.items() if not one.blocks and damaged & set(layout.closure(name))]
-        shards |= {shard.id: shard for phase in cheap for shard in run.plan.of_phase(phase)}
+@dataclass(frozen=True)
+class Mended:
+    """What `set_aside` did: shards whose receipts were moved, and files of the making that were put back."""
+
+    shards: tuple[Shard, ...]
+    files: tuple[str, ...]
+
+
+def set_aside(run: Run, found: list[Discrepancy]) -> Mended:
+    """Move the receipts of damaged shards, and of all that was made of them, to `quarantine/`: resume computes them.
+
+    Files of the making that can be made again byte for byte are put back.
+    """
+    of_making = [str(problem.path.relative_to(run.path)) for problem in found if problem.todo == MADE_AGAIN]
+    put_back = remake.restore(run, of_making) if of_making else []
+    damaged = {problem.shard.id: problem.shard for problem in found if problem.shard is not None}
+    shards = lineage.made_of(run, damaged) if damaged else []
     quarantine = run.path / "quarantine"
-    for shard in shards.values():
+    for shard in reversed(shards):  # whatever ends this leaves nothing that was computed from what is missing
         quarantine.mkdir(exist_ok=True)
         with contextlib.suppress(FileNotFoundError):  # it never had a receipt, or another hand set it aside
-            run.receipt(shard).rename(quarantine / f"{shard.phase}-{shard.id}.json")
-    return list(shards.values())
+            run.receipt(shard).rename(_free(quarantine, f"{shard.phase}-{shard.id}"))
+    return Mended(tuple(shards), tuple(put_back))
+
+
+def _free(folder: Path, name: str) -> Path:
+    """A name that no file has: what was set aside before stays."""
+    path, number = folder / f"{name}.json", 1
+    while gates.exists(path):
+        path, number = folder / f"{name}.{number}.json", number + 1
+    return path

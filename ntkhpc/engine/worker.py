@@ -1,12 +1,13 @@
 """Run shards: the one function a job calls.
 
-A shard's order is: claim, compute (with the finished tiles of an earlier attempt), look for a receipt and for the own
-claim, write whole chunks, flush, read back and compare, publish the receipt. Whatever kills the process in between, the
-next attempt ends with the same bytes.
+A shard's order is: claim, compute (with the finished tiles of an earlier attempt), look for a receipt, write whole
+chunks and look for the own claim before each, flush, read back and compare, publish the receipt. Whatever kills the
+process in between, the next attempt ends with the same bytes.
 """
 
 import contextlib
 import os
+import shutil
 import time
 import uuid
 from collections.abc import Callable, Mapping
@@ -17,8 +18,21 @@ from typing import Any
 
 import msgspec
 
-from ntkhpc import files
-from ntkhpc.engine import claims, failpoints, failures, fingerprint, frozen_code, receipts, stop, store
+from ntkhpc import files, filesystem, programs
+from ntkhpc.engine import (
+    claims,
+    confirmed,
+    conflicts,
+    failpoints,
+    failures,
+    fingerprint,
+    frozen_code,
+    receipts,
+    shortage,
+    stop,
+    store,
+    tiles,
+)
 from ntkhpc.engine.claims import Claim, Owner
 from ntkhpc.engine.inputs import StoreInputs
 from ntkhpc.engine.packages import changed_versions, versions
@@ -28,6 +42,7 @@ from ntkhpc.engine.run import Manifest, Run, load
 from ntkhpc.engine.tiles import Tiles
 from ntkhpc.errors import ClaimLostError, ConflictError, DamagedError, DivergedError, RunError
 from ntkhpc.phase.work import Values, Work
+from ntkhpc.pinned import pinned
 
 Computations = Mapping[str, Callable[[Run], None]]
 """Phases that a room above computes from the whole run, by name; they write no array."""
@@ -47,13 +62,14 @@ def run_shards(
     if unknown := [shard_id for shard_id in shard_ids if shard_id not in shards]:
         raise RunError(f"the plan has no shard {unknown[0]!r}", where=run.path / "plan.json")
     try:
+        filesystem.require(run.path, of_run=True)
         fingerprint.require_pinned_threads()
         fingerprint.require_platform()
         _require_same_versions(run)
         _require_intact_code(run)
         manifest = run.manifest  # read once: an accepted change is not about code that is running
         marks = fingerprint.collect(run.study, manifest)
-        bench = _Bench(run, manifest, marks, StoreInputs(run.store), computations)
+        bench = _Bench(run, manifest, marks, StoreInputs(run), computations)
     except Exception as error:  # nothing is claimed yet: the first shard bears the record of what keeps all from it
         for shard_id in shard_ids[:1]:
             failures.record(run, shards[shard_id], claims.this_process(uuid.uuid4().hex[:12]), error)
@@ -86,8 +102,8 @@ class _Bench:
 
 def _attempt(bench: _Bench, shard: Shard, gone: Callable[[Owner], bool]) -> str:
     run = bench.run
-    if run.receipt(shard).exists():
-        Tiles(run, shard, bench.marks["id"]).remove()  # a worker that was killed after its receipt left them
+    if files.is_there(run.receipt(shard)):
+        shutil.rmtree(tiles.folder(run, shard), ignore_errors=True)  # of a worker killed after its receipt
         return "done before"
     _require_earlier_phases(run, shard)
     with files.explain_refusals(run.path):
@@ -97,7 +113,7 @@ def _attempt(bench: _Bench, shard: Shard, gone: Callable[[Owner], bool]) -> str:
         return f"claimed by {claim}"
     finished = False
     try:
-        if run.receipt(shard).exists():  # published between the first look and the claim
+        if files.is_there(run.receipt(shard)):  # published between the first look and the claim
             finished = True
             return "done before"
         failpoints.reach("claimed", run.path)
@@ -109,8 +125,16 @@ def _attempt(bench: _Bench, shard: Shard, gone: Callable[[Owner], bool]) -> str:
         return outcome
     except ClaimLostError as error:
         print(error, flush=True)
-        return "taken over"
+        if claim.lost() != claims.GONE:
+            return "taken over"
+        failures.record(run, shard, claim.owner, error)  # nobody else is at it who would say what became of it
+        return "claim lost"
     except Exception as error:  # whatever it is, `make status` names it, and it goes on up
+        if shortage.is_one(error):
+            what = str(error).strip().partition("\n")[0] or type(error).__name__
+            short = shortage.explain(run, shard, what, shortage.held())
+            failures.record(run, shard, claim.owner, short)
+            raise short from error
         failures.record(run, shard, claim.owner, error)
         raise
     finally:
@@ -119,16 +143,18 @@ def _attempt(bench: _Bench, shard: Shard, gone: Callable[[Owner], bool]) -> str:
         failpoints.reach("claim-released", run.path)
 
 
-def _compute(bench: _Bench, shard: Shard, inputs: str, tiles: Tiles) -> Values:
+def _compute(bench: _Bench, shard: Shard, inputs: str, kept: Tiles) -> Values:
     """The values of a shard's block, of every array that its phase writes."""
     run = bench.run
     phase = run.layout.phases[shard.phase]
+    programs.keep_only((phase.name, *(shard.region[dim] for dim in phase.compiled)))
     if phase.compute is None:
         bench.computations[phase.name](load(run.path))  # it may look at every shard
         return {}
-    work = Work(run.study, run.layout.block(shard.region), bench.inputs.of(phase, inputs), tiles)
+    work = Work(run.study, run.layout.block(shard.region), bench.inputs.of(phase, inputs, shard.region), kept)
     try:
-        return phase.compute(work)
+        with pinned():
+            return phase.compute(work)
     except DivergedError as error:  # a computation knows its block, not the name of its shard
         where = error.where or f"shard {shard.id}"
         raise DivergedError(error.what, where=where, cause=error.cause, todo=error.todo) from error
@@ -137,23 +163,22 @@ def _compute(bench: _Bench, shard: Shard, inputs: str, tiles: Tiles) -> Values:
 def _compute_and_publish(bench: _Bench, shard: Shard, claim: Claim) -> str:
     run, manifest, marks = bench.run, bench.manifest, bench.marks
     started, clock = datetime.now(UTC), time.monotonic()
-    tiles = Tiles(run, shard, marks["id"], sequential=run.layout.phases[shard.phase].sequential)
     inputs = receipts.inputs_hash(run, shard.phase)
-    values = _compute(bench, shard, inputs, tiles)
+    made_from = {"study": manifest.files["study.toml"], "inputs": inputs, "fingerprint": marks["id"]}
+    kept = Tiles(run, shard, made_from, sequential=run.layout.phases[shard.phase].sequential)
+    confirmed.require_metadata(run)
+    values = _compute(bench, shard, inputs, kept)
     failpoints.reach("shard-computed", run.path)
     there = {array.name for array in store.written(run.store, run.study, shard.phase)}
     digests = store.digests({name: value for name, value in values.items() if name in there})
-    if run.receipt(shard).exists():
-        return _compare_with_twin(run, shard, claim, digests, marks)
-    if not claim.holds():
-        raise ClaimLostError(f"{shard.phase}/{shard.id}: another job took this shard over; its result is left to it")
-    store.write(run.store, run.study, shard, values)
     receipt = Receipt(
         study_id=manifest.study_id,
         phase=shard.phase,
         shard=shard.id,
         values=digests,
         inputs=inputs,
+        study=manifest.files["study.toml"],
+        read=bench.inputs.read if run.layout.phases[shard.phase].compute else {},
         code=manifest.code,
         lock=manifest.lock,
         git=manifest.git,
@@ -168,40 +193,65 @@ def _compute_and_publish(bench: _Bench, shard: Shard, claim: Claim) -> str:
         },
         attempt=claim.owner.attempt,
         started=started.isoformat(timespec="seconds"),
-        seconds=round(time.monotonic() - clock, 3),
-        tiles_reused=tiles.reused,
+        seconds=0.0,
+        tiles_reused=kept.reused,
         **receipts.surroundings(),
     )
-    if not receipts.publish(run, shard, receipt):
-        return _compare_with_twin(run, shard, claim, digests, marks)
+
+    def require_claim() -> None:
+        if why := claim.lost():
+            raise ClaimLostError(
+                f"{shard.phase}/{shard.id}: {why}",
+                where=claim.path if why == claims.GONE else None,
+                todo="make resume computes it again" if why == claims.GONE else None,
+            )
+
+    try:
+        if told := _compare_with_twin(run, shard, receipt):
+            return told
+        store.write(run.store, run.study, shard, values, before=require_claim)
+        require_claim()
+    except ClaimLostError:
+        # Whoever took it over may have ended while this process was stopped within a write, which came after its own.
+        if told := _compare_with_twin(run, shard, receipt):
+            return told
+        raise
+    seconds = round(time.monotonic() - clock, 3)
+    receipt = msgspec.structs.replace(receipt, seconds=seconds, **receipts.surroundings())
+    for _ in range(3):
+        if receipts.publish(run, shard, receipt):
+            break
+        if told := _compare_with_twin(run, shard, receipt):
+            return told
+        require_claim()  # that of a twin was there, and was set aside before it was read
+    else:
+        raise DamagedError(
+            "a receipt is there that cannot be read", where=run.receipt(shard), todo=receipts.advice(run)
+        )
     failpoints.reach("receipt-published", run.path)
-    tiles.remove()
+    kept.remove()
     failpoints.reach("partial-removed", run.path)
     return f"done in {receipt.seconds:.1f} s" + (
-        f", {tiles.reused} tiles from an earlier attempt" if tiles.reused else ""
+        f", {kept.reused} tiles from an earlier attempt" if kept.reused else ""
     )
 
 
-def _compare_with_twin(run: Run, shard: Shard, claim: Claim, digests: dict[str, str], marks: dict[str, Any]) -> str:
-    """Another execution was faster: its receipt stands. Raises ConflictError if its values are not ours."""
+def _compare_with_twin(run: Run, shard: Shard, ours: Receipt) -> str:
+    """Say that another execution was faster, whose receipt stands; nothing if there is none, or none any more.
+
+    Raises ConflictError if its values are not ours.
+    """
     theirs = receipts.read(run, shard)
-    if theirs is not None and theirs.values == digests:
+    if theirs is None:
+        return ""
+    if theirs.values == ours.values:
         return "done by a twin, with the same bytes"
-    differing = sorted(name for name in digests if theirs is None or theirs.values.get(name) != digests[name])
-    path = run.path / "conflicts" / f"{shard.id}-{claim.owner.attempt}.json"
-    record = {
-        "shard": shard.id,
-        "differing": differing,
-        "ours": {"values": digests, "fingerprint": marks, "owner": msgspec.to_builtins(claim.owner)},
-        "theirs": msgspec.to_builtins(theirs),
-    }
-    path.parent.mkdir(exist_ok=True)
-    files.write_atomic(path, files.seal(record))
+    path, differing = conflicts.record(run, shard, ours, theirs)
     raise ConflictError(
         f"two executions of {shard.phase}/{shard.id} differ in {', '.join(differing)}; the first one stands",
         where=path,
         cause="they ran under different fingerprints (device, versions, code), or a computation is not deterministic",
-        todo="compare the two fingerprints in that file; make verify tells whether the store agrees with the receipt",
+        todo=f"compare the two fingerprints in that file; {conflicts.ADVICE}",
     )
 
 
@@ -229,10 +279,11 @@ def _require_same_versions(run: Run) -> None:
 def _require_intact_code(run: Run) -> None:
     """Raises DamagedError unless this very code is the one the manifest names."""
     code = run.code
-    if frozen_code.hash_of(code) != run.manifest.code or not Path(__file__).resolve().is_relative_to(code.resolve()):
+    frozen_code.require_intact(code, run.manifest.code)
+    if not Path(__file__).resolve().is_relative_to(code.resolve()):
         raise DamagedError(
             "the code that would run is not the code frozen in the run",
             where=code,
-            cause="the frozen copy was edited or damaged, or this worker was started by hand with another PYTHONPATH",
-            todo="undo the edit; to change the code of a run, edit the checkout and make resume ACCEPT_CHANGE=1",
+            cause="this worker was started by hand with another PYTHONPATH",
+            todo="make resume; to change the code of a run, edit the checkout and make resume ACCEPT_CHANGE=1",
         )

@@ -5,7 +5,6 @@ write down the job ids. Whoever dies in between leaves an intent by which the ne
 """
 
 import contextlib
-import getpass
 import os
 import platform
 import time
@@ -17,8 +16,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 
-from ntkhpc import files
-from ntkhpc.engine import claims, failpoints, status
+from ntkhpc import files, filesystem, surroundings
+from ntkhpc.engine import claims, failpoints, frozen_code, status
 from ntkhpc.engine.claims import Owner
 from ntkhpc.engine.plan import Plan, Shard
 from ntkhpc.engine.run import Run
@@ -30,7 +29,7 @@ from ntkhpc.launch.submissions import Intent, Submission
 from ntkhpc.phase.layout import Layout
 
 SETTLE_SECONDS = 10.0
-"""An intent without a job id that is older, and not in the queue, was never submitted."""
+"""An intent without a job id whose jobs are not in the queue after that time was never submitted."""
 
 
 def submit(run: Run, profile: Profile, console: Console, *, accept: bool = False, retry_bugs: bool = False) -> bool:
@@ -40,7 +39,10 @@ def submit(run: Run, profile: Profile, console: Console, *, accept: bool = False
     refuses or is silent; nothing is lost then, and nothing runs twice afterwards.
     """
     container.require_plain_path(container.place(run))
-    with _lock(run), files.explain_refusals(run.path):
+    filesystem.require(run.path, of_run=True)
+    frozen_code.remove_bytecode(run.code)
+    frozen_code.require_intact(run.code, run.manifest.code)
+    with files.explain_refusals(run.path), _lock(run):
         sif, digest = _image(run, profile, accept=accept)
         made = submissions.read(run)
         _adopt(made, console)
@@ -121,7 +123,7 @@ def intend(
     return Intent(
         id=identity,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        user=getpass.getuser(),
+        user=surroundings.user(),
         host=platform.node(),
         profile=profile.name,
         image=str(sif) if sif else None,
@@ -150,6 +152,7 @@ def _send(
     console: Console,
 ) -> None:
     submission, place = submissions.create(run, intent), container.place(run)
+    (submission.path / sbatch.START).write_bytes(surroundings.START.read_bytes())
     failpoints.reach("intent-written", submission.path)
     jobs = {one.name: one.job for one in there.elements}
     for array in intent.arrays:
@@ -207,8 +210,7 @@ def _adopt(made: Iterable[Submission], console: Console) -> None:
     ]
     if not orphans:
         return
-    youngest = max((submission.path / "intent.json").stat().st_mtime for submission, _ in orphans)
-    time.sleep(max(0.0, min(SETTLE_SECONDS, SETTLE_SECONDS - (time.time() - youngest))))
+    time.sleep(SETTLE_SECONDS)  # whatever the clock says about the intent's age: clocks differ, and jump
     there = {one.name: one.job for one in slurm.queue([array.name for _, array in orphans], ended=True)}
     for submission, array in orphans:
         if array.name in there:

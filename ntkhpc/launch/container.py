@@ -10,17 +10,16 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from ntkhpc import files
+from ntkhpc import files, surroundings
 from ntkhpc.engine import packages
-from ntkhpc.engine.fingerprint import PINNED
 from ntkhpc.engine.run import Run
-from ntkhpc.errors import RunError, SurroundingsError
+from ntkhpc.errors import DeviceError, RunError, SurroundingsError
 from ntkhpc.launch import seen
 from ntkhpc.launch.profile import Container, Profile
 
 _CHECKOUT = Path(__file__).resolve().parent.parent.parent
 _UNSAFE = ',:%\n$`"\\'
-"""What a path in a job must not have: separators of --bind and SLURM's patterns, and what Apptainer's --env expands."""
+"""What a path in a job must not have: separators of --bind and PYTHONPATH, SLURM's patterns, and what shells expand."""
 
 LAUNCH = "launch.json"
 
@@ -30,26 +29,26 @@ BRIDGE = "NTKHPC_BRIDGE"
 
 @dataclass(frozen=True)
 class Place:
-    """Where a run is, or would be, the frozen code in it, and the folders that its data phase reads."""
+    """Where a run is, or would be, the frozen code in it, and the folders that its data phase reads.
+
+    `code_hash` is the hash that the code must have where it is started, a dash for any. `start` is the copy of start.py
+    that jobs use; without one it is this very package's.
+    """
 
     path: Path
     code: Path
     reads: tuple[Path, ...] = ()
+    code_hash: str = "-"
+    start: Path | None = None
 
 
 def place(target: Run) -> Place:
-    return Place(target.path, target.code, target.study.data.folders())
+    return Place(target.path, target.code, target.study.data.folders(), target.manifest.code)
 
 
 def worker_environment(target: Place | Run) -> dict[str, str]:
-    """Return the environment of a worker: it imports the run's own code and has one thread from the start."""
-    return {
-        **PINNED,
-        "PYTHONPATH": str(target.code),
-        "PYTHONSAFEPATH": "1",  # else `python -m` puts the working directory, the checkout, before the frozen code
-        "PYTHONNOUSERSITE": "1",
-        "PYTHONDONTWRITEBYTECODE": "1",
-    }
+    """Return what a worker is given: it imports the run's own code and has one thread from the start."""
+    return surroundings.settings(target.code)
 
 
 def require_packages(profile: Profile | None) -> None:
@@ -60,14 +59,8 @@ def require_packages(profile: Profile | None) -> None:
     if profile is not None and profile.container.runtime != "none" and profile.analysis.dask != "slurm":
         return
     names = sorted({"msgspec", "submitit", *packages.PACKAGES})
-    nowhere = Path(os.devnull)  # there is no frozen code before there is a run; it has no packages but ours
-    done = subprocess.run(
-        [sys.executable, seen.__file__, *names],
-        env={**os.environ, **worker_environment(Place(nowhere, nowhere))},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    # There is no frozen code before there is a run; it has no packages but ours.
+    done = _started([seen.__file__, *names])
     try:
         there = json.loads(done.stdout)
     except ValueError:
@@ -89,6 +82,28 @@ def require_packages(profile: Profile | None) -> None:
             "see nothing",
             todo="use a virtual environment: make venv in a checkout, or python3 -m venv ENV and ENV/bin/pip install, "
             "and start ntkhpc from there",
+        )
+
+
+def _started(words: list[str]) -> subprocess.CompletedProcess[str]:
+    command = [*surroundings.python(sys.executable, None, "-", {}), *words]
+    return subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
+
+
+_DEVICES = "import jax; print([device.platform for device in jax.devices()])"
+
+
+def require_device() -> None:
+    """Raises DeviceError if the user names, in JAX_PLATFORMS, a device that workers would not see."""
+    if not (wanted := os.environ.get("JAX_PLATFORMS")) or wanted == "cpu":
+        return
+    done = _started(["-c", _DEVICES])
+    if done.returncode:
+        words = done.stderr.strip().splitlines()
+        raise DeviceError(
+            f"JAX_PLATFORMS={wanted} names a device that JAX does not find here",
+            cause=words[-1] if words else f"JAX ended with status {done.returncode}",
+            todo="unset JAX_PLATFORMS, or JAX_PLATFORMS=cpu; a GPU needs its driver and jax[cuda12] in this Python",
         )
 
 
@@ -197,17 +212,17 @@ def command(
 
     With `reads` that Python sees what the data phase reads.
     """
-    settings = [f"{name}={value}" for name, value in {**worker_environment(target), **extra}.items()]
+    executable = sys.executable if sif is None else "python3"
+    python = surroundings.python(executable, target.code, target.code_hash, extra, target.start)
     if sif is None:
-        return ["env", *settings, sys.executable]
+        return python
     binds = (str(target.path), *(str(path) for path in target.reads if reads), *container.binds)
     flags = [f"--{container.gpu_flag}"] if gpu and container.gpu_flag else []
     return [
         "apptainer", "exec", "--no-home", *flags,
         *(word for bind in binds for word in ("--bind", bind)),
         "--pwd", str(target.path.resolve()),
-        *(word for setting in settings for word in ("--env", setting)),
-        str(sif), "python3",
+        str(sif), *python,
     ]  # fmt: skip
 
 

@@ -15,11 +15,11 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 
-from ntkhpc import files, studies
+from ntkhpc import files, studies, surroundings
 from ntkhpc.engine import frozen_code
 from ntkhpc.engine.packages import versions
 from ntkhpc.errors import NtkhpcError, SchedulerError
-from ntkhpc.launch import container, nodecheck, slurm, speed
+from ntkhpc.launch import container, nodecheck, room, slurm, speed
 from ntkhpc.launch.container import Place
 from ntkhpc.launch.profile import Partition, Profile
 from ntkhpc.studies.base import Study
@@ -50,7 +50,8 @@ def _all(runs: Path, profile: Profile | None, wanted: Study | None) -> Iterator[
     yield Finding(None, f"Python {sys.version.split()[0]}, {len(os.sched_getaffinity(0))} cores here")
     runs.mkdir(parents=True, exist_ok=True)
     yield _file_system("this machine", runs, nodecheck.file_system(runs))
-    yield Finding(None, f"{runs}: {files.free_space(runs)}")
+    for limit in room.limits(runs, profile):
+        yield Finding(None, f"{runs}: {limit}")
     if profile is None:
         yield Finding(None, "no SLURM profile: studies run on this machine")
         return
@@ -82,8 +83,12 @@ def _scheduler(profile: Profile) -> Iterator[Finding]:
         yield Finding(None, "sacct answers")
     except SchedulerError:
         yield Finding(None, "no accounting: status does without it")
-    size, asked = slurm.max_array_size(), profile.limits.array_size
-    yield Finding(asked <= size, f"MaxArraySize {size:,}" + (f", the profile's array_size {asked:,}" if asked else ""))
+    try:
+        size, asked = slurm.max_array_size(), profile.limits.array_size
+        said = f"MaxArraySize {size:,}" + (f", the profile's array_size {asked:,}" if asked else "")
+        yield Finding(asked <= size, said)
+    except SchedulerError as error:
+        yield Finding(False, str(error))
     for label, partition in profile.partitions.items():
         yield _limits(label, partition)
 
@@ -127,7 +132,9 @@ def _node(
     with tempfile.TemporaryDirectory(prefix=".ntkhpc-doctor-", dir=there, ignore_cleanup_errors=True) as folder:
         token = Path(folder) / "study.toml"
         token.write_bytes(studies.dumps(wanted) if wanted else b"")
-        place = Place(there, Path(folder) / "code" / frozen_code.freeze(Path(folder))[:12])
+        code, start = frozen_code.freeze(Path(folder)), Path(folder) / surroundings.START.name
+        start.write_bytes(surroundings.START.read_bytes())
+        place = Place(there, Path(folder) / "code" / code[:12], code_hash=code, start=start)
         try:
             answer = _ask_node(place, profile, partition, sif, token, wanted is not None)
         except SchedulerError as error:
@@ -201,5 +208,6 @@ def _keep(profile: Profile, label: str, wanted: Study, answer: dict[str, Any]) -
 
 def _file_system(where: str, runs: Path, found: dict[str, Any]) -> Finding:
     return Finding(
-        bool(found["ok"]), f"{where}: {runs} has rename() and link()" if found["ok"] else f"{where}: {found['why']}"
+        bool(found["ok"]),
+        f"{where}: {runs} has what runs need of a file system" if found["ok"] else f"{where}: {found['why']}",
     )

@@ -4,7 +4,6 @@ Every worker gets the whole list, longest shard first. Claims make the list a qu
 """
 
 import contextlib
-import getpass
 import os
 import shlex
 import shutil
@@ -22,8 +21,8 @@ from typing import Any
 import submitit
 from rich.console import Console
 
-from ntkhpc import files, worker
-from ntkhpc.engine import claims, failures, plan
+from ntkhpc import files, filesystem, surroundings, worker
+from ntkhpc.engine import claims, failures, frozen_code, plan, shortage
 from ntkhpc.engine.run import Run
 from ntkhpc.launch import container, prepare
 from ntkhpc.launch.progress import Progress
@@ -43,6 +42,10 @@ def run(target: Run, console: Console, cores: int | None = None) -> None:
     cores = cores or len(os.sched_getaffinity(0))
     if any(target.missing(phase) for phase in target.plan.phases):
         container.require_packages(None)
+        container.require_device()
+        filesystem.require(target.path, of_run=True)
+        frozen_code.remove_bytecode(target.code)
+        frozen_code.require_intact(target.code, target.manifest.code)
     with _interruptible(), files.explain_refusals(target.path):
         if before := {record["shard"]: record["kind"] for record in failures.open_records(target)}:
             kinds = ", ".join(f"{count:,} {kind}" for kind, count in Counter(before.values()).most_common())
@@ -66,25 +69,50 @@ def _run_stage(target: Run, phases: tuple[str, ...], shard_ids: list[str], count
     executor = submitit.LocalExecutor(folder=folder, python=_python(target))
     executor.update_parameters(timeout_min=A_MONTH_IN_MINUTES, stderr_to_stdout=True)
     jobs: list[submitit.Job[Any]] = []
+    held: dict[int, int] = {}
+    before = {owner.attempt for phase in phases for _, owner in claims.every(target, phase)}
     try:
         with _stderr_to(folder / "controllers.log"):
             jobs += [executor.submit(worker.run_shards, str(target.path), shard_ids) for _ in range(count)]
         with Progress(target, phases, console) as progress:
             while not all(job.done() for job in jobs):
-                progress.update()
+                with contextlib.suppress(OSError):  # who only looks can wait; what the workers meet, they say
+                    progress.update()
+                for pid in [one for job in jobs for one in shortage.descendants(job.job_id)]:
+                    held[pid] = max(held.get(pid, 0), shortage.held(pid))
                 time.sleep(POLL_SECONDS)
             progress.update()
-    except KeyboardInterrupt:
+    except BaseException as error:  # no worker goes on without a launcher that says what came of it
         busy = _stop(jobs)
-        console.print("interrupted; finished tiles are kept, `make resume` continues")
+        if isinstance(error, KeyboardInterrupt):
+            console.print("interrupted; finished tiles are kept, `make resume` continues")
         if busy:
             console.print(f"workers that are still at a tile, and end with it: {busy}")
         raise
+    target.require_there()
     if not any(target.missing(phase) for phase in phases):
         return
+    _record_kills(target, phases, before, held, console)
     if not any(failures.open_records(target)):
         for job in jobs:
             _show_end(job, console)
+
+
+def _record_kills(
+    target: Run, phases: tuple[str, ...], before: set[str], held: dict[int, int], console: Console
+) -> None:
+    """Record what became of shards whose workers are gone and left a claim, which was none of those `before`.
+
+    Whatever Python is told, it releases its claim: nothing but a kill by the system, or a crash, leaves one.
+    """
+    for phase in phases:
+        missing = {shard.id: shard for shard in target.missing(phase)}
+        for name, owner in claims.every(target, phase):
+            if name in missing and owner.attempt not in before and claims.gone_from_here(owner):
+                what = "the worker was killed, most likely as this machine had no more (`dmesg` says so), or crashed"
+                error = shortage.explain(target, missing[name], what, held.get(owner.pid, 0))
+                failures.record(target, missing[name], owner, error)
+                console.print(str(error), markup=False)
 
 
 def _tidy(target: Run, phase: str) -> None:
@@ -112,19 +140,25 @@ def _show_end(job: submitit.Job[Any], console: Console) -> None:
     path = Path(job.paths.stdout)
     lines = path.read_text(errors="replace").splitlines() if path.exists() else ["(no output)"]
     console.print(f"a worker ended early; {path} ends with:", markup=False)
-    console.print("\n".join(lines[-6:]), markup=False)
+    said = [line for line in lines if line.strip()][-1:] if any(map(_is_traceback, lines)) else lines[-6:]
+    console.print("\n".join(said), markup=False)
+
+
+def _is_traceback(line: str) -> bool:
+    """The last line of one says what happened; those before are for who reads the log."""
+    return line.startswith("Traceback (most recent call last)")
 
 
 def _python(target: Run) -> str:
-    settings = container.worker_environment(target)
-    return shlex.join(["env", *(f"{name}={value}" for name, value in settings.items()), sys.executable])
+    return shlex.join(surroundings.python(sys.executable, target.code, target.manifest.code, {}))
 
 
 def _private_folder(target: Run) -> Path:
     """Make a folder of this submission and user that nobody else can write to: submitit keeps pickles there."""
-    name = f"{datetime.now():%Y%m%d-%H%M%S}-{getpass.getuser()}-{uuid.uuid4().hex[:6]}"
+    name = f"{datetime.now():%Y%m%d-%H%M%S}-{surroundings.user()}-{uuid.uuid4().hex[:6]}"
     folder = target.path / "logs" / name
-    folder.mkdir(parents=True, mode=0o700)
+    folder.parent.mkdir(exist_ok=True)  # not its parents: a run that has vanished is not made anew by its logs
+    folder.mkdir(mode=0o700)
     return folder
 
 

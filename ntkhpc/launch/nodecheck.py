@@ -3,37 +3,26 @@
 FOLDER is where run directories are; TOKEN the name of a file in it that the login node has just written.
 """
 
-import contextlib
 import json
 import os
 import platform
 import sys
-import uuid
 from pathlib import Path
 from typing import Any
+
+from ntkhpc import filesystem
 
 MARK = "ntkhpc-nodecheck:"
 """The line of the answer begins with it; prologues and modules print other lines."""
 
 
 def file_system(folder: Path) -> dict[str, bool | str]:
-    """Say whether the folder has what the store needs: rename() and link() that replace nothing by mistake."""
-    one, two = (folder / f".ntkhpc-{uuid.uuid4().hex}" for _ in range(2))
+    """Say whether the folder can hold runs, and if not why."""
     try:
-        one.write_bytes(b"x")
-        os.link(one, two)
-        with contextlib.suppress(FileExistsError):
-            os.link(one, two)
-            return {"ok": False, "why": "link() replaced a file"}
-        os.rename(one, two.with_suffix(".new"))
-        two.with_suffix(".new").unlink()
-        return {"ok": True, "why": ""}
+        why = filesystem.fault(folder)
     except OSError as error:
-        return {"ok": False, "why": str(error)}
-    finally:
-        for path in (one, two, two.with_suffix(".new")):
-            with contextlib.suppress(OSError):  # most of them are not there
-                path.unlink()
+        why = str(error)
+    return {"ok": not why, "why": why}
 
 
 def look(folder: Path, token: str, study_file: str | None) -> dict[str, Any]:

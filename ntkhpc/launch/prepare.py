@@ -1,19 +1,19 @@
 """This checks room on disk, memory and code before any job starts."""
 
-import os
-import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
 
-from ntkhpc import files, studies
+from ntkhpc import files, filesystem, studies
+from ntkhpc.data.formats import capacity
 from ntkhpc.engine import frozen_code, packages, plan, run
 from ntkhpc.engine.run import Run
 from ntkhpc.errors import RunError, SurroundingsError
-from ntkhpc.launch import container, speed, tasks
+from ntkhpc.launch import container, room, speed, tasks
 from ntkhpc.launch.profile import Profile
 from ntkhpc.studies.base import Study
+from ntkhpc.studies.memory import MARGIN
 
 
 def open_run(runs: Path, study: Study, profile: Profile | None = None) -> Run:
@@ -27,6 +27,8 @@ def open_run(runs: Path, study: Study, profile: Profile | None = None) -> Run:
         existing = run.find(runs, study)
         if existing is None:
             container.require_packages(profile)
+            if profile is None:
+                container.require_device()
             planned = plan.make(study)
             if profile is not None:
                 container.require_plain_path(container.Place(there, there, study.data.folders()))
@@ -40,7 +42,9 @@ def open_run(runs: Path, study: Study, profile: Profile | None = None) -> Run:
                     text,
                     todo=f"lower {studies.layout(study).phases[_heaviest(planned)].lower} in the study",
                 )
-            _require_room(runs, study, planned)
+            _require_room(runs, study, planned, profile)
+            runs.mkdir(parents=True, exist_ok=True)
+            filesystem.require(runs)
             study.data.prepare(study.known)
             return run.create(runs, study)
         if existing.missing("data"):
@@ -48,54 +52,67 @@ def open_run(runs: Path, study: Study, profile: Profile | None = None) -> Run:
         return existing
 
 
-def _require_room(runs: Path, study: Study, wanted: plan.Plan) -> None:
+def _require_room(runs: Path, study: Study, wanted: plan.Plan, profile: Profile | None) -> None:
+    if text := no_room(runs, study, wanted, profile):
+        raise SurroundingsError(text[0], where=room.existing(runs), cause=text[1], todo=text[2])
+
+
+def no_room(runs: Path, study: Study, wanted: plan.Plan, profile: Profile | None) -> tuple[str, str, str] | None:
+    """Say what a run does not fit, what fills it, and what to do. Returns None if it fits all that is known."""
     layout = studies.layout(study)
     most = layout.phases[max(layout.phases, key=lambda name: len(wanted.of_phase(name)))]
-    there = runs
-    while not there.exists() and there != there.parent:
-        there = there.parent
-    free = shutil.disk_usage(there).free
-    # Partial tiles of running shards and the frozen code come on top of the store.
-    needed = wanted.store_bytes * 1.1 + 8 * 2**20
-    if free < needed:
-        raise SurroundingsError(
-            f"the run needs about {needed / 2**20:,.0f} MiB and {free / 2**20:,.0f} MiB are free",
-            where=there,
-            todo=f"make room, choose another place with RUNS=/path, or lower {layout.kind.smaller} in the study",
-        )
-    inodes = os.statvfs(there)
-    if inodes.f_files and inodes.f_favail < wanted.files * 1.5:
-        raise SurroundingsError(
-            f"the run needs about {wanted.files:,} files and {inodes.f_favail:,} inodes are free",
-            where=there,
-            todo=f"choose another place with RUNS=/path, or {most.fewer or 'lower ' + layout.kind.smaller}",
-        )
+    needed_bytes, needed_files = needed(wanted)
+    commands = room.Commands()
+    for limit in room.limits(runs, profile, commands):
+        if refusal := limit.refusal(needed_bytes, needed_files):
+            smaller = f"lower {layout.kind.smaller} in the study"
+            fewer = most.fewer or smaller
+            other = room.elsewhere(runs, needed_bytes, needed_files, commands) or "RUNS=/path"
+            of_files = refusal.of == "files"
+            cause = (
+                f"the store has a file for each chunk, {wanted.files:,} in all for {len(wanted.shards):,} shards"
+                if of_files
+                else f"the store alone has {wanted.store_bytes / 2**20:,.0f} MiB"
+            )
+            return (
+                refusal.text,
+                cause,
+                f"make room, choose another place with {other}, or {fewer if of_files else smaller}",
+            )
+    return None
+
+
+RECEIPT_BYTES = 8 * 2**10
+"""A receipt, and what a file system takes beside the content of a file of some kilobytes."""
+
+
+def needed(wanted: plan.Plan) -> tuple[float, float]:
+    """Bytes and files of a whole run: the store and its receipts; tiles and claims of running shards; code and logs."""
+    shards = len(wanted.shards)
+    return wanted.store_bytes * 1.1 + RECEIPT_BYTES * shards + 8 * 2**20, wanted.files * 1.5 + 500
 
 
 def workers_that_fit(wanted: plan.Plan, phases: tuple[str, ...], cores: int) -> int:
     """Return how many workers of these phases this machine's memory holds: at least one, at most `cores`."""
     largest = max(wanted.memory_bytes[phase] for phase in phases)
-    return max(1, min(cores, int(0.9 * _memory() // largest)))
+    return max(1, min(cores, int(capacity.at_hand() // (MARGIN * largest))))
 
 
-def too_large(wanted: plan.Plan) -> str | None:
-    """Say which phase has workers that do not fit this machine's memory. Returns None if all fit."""
-    phase = _heaviest(wanted)
-    if wanted.memory_bytes[phase] <= _memory():
+def too_large(wanted: plan.Plan, phase: str = "") -> str | None:
+    """Say that workers of a phase, or of that which needs most, do not fit this machine. Returns None if they fit."""
+    phase = phase or _heaviest(wanted)
+    asked, there = MARGIN * wanted.memory_bytes[phase], capacity.at_hand()
+    if asked <= there:
         return None
     return (
-        f"a worker of phase {phase} needs about {wanted.memory_bytes[phase] / 2**30:,.1f} GiB, "
-        f"this machine has {_memory() / 2**30:,.1f} GiB"
+        f"a worker of phase {phase} needs about {capacity.amount(asked)} of memory with its margin of "
+        f"{MARGIN - 1:.0%}, this machine has {capacity.amount(there)}"
     )
 
 
 def _heaviest(wanted: plan.Plan) -> str:
     """Return the phase whose workers need most memory."""
     return max(wanted.memory_bytes, key=wanted.memory_bytes.__getitem__)
-
-
-def _memory() -> int:
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def accept_change(existing: Run, why: str) -> None:

@@ -32,9 +32,10 @@ class Preview:
 
 def first(wanted: Study, planned: Plan, target: Path) -> Preview:
     """Return the submission of a run that would be made in `target`."""
-    code = target.resolve() / "code" / frozen_code.current_hash()[:12]
+    found = frozen_code.current_hash()
+    code = target.resolve() / "code" / found[:12]
     shards = {phase: planned.of_phase(phase) for phase in planned.phases}
-    return Preview(wanted, planned, shards, Place(target.resolve(), code, wanted.data.folders()))
+    return Preview(wanted, planned, shards, Place(target.resolve(), code, wanted.data.folders(), found))
 
 
 def next_of(run: Run) -> Preview:

@@ -7,7 +7,6 @@ through `directives`, each of which must be one long option of sbatch.
 
 import os
 import re
-import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal
@@ -17,7 +16,8 @@ from msgspec import Meta
 
 from ntkhpc import studies
 from ntkhpc.errors import ProfileError
-from ntkhpc.phase.settings import Natural, Positive, PositiveFloat, Settings
+from ntkhpc.phase.settings import Natural, NonNegativeFloat, Positive, PositiveFloat, Settings
+from ntkhpc.studies import toml
 from ntkhpc.studies.base import NAME
 
 WORD = r"[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,127}"
@@ -71,7 +71,10 @@ class Container(Settings, frozen=True, kw_only=True):
 
 
 class Limits(Settings, frozen=True, kw_only=True):
-    """How much is submitted at once: at most `tasks` tasks of a phase. `array_size` 0 asks for SLURM's MaxArraySize."""
+    """How much is submitted at once: at most `tasks` tasks of a phase. `array_size` 0 asks for SLURM's MaxArraySize.
+
+    A run may take at most `max_gb` of disk and `max_files` files, where no command tells the quota; 0 is no limit.
+    """
 
     array_size: Natural = 0
     throttle: Positive = 100
@@ -79,6 +82,8 @@ class Limits(Settings, frozen=True, kw_only=True):
     task_minutes: PositiveFloat = 60.0
     restarts: Natural = 20
     stop_seconds: Annotated[int, Meta(ge=5)] = 120
+    max_gb: NonNegativeFloat = 0.0
+    max_files: Natural = 0
 
 
 class Analysis(Settings, frozen=True, kw_only=True):
@@ -140,7 +145,7 @@ def _check_directives(directives: tuple[str, ...]) -> None:
 def folders() -> list[Path]:
     """Return the folders in which profiles are looked for, in order."""
     checkout = Path(__file__).resolve().parent.parent.parent
-    configuration = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
+    configuration = Path(os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config"))
     return [checkout / "jobs" / "profiles", configuration / "ntkhpc" / "profiles"]
 
 
@@ -169,12 +174,14 @@ def find(name: str) -> Profile:
 def load(path: Path) -> Profile:
     """Read and check a profile. Raises ProfileError that names the field."""
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        table = toml.parse(toml.read(path))
         profile = msgspec.convert(table, Profile)
     except FileNotFoundError:
         raise ProfileError("there is no such profile", where=path, todo="give PROFILE=name or the path") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, msgspec.ValidationError) as error:
-        raise ProfileError(f"the profile cannot be used: {error}", where=path, todo="mend that field") from error
+    except (ValueError, msgspec.ValidationError) as error:
+        raise ProfileError(
+            f"the profile cannot be used: {str(error)[:1000]}", where=path, todo="mend that field"
+        ) from error
     return msgspec.structs.replace(profile, name=path.stem)
 
 

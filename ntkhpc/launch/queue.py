@@ -10,7 +10,8 @@ from ntkhpc.engine.claims import Owner
 from ntkhpc.engine.run import Run
 from ntkhpc.launch import retry, slurm, submissions
 from ntkhpc.launch.slurm import Element
-from ntkhpc.launch.submissions import Submission
+from ntkhpc.launch.submissions import JobArray, Submission
+from ntkhpc.launch.tasks import MORE_MEMORY
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,10 @@ def lost(run: Run, waiting: Queue) -> list[str]:
             job = submission.job(array)
             for task, names in enumerate(array.tasks):
                 state, _ = accounted.get((job or "", task), ("", ""))
-                cause = _cause(ends.get((array.name, task)), state, known=job is not None)
+                end = ends.get((array.name, task))
+                cause = _cause(end, state, known=job is not None)
+                if state == "OUT_OF_MEMORY" or (end is not None and end.code == retry.KILLED):
+                    cause += _asked(run, array)
                 latest.update({name: cause for name in names if name not in done})
     causes = Counter(cause for name, cause in latest.items() if name not in waiting.shards and name not in failed)
     return [f"{count:,} shards without a result: {cause}" for cause, count in causes.most_common()]
@@ -126,10 +130,19 @@ def _cause(end: submissions.End | None, state: str, *, known: bool) -> str:
     return "unknown: it left no word, and accounting has none" if known else "was never submitted"
 
 
+def _asked(run: Run, array: JobArray) -> str:
+    """Say what was asked for and what was projected, where that did not suffice."""
+    projected = run.plan.memory_bytes[array.phase] / 2**20
+    return (
+        f" (phase {array.phase} asked {array.memory_mb:,} MB for {array.workers} workers, each projected to "
+        f"hold {projected:,.0f} MiB; make resume asks for {MORE_MEMORY:g} times as much)"
+    )
+
+
 ENDS = {
     exits.STOPPED: "told to stop, and not requeued any more (limits.restarts of the profile)",
     exits.TOO_SHORT: "ran into its time limit; make resume asks for more",
     exits.INCOMPLETE: "an earlier phase was incomplete",
-    retry.KILLED: "killed, most likely for want of memory; make resume asks for more",
+    retry.KILLED: "killed, most likely for want of memory",
 }
 """What exit statuses of tasks say."""

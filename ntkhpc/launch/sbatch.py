@@ -4,6 +4,7 @@ Here a task finds its shards in the intent, which was written before.
 """
 
 import contextlib
+import dataclasses
 import json
 import os
 import shlex
@@ -14,12 +15,16 @@ from typing import Any
 import submitit
 from submitit.core import utils
 
+from ntkhpc import start
 from ntkhpc.engine.exits import STOPPED
 from ntkhpc.errors import SchedulerError
 from ntkhpc.launch import container, slurm
 from ntkhpc.launch.container import Place
 from ntkhpc.launch.profile import Profile
 from ntkhpc.launch.submissions import Intent, JobArray
+
+START = "start.py"
+"""The copy of ntkhpc/start.py in the folder of a submission: its jobs start Python by it."""
 
 EXPORTED = "PATH,HOME,USER,LOGNAME,SHELL,LANG,MODULEPATH,MODULESHOME,LMOD_CMD,LMOD_DIR,LMOD_PKG,SLURM_CONF"
 """These variables of the login shell reach a job, and those of SLURM, and no others."""
@@ -60,7 +65,11 @@ def executor(
     """Make the executor of one array. `dependencies` are the job ids of the arrays that it needs."""
     partition = profile.partitions[array.partition]
     sif = Path(intent.image) if intent.image else None
-    extra = {"NTKHPC_STOP_SECONDS": str(max(5, profile.limits.stop_seconds - 30))}
+    target = dataclasses.replace(target, start=target.path / "submissions" / intent.id / START)
+    extra = dict(start.also(os.environ))
+    if extra:
+        extra[start.ALSO] = ",".join(extra)
+    extra |= {"NTKHPC_STOP_SECONDS": str(max(5, profile.limits.stop_seconds - 30))}
     if intent.image_digest:
         extra["NTKHPC_IMAGE"] = intent.image_digest
     if array.gpu:
@@ -143,7 +152,8 @@ def _environment() -> Iterator[None]:
 def _dask(target: Place, intent: Intent, profile: Profile, array: JobArray, sif: Path | None) -> dict[str, Any]:
     """Return arguments of dask-jobqueue's SLURMCluster. Its workers run in the image, each in a job of its own."""
     partition = profile.partitions[array.partition]
-    python = container.command(target, profile.container, sif, {}, gpu=False)
+    nowhere = {"HOME": os.devnull}  # Dask reads ~/.config/dask as it is imported
+    python = container.command(target, profile.container, sif, nowhere, gpu=False)
     extra = [f"--{name}={value}" for name in ("qos", "constraint") if (value := getattr(partition, name))]
     return {
         "workers": profile.analysis.workers,

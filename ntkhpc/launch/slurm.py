@@ -134,11 +134,22 @@ def cluster() -> str | None:
 
 
 def max_array_size() -> int:
-    """Return MaxArraySize, one more than the largest index that an array may have."""
+    """Return MaxArraySize, one more than the largest index that an array may have.
+
+    Raises SchedulerError where it is 0: then there are no arrays.
+    """
     try:
-        return int(configuration()["MaxArraySize"])
+        found = int(configuration()["MaxArraySize"])
     except (SchedulerError, KeyError, ValueError):
         return MAX_ARRAY_SIZE
+    if found < 1:
+        raise SchedulerError(
+            f"this cluster has job arrays switched off: MaxArraySize is {found}",
+            where="scontrol show config",
+            cause="its administrators set that in slurm.conf; runs are submitted as job arrays",
+            todo="ask them for a MaxArraySize of 1,001, SLURM's default; or run inside one job: PROFILE=local",
+        )
+    return found
 
 
 def cancel_waiting(job: str) -> None:

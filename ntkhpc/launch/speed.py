@@ -1,15 +1,13 @@
 """Speeds of a profile's partitions against the reference core: `make doctor` times them, or `probe` here and now."""
 
 import json
-import os
 import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from ntkhpc import studies
-from ntkhpc.engine.fingerprint import PINNED
+from ntkhpc import studies, surroundings
 from ntkhpc.launch.profile import Profile, folders
 from ntkhpc.studies.base import Study
 
@@ -43,11 +41,11 @@ def probe(wanted: Study, profile: Profile) -> Probe:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "study.toml"
         file.write_bytes(studies.dumps(wanted))
-        checkout = str(Path(__file__).resolve().parent.parent.parent)
+        checkout = Path(__file__).resolve().parent.parent.parent
+        python = surroundings.python(sys.executable, checkout, "-", {"JAX_PLATFORMS": "cpu"})
         try:
             done = subprocess.run(
-                [sys.executable, "-m", "ntkhpc.launch.probe", str(file)],
-                env={**os.environ, **PINNED, "PYTHONPATH": checkout, "JAX_PLATFORMS": "cpu"},
+                [*python, "-m", "ntkhpc.launch.probe", str(file)],
                 capture_output=True,
                 text=True,
                 timeout=PROBE_SECONDS,

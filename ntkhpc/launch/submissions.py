@@ -119,7 +119,7 @@ def folder(run: Run) -> Path:
 def create(run: Run, intent: Intent) -> Submission:
     """Write an intent. Its folder belongs to its user, and only tasks of that user write ends into it."""
     submission = Submission(folder(run) / intent.id)
-    (submission.path / "ends").mkdir(parents=True)
+    (submission.path / "ends").mkdir(parents=True, exist_ok=True)
     files.write_atomic(submission.path / "intent.json", files.seal(to_builtins(intent)))
     return submission
 

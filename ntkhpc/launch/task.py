@@ -15,9 +15,11 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from ntkhpc.engine import claims, exits, failures, plan
+from ntkhpc import files, terminal
+from ntkhpc.engine import claims, exits, failures, plan, shortage
 from ntkhpc.engine.plan import Shard
 from ntkhpc.engine.run import Run, load
+from ntkhpc.errors import NtkhpcError
 from ntkhpc.launch.submissions import JobArray, Submission
 
 POLL_SECONDS = 0.2
@@ -47,7 +49,19 @@ class _Stop:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    run_directory, submission_id, array_name = sys.argv[1:] if arguments is None else arguments
+    terminal.guard()
+    given = sys.argv[1:] if arguments is None else arguments
+    try:
+        return _run(*given)
+    except NtkhpcError as error:
+        _say(f"error: {error}")
+        return error.exit_code
+    except OSError as error:  # the log of a job too says it in a sentence
+        _say(f"error: {files.said(error, Path(given[0]))}")
+        return 1
+
+
+def _run(run_directory: str, submission_id: str, array_name: str) -> int:
     index = int(os.environ["SLURM_ARRAY_TASK_ID"])
     stop = _Stop(float(os.environ.get("NTKHPC_STOP_SECONDS", "60")))
     run = load(Path(run_directory), given=())
@@ -105,22 +119,27 @@ def _supervise(run: Run, array: JobArray, shards: list[Shard], stop: _Stop) -> N
     workers = [
         subprocess.Popen([*command, *names], env=environment) for _ in range(max(1, min(array.workers, len(names))))
     ]
-    _wait(workers, stop)
+    held = _wait(workers, stop)
     for worker in workers:
         if worker.returncode < 0 and not stop.told():
-            _record_kill(run, shards, worker.pid, -worker.returncode)
+            _record_kill(run, shards, worker.pid, -worker.returncode, held.get(worker.pid, 0))
 
 
-def _wait(processes: Sequence["subprocess.Popen[bytes]"], stop: _Stop) -> None:
-    """Wait until every process has ended. When the task is told to stop they are told too, and later killed."""
-    passed_on = False
+def _wait(processes: Sequence["subprocess.Popen[bytes]"], stop: _Stop) -> dict[int, int]:
+    """Wait until every process has ended. When the task is told to stop they are told too, and later killed.
+
+    Returns the largest resident size in bytes that was seen of each, by its id.
+    """
+    passed_on, held = False, {process.pid: 0 for process in processes}
     while any(process.poll() is None for process in processes):
         if stop.told() and not passed_on:
             _signal(processes, signal.SIGTERM)
             passed_on = True
         if stop.over():  # nothing is lost but the tile under way: every write survives a kill
             _signal(processes, signal.SIGKILL)
+        held = {pid: max(most, shortage.held(pid)) for pid, most in held.items()}
         time.sleep(POLL_SECONDS)
+    return held
 
 
 def _signal(processes: Sequence["subprocess.Popen[bytes]"], number: signal.Signals) -> None:
@@ -129,19 +148,21 @@ def _signal(processes: Sequence["subprocess.Popen[bytes]"], number: signal.Signa
             process.send_signal(number)
 
 
-def _record_kill(run: Run, shards: list[Shard], pid: int, number: int) -> None:
+def _record_kill(run: Run, shards: list[Shard], pid: int, number: int, held: int) -> None:
     """Record, for the shard that a killed worker had claimed, what killed it: the worker could not say so itself.
 
-    A worker without a claim leaves no record.
+    A worker without a claim leaves no record. `held` is its largest resident size in bytes, as it was last seen.
     """
     name = signal.Signals(number).name
     error: Exception = ChildProcessError(f"a worker was killed by {name}")
-    if number == signal.SIGKILL:
-        error = MemoryError(f"a worker was killed by {name}: most likely it, or the task, had no more memory")
     _say(f"worker {pid}: {error}")
     by_id = {shard.id: shard for shard in _left(run, shards)}
     for shard_id, owner in claims.every(run, shards[0].phase):
         if owner.pid == pid and owner.host == os.uname().nodename and shard_id in by_id:
+            if number == signal.SIGKILL:
+                what = f"a worker was killed by {name}, most likely as it, or the task, had no more memory"
+                error = shortage.explain(run, by_id[shard_id], what, held)
+                _say(str(error))
             failures.record(run, by_id[shard_id], owner, error)
 
 

@@ -13,9 +13,7 @@ from ntkhpc.launch.submissions import JobArray
 from ntkhpc.phase.layout import Layout
 from ntkhpc.phase.phase import Phase
 from ntkhpc.studies import analysis
-
-MARGIN = 1.25
-"""Tasks ask for so much more memory than was projected, as a projection is right within a fifth."""
+from ntkhpc.studies.memory import MARGIN
 
 SUPERVISOR_MB = 250
 """A task's own process, the container and the page cache of the step take so much beside the workers."""

@@ -22,7 +22,7 @@ class Phase:
     `prefix` begins the names of its shards, which must differ from those of all other phases; None is its own name.
     `fewer`, `lower` and `shorten` say what in a study makes its shards fewer, smaller in memory, and its tiles quicker.
     `probed` phases are those whose speed on a device is timed. Each tile of a `sequential` one goes on where
-    the one before ended.
+    the one before ended. Shards share compiled programs where they agree in the dimensions `compiled`.
     """
 
     name: str
@@ -41,6 +41,7 @@ class Phase:
     shorten: str = ""
     probed: bool = False
     sequential: bool = False
+    compiled: tuple[str, ...] = ()
 
     @property
     def keeps_tiles(self) -> bool:

@@ -7,7 +7,7 @@ from ntkhpc.errors import DataError
 from ntkhpc.phase.block import Block
 from ntkhpc.phase.phase import Phase
 from ntkhpc.phase.work import Values, Work
-from ntkhpc.studies import cost
+from ntkhpc.studies import memory
 from ntkhpc.studies.base import Study
 from ntkhpc.studies.dims import SPLIT
 
@@ -39,8 +39,14 @@ def seconds(study: Study, block: Block) -> float:
     return 4.0 + study.data.making_seconds(study.known)
 
 
+def loading_bytes(study: Study) -> int:
+    """What the source takes before the split; or, later, the rows several times: chosen, scaled and written."""
+    packages, making = study.data.packages_bytes(study.known), study.data.making_bytes(study.known)
+    return packages + max(making, int(5.5 * memory.rows(study)))
+
+
 def memory_bytes(study: Study) -> int:
-    return cost.LIGHT_BYTES + study.data.making_bytes(study.known) + 6 * cost.rows_bytes(study)
+    return memory.WORKER + loading_bytes(study)
 
 
 PHASE = Phase(

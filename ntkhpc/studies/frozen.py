@@ -4,9 +4,9 @@ It is no user's file: nothing in it is a mistake. What it lacks was introduced l
 never a default that changed since; what this code does not know came with newer code, and the run is too new for it.
 """
 
+import json
 import shlex
 import sys
-import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from types import UnionType
@@ -15,9 +15,10 @@ from typing import Any, get_args
 import msgspec
 from msgspec import structs
 
+from ntkhpc import surroundings
 from ntkhpc.errors import DamagedError, RunError
 from ntkhpc.phase.settings import Settings, unruled
-from ntkhpc.studies import content
+from ntkhpc.studies import content, toml
 from ntkhpc.studies.base import Study
 from ntkhpc.studies.kinds import DEFAULT, KINDS
 
@@ -83,8 +84,8 @@ def loads(text: str, where: object = "study.toml", format: int = FORMAT) -> Stud
 
 def _loads(text: str, where: object, format: int) -> Study:
     try:
-        raw = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+        raw = toml.parse(text)
+    except ValueError as error:
         raise DamagedError(f"the study cannot be read: {error}", where=where, todo="make verify") from error
     for migrate in MIGRATIONS[format - 1 :]:
         raw = migrate(raw)
@@ -113,15 +114,22 @@ def too_old(what: str, where: object) -> RunError:
 def _unreadable(age: str, made_by: str, what: str, where: object) -> RunError:
     run = where.parent if isinstance(where, Path) else Path("RUN")
     code = max((run / "code").glob("[!.]*"), key=lambda path: path.stat().st_mtime, default=run / "code" / "HASH")
-    # Without PYTHONSAFEPATH the checkout that one stands in would come first.
-    python = f"PYTHONSAFEPATH=1 PYTHONPATH={shlex.quote(str(code))} {shlex.quote(sys.executable)}"
-    command = f"{python} -m ntkhpc status --run={shlex.quote(str(run))}"
+    python = surroundings.python(sys.executable, code, _code_hash(run), {})
+    command = f"{shlex.join(python)} -m ntkhpc status --run={shlex.quote(str(run))}"
     return RunError(
         f"the run is too {age} for this code: {what}",
         where=where,
         cause=f"it was made by {made_by} code; nothing of it was touched",
         todo=f"use the version that made it, or the code in it: {command}",
     )
+
+
+def _code_hash(run: Path) -> str:
+    """The hash of the code that the run goes on in; a dash, for code that is not looked at, where nobody can tell."""
+    try:
+        return str(json.loads((run / "manifest.json").read_bytes())["code"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return "-"
 
 
 def _filled(raw: dict[str, Any], section: type[Settings], path: str, where: object) -> dict[str, Any]:

@@ -7,7 +7,6 @@ defined; what fields mean for one another is in the `__post_init__` of the secti
 import difflib
 import math
 import re
-import tomllib
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, get_args, get_origin
@@ -17,6 +16,7 @@ import tomli_w
 from msgspec import Struct
 
 from ntkhpc.errors import StudyError
+from ntkhpc.studies import toml
 from ntkhpc.studies.base import Study
 from ntkhpc.studies.kinds import DEFAULT, KINDS
 
@@ -27,8 +27,8 @@ def loads(text: str, where: object = "study") -> Study:
     Facts of the data are none of its fields: the program finds them. `studies.frozen` reads what it wrote.
     """
     try:
-        raw = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+        raw = toml.parse(text)
+    except ValueError as error:
         raise StudyError(f"not valid TOML: {error}", where=where, todo="compare with jobs/template.toml") from error
     kind = _kind(raw, where)
     _check_tables(raw, kind, "", where, hidden=("facts",))
@@ -36,20 +36,27 @@ def loads(text: str, where: object = "study") -> Study:
         return msgspec.convert(raw, kind)
     except msgspec.ValidationError as error:
         raise _explain(error, raw, kind, where) from error
+    except (OverflowError, MemoryError) as error:
+        raise StudyError(
+            f"what the fields say together leaves the range of numbers: {error}",
+            where=where,
+            cause="a factor, a power or a size that is far too large",
+            todo="compare with jobs/template.toml",
+        ) from error
 
 
 def load(path: Path) -> Study:
     """The study of a file. Raises StudyError if it cannot be read, and as `loads` does."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = toml.read(path)
     except OSError as error:
         raise StudyError(
             f"cannot read the study: {error.strerror}",
             where=path.absolute(),
             todo="TASK is a name of jobs/ without .toml, or the path of a study file; a run directory is named by RUN",
         ) from error
-    except UnicodeDecodeError as error:
-        raise StudyError(f"not UTF-8 text: {error}", where=path, todo="save the file as UTF-8") from error
+    except ValueError as error:  # of the path, too: a zero byte
+        raise StudyError(f"this is no study: {error}", where=path, todo="compare with jobs/template.toml") from error
     return loads(text, path)
 
 
@@ -86,7 +93,7 @@ def _kind(raw: dict[str, Any], where: object) -> type[Study]:
     if isinstance(given, str) and given in KINDS:
         return KINDS[given].study
     raise StudyError(
-        f"kind = {given!r} is not allowed{_nearest(str(given), KINDS)}",
+        f"kind = {toml.shown(given)} is not allowed{_nearest(str(given), KINDS)}",
         where=where,
         cause=f"allowed: {', '.join(KINDS)}",
     )
@@ -102,14 +109,14 @@ def _check_tables(
         field = f"{path}{key}"
         if key not in fields:
             raise StudyError(
-                f"unknown field {field} = {value!r}{_nearest(key, fields)}",
+                f"unknown field {toml.shown(field)[1:-1]} = {toml.shown(value)}{_nearest(key, fields)}",
                 where=where,
                 cause=f"{'[' + path[:-1] + ']' if path else 'the top level'} has the fields: {', '.join(fields)}",
                 todo="jobs/template.toml explains each of them",
             )
         for number in value if isinstance(value, list) else [value]:
             if isinstance(number, float) and not math.isfinite(number):
-                raise StudyError(f"{field} = {value} is not a finite number", where=where)
+                raise StudyError(f"{field} = {toml.shown(value)} is not a finite number", where=where)
         if isinstance(value, dict) and (table := _table(fields[key], value, field, where)) is not None:
             _check_tables(value, table, f"{field}.", where)
 
@@ -123,7 +130,7 @@ def _table(kind: Any, value: dict[str, Any], field: str, where: object) -> type[
     tag = kinds[0].__struct_config__.tag_field
     if isinstance(value.get(tag), str) and value[tag] in known:
         return known[value[tag]]
-    given = f"{field}.{tag} = {value[tag]!r} is not allowed" if tag in value else f"{field}.{tag} is missing"
+    given = f"{field}.{tag} = {toml.shown(value[tag])} is not allowed" if tag in value else f"{field}.{tag} is missing"
     raise StudyError(
         f"{given}{_nearest(str(value.get(tag, '')), known)}",
         where=where,
@@ -149,15 +156,15 @@ def _explain(error: msgspec.ValidationError, raw: dict[str, Any], study: type[St
     if isinstance(value, dict):
         # A rule of a whole section: its message already names field and value.
         section = f"[{field}] " if field else ""
-        return StudyError(f"{section}{message}", where=where, todo="jobs/template.toml explains every field")
+        return StudyError(f"{section}{message[:1000]}", where=where, todo="jobs/template.toml explains every field")
     cause = message
     nearest = ""
     if get_origin(kind) is Literal:
         choices = [str(choice) for choice in get_args(kind)]
         cause, nearest = f"allowed: {', '.join(choices)}", _nearest(str(value), choices)
-    return StudyError(f"{field} = {value!r} is not allowed{nearest}", where=where, cause=cause)
+    return StudyError(f"{field} = {toml.shown(value)} is not allowed{nearest}", where=where, cause=cause)
 
 
 def _nearest(word: str, known: Any) -> str:
-    close = difflib.get_close_matches(word, list(known), n=1)
+    close = difflib.get_close_matches(word[:80], list(known), n=1)
     return f"; did you mean {close[0]!r}?" if close else ""

@@ -137,7 +137,7 @@ def test_a_nan_in_the_data_stops_the_data_phase_before_anything_is_written(
 
     monkeypatch.setattr(Calorimeter, "load", spoilt)
     with pytest.raises(DataError, match=r"x_test\[4, 0\] = nan"):
-        data_phase.compute(Work(target.study, Block({}, {}), StoreInputs(target.store)))
+        data_phase.compute(Work(target.study, Block({}, {}), StoreInputs(target)))
     assert len(target.missing("data")) == 1
     assert not list((target.store / "x_test").glob("c*"))
 

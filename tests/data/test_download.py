@@ -174,7 +174,7 @@ def test_a_wrong_file_that_is_there_already_is_reported_and_kept(server: Server,
 
 def test_a_folder_in_the_place_of_the_file_is_reported(data: Path) -> None:
     (data / "hits.h5").mkdir(parents=True)
-    with pytest.raises(DataError, match="cannot be read"):
+    with pytest.raises(DataError, match="is no file"):
         download.find(remote(("a", "b")), "muons")
 
 

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ntkhpc.data import table
+from ntkhpc.data.formats import capacity
 from ntkhpc.data.table import NamedColumns
 from ntkhpc.errors import DataError
 
@@ -119,7 +120,8 @@ CSV_FAULTS = [
     ("x,y\n1,2,3\n4,5,6\n", "cannot be parsed(.|\n)*longer than the header"),
     ("x,y\n1,2\n3,4\nfour,5\n", r"'x' is not all numbers: row 2 has 'four' \(1 such rows of 3"),
     ("x,y\nred,2\nblue,4\n", r"'x' is not numbers: row 0 has 'red'(.|\n)*leave it out"),
-    ("", "cannot be parsed: No columns"),
+    ("\n\n", "cannot be parsed: No columns"),
+    ("", "it is empty"),
     (b"x,y\n1,2\n\xff,3\n", "not UTF-8"),
 ]
 
@@ -181,6 +183,17 @@ def test_truncated_files_are_refused(tmp_path: Path, suffix: str, size: int) -> 
     for reader in (table.describe, table.read):
         with pytest.raises(DataError, match=f"cannot be (read|parsed)(.|\n)*bad{suffix}"):
             reader(path, X, Y)
+
+
+def test_a_flipped_bit_in_a_parquet_page_with_a_checksum_is_noticed(tmp_path: Path) -> None:
+    path = tmp_path / "bad.parquet"
+    FRAME.to_parquet(path, write_page_checksum=True, use_dictionary=False, compression="none")
+    np.testing.assert_array_equal(table.read(path, X, Y).y[:, 0], FRAME["energy"])
+    raw = bytearray(path.read_bytes())
+    raw[raw.index(FRAME["mass"].to_numpy().tobytes()) + 8] ^= 1
+    path.write_bytes(raw)
+    with pytest.raises(DataError, match=r"(?i)checksum|crc"):
+        table.read(path, X, Y)
 
 
 def test_a_flipped_bit_in_an_npz_is_noticed(tmp_path: Path) -> None:
@@ -271,3 +284,14 @@ def test_dropping_duplicates_keeps_the_first_of_each(tmp_path: Path) -> None:
         np.testing.assert_array_equal(dropped.x, good.x)
         np.testing.assert_array_equal(dropped.y, good.y)
     table.check(dropped, tmp_path)
+
+
+@pytest.mark.promise("A table larger than memory is refused by its header, before anything of it is read.")
+@pytest.mark.parametrize("suffix", [".npz", ".h5", ".parquet", ".csv"])
+def test_tables_larger_than_memory_are_refused_before_they_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str
+) -> None:
+    path = write(tmp_path / f"a{suffix}")
+    monkeypatch.setattr(capacity, "at_hand", lambda: 20)
+    with pytest.raises(DataError, match=r"would take 0 MiB of memory(.|\n)*pool and test need"):
+        table.describe(path, ("mass",), ("energy",))

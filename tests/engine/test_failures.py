@@ -29,7 +29,11 @@ def test_every_class_of_ours_says_what_a_retry_does() -> None:
     found = {one.__name__: failures.kind_of(one("x")) for one in family(NtkhpcError)}
     assert found == {one.__name__: one.retry for one in family(NtkhpcError)}
     others = {name: kind for name, kind in found.items() if kind is not Retry.SURROUNDINGS}
-    assert others == {"DivergedError": Retry.BUG, "DeviceError": Retry.DEVICE}
+    assert others == {
+        "DivergedError": Retry.BUG,
+        "DeviceError": Retry.DEVICE,
+        "OutOfMemoryError": Retry.MEMORY,
+    }
     assert set(found) <= {name for name in dir(errors) if name.endswith("Error")}
 
 

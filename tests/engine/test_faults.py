@@ -140,7 +140,7 @@ from support.runs import make_run; make_run(Path('{disk}'))"
     )  # fmt: skip
     said = ran.stdout + ran.stderr
     assert "too small: 1" in said, said
-    assert "MiB are free" in said
+    assert "the file system leaves" in said
     assert "full: 1" in said
     assert "the file system is full" in said
     assert "read-only: 1" in said

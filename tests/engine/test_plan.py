@@ -70,11 +70,14 @@ def test_memory_of_inputs_across_the_span_is_projected_above_what_is_allocated(t
 
 
 @pytest.mark.parametrize("stage", studies.layout(studies.loads(tiny_text())).stages, ids="-".join)
-def test_memory_is_projected_above_what_was_measured_but_not_far(stage: tuple[str, ...], finished: run.Run) -> None:
-    """The peak of a worker process grows over its shards, so the largest receipt speaks for all phases of a stage."""
+def test_memory_of_a_worker_of_several_phases_is_that_of_the_largest(stage: tuple[str, ...], finished: run.Run) -> None:
+    """The largest receipt speaks for all phases of a stage; how close projections are is test_memory's to measure.
+
+    They may be far above here, where no member was suspicious enough to be trained again.
+    """
     shards = [shard for phase in stage for shard in finished.plan.of_phase(phase)]
     peak = max(files.read_sealed(finished.receipt(shard))["peak_memory_bytes"] for shard in shards)
-    assert peak < max(finished.plan.memory_bytes.get(phase, 0) for phase in stage) < 1.7 * peak
+    assert 0.8 * peak < max(finished.plan.memory_bytes[phase] for phase in stage) < 1.7 * peak
 
 
 POSTERIOR = """

@@ -15,7 +15,7 @@ VALUES = {"redraw_mu": np.arange(3.0)}
 
 def tiles(runs: Path) -> Tiles:
     target = make_run(runs)
-    return Tiles(target, target.plan.of_phase("redraws")[0], "f" * 10)
+    return Tiles(target, target.plan.of_phase("redraws")[0], {"study": "f" * 64})
 
 
 def test_a_tile_is_kept_though_a_twin_removes_the_folder_meanwhile(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ from support.job_arrays import profile
 from support.lab import on_table
 
 from ntkhpc import studies
-from ntkhpc.launch import container, doctor, nodecheck, speed
+from ntkhpc.launch import doctor, nodecheck, speed
 from ntkhpc.launch.profile import Container, Profile
 from ntkhpc.studies import facts
 from ntkhpc.studies.base import Study
@@ -67,10 +67,13 @@ def test_a_node_sees_the_code_and_the_environment_of_workers_and_nothing_of_this
     assert refused.ok is False
     words = said.read_text().splitlines()
     assert [after for word, after in pairwise(words) if word == "--bind"] == [str(runs)]
-    settings = dict(after.split("=") for word, after in pairwise(words) if word == "--env")
-    place = container.Place(runs, Path(settings["PYTHONPATH"]))
-    assert settings == {**container.worker_environment(place), "JAX_PLATFORMS": "cpu"}
-    assert f"./{place.code.relative_to(runs)}/ntkhpc/launch/nodecheck.py" in words
+    isolated = words.index("-I")
+    assert words[isolated - 2 : isolated] == [str(tmp_path / "i.sif"), "python3"]
+    copy, _, code, code_hash, *settings = words[isolated + 3 : words.index("--")]
+    assert settings == ["JAX_PLATFORMS=cpu"]
+    assert code_hash.startswith(Path(code).name)
+    for name in (Path(code) / "ntkhpc" / "launch" / "nodecheck.py", Path(copy)):
+        assert f"./{name.relative_to(runs)}" in words
     assert not list(runs.iterdir())
 
 

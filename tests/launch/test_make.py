@@ -172,10 +172,11 @@ def test_a_failing_shard_is_named_with_its_cause_and_stops_the_phase(runs: Path)
     target = make_run(runs)
     failed = ntkhpc("resume", f"--run={target.path}", "--cores=1", NTKHPC_FAILPOINT="shard-computed:1:EIO")
     assert failed.returncode == 1
-    assert "1 x OSError, last in data/data-0" in failed.stdout
+    assert "1 x SurroundingsError, last in data/data-0" in failed.stdout
+    assert "input/output error" in failed.stdout
     assert ntkhpc("status", f"--run={target.path}").returncode == 1
     assert ntkhpc("resume", f"--run={target.path}", "--cores=2").returncode == 0
-    assert "OSError" not in ntkhpc("status", f"--run={target.path}").stdout
+    assert "SurroundingsError" not in ntkhpc("status", f"--run={target.path}").stdout
 
 
 @pytest.mark.promise("Two submissions at once on one machine end with the stored bytes of one, without a conflict.")

@@ -56,9 +56,9 @@ def test_a_task_asks_for_the_memory_of_its_workers_and_a_gpu_task_has_one() -> N
     worker = made.memory_bytes["ensemble"] / 2**20
     assert 4 * worker < ensemble.memory_mb < 1.4 * 4 * worker + tasks.SUPERVISOR_MB
     assert data.workers == 1
-    (_, tight, *_) = arrays(made, profile(cores=8, memory_gb=1.5))
+    (_, tight, *_) = arrays(made, profile(cores=8, memory_gb=1.3))
     assert tight.workers == 2
-    assert tight.memory_mb <= 1.5 * 1024
+    assert tight.memory_mb <= 1.3 * 1024
     (_, gpu, *_) = arrays(made, profile(cores=8, gpu="--gres=gpu:1"))
     assert (gpu.workers, gpu.gpu) == (1, True)
 
@@ -155,7 +155,7 @@ def test_a_shard_that_was_killed_for_memory_asks_for_more_up_to_the_partition() 
         next(a for a in arrays(made, profile(cores=1), experience=e) if first in a.tasks[0])
         for e in (tasks.Experience(), tasks.Experience(memory={first: 1.6}))
     )
-    assert more.memory_mb > 1.4 * normal.memory_mb
+    assert more.memory_mb > 1.3 * normal.memory_mb
     largest = 8 * 1024 / (made.memory_bytes["ensemble"] * tasks.MARGIN / 2**20)
     last = tasks.Experience(memory={first: 1.2 * largest})
     assert next(a for a in arrays(made, profile(), experience=last) if first in a.tasks[0]).memory_mb == 8 * 1024

@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 import pandas as pd
 import pytest
-from support.bayes_run import composed, make, sample
+from support.bayes_run import composed, confirm, make, sample
 from support.runs import reseal
 
 from analysis import posterior, report
@@ -52,6 +52,8 @@ def test_every_finding_of_chains_is_warned_of(posterior_copy: Run) -> None:
     expected[0, 0, 0, 0] = np.asarray(expected[0, 0, 0, 0]) * 1.5
     store.open_array(posterior_copy.store, "chain_divergences", writable=True)[1, 1, 1, 0] = 7
     store.open_array(posterior_copy.store, "sample_loss", writable=True)[1, 0, 0, 2] = np.nan
+    for shard in posterior_copy.plan.of_phase("chains"):
+        confirm(posterior_copy, shard)
     said = "\n".join(cautions(posterior.SECTIONS, results.collect(posterior_copy)))
     assert re.search(r"R-hat is not below 1.01: .*\(P = 15, N1 = 10, draw 0\)", said)
     assert re.search(r"diverged: .* in \(P = 30, N1 = 40, draw 1\)", said)

@@ -13,11 +13,13 @@ from support.job_arrays import profile
 from support.runs import tiny_text
 
 from ntkhpc import studies
+from ntkhpc.data.formats import capacity
 from ntkhpc.engine import plan
 from ntkhpc.errors import NtkhpcError, ProfileError, SurroundingsError
 from ntkhpc.launch import prepare, tasks
 from ntkhpc.phase.phase import Phase
 from ntkhpc.studies.base import Study
+from ntkhpc.studies.memory import MARGIN
 
 TEXTS = {
     "ensemble": tiny_text(),
@@ -73,11 +75,20 @@ def refused(wanted: Study, runs: Path) -> NtkhpcError:
     return caught.value
 
 
+def test_a_machine_holds_a_worker_if_it_holds_what_a_job_would_ask_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    planned = plan.make(studies.loads(TEXTS["ensemble"]))
+    largest = max(planned.memory_bytes.values())
+    for there, fits in ((1.01 * MARGIN * largest, True), (0.99 * MARGIN * largest, False)):
+        monkeypatch.setattr(capacity, "at_hand", lambda there=there: int(there))
+        assert (prepare.too_large(planned) is None) == fits
+    assert prepare.too_large(planned, min(planned.memory_bytes, key=planned.memory_bytes.__getitem__)) is None
+
+
 @pytest.mark.parametrize("kind", TEXTS)
 def test_a_machine_too_small_names_fields_of_the_study(kind: str, runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     wanted = studies.loads(TEXTS[kind])
     with monkeypatch.context() as patch:
-        patch.setattr(prepare, "_memory", lambda: 2**20)
+        patch.setattr(capacity, "at_hand", lambda: 2**20)
         assert_names_own_fields(str(refused(wanted, runs)), wanted)
     with monkeypatch.context() as patch:
         patch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=2**20))

@@ -10,8 +10,9 @@ from support.runs import run_shards
 from analysis import posterior
 from analysis.report.provenance import provenance
 from analysis.report.publication import Publication
-from ntkhpc import studies
-from ntkhpc.engine import run, store
+from ntkhpc import files, studies
+from ntkhpc.engine import arrays, run, store
+from ntkhpc.engine.plan import Shard
 from ntkhpc.engine.run import Run
 
 STUDY = """
@@ -97,9 +98,20 @@ def sample(target: Run) -> None:
         values["adaptive_loss"] = 1.02 * loss[..., 0] * (1 + 0.004 * rng.standard_normal(populations))
     for name, value in values.items():
         store.open_array(target.store, name, writable=True)[...] = value
-    some_receipt = target.receipt(target.plan.of_phase("theory")[0]).read_bytes()
     for shard in (*target.plan.of_phase("adaptive"), *target.plan.of_phase("chains")):
-        target.receipt(shard).write_bytes(some_receipt)
+        confirm(target, shard)
+
+
+def confirm(target: Run, shard: Shard) -> None:
+    """Write the receipt of a shard for the values that the store has, as a worker would that computed them."""
+    theory = files.read_sealed(target.receipt(target.plan.of_phase("theory")[0]))
+    there = arrays.stored(target.store)
+    written = [there[array.name] for array in store.written(target.store, target.study, shard.phase)]
+    values = {array.name: np.asarray(store.open_array(target.store, array.name)[array.region(shard.region)])
+              for array in written}  # fmt: skip
+    store.write(target.store, target.study, shard, values)  # also what nothing was written to
+    own = {"phase": shard.phase, "shard": shard.id, "values": store.digests(values), "read": {}}
+    target.receipt(shard).write_bytes(files.seal({**theory, **own}))
 
 
 def composed(target: Run) -> tuple[Publication, str]:

@@ -109,7 +109,7 @@ def run_shards(
 
     Not as preexec_fn, whose fork() JAX objects to where another test has started it in this process.
     """
-    settings = {**os.environ, **worker_environment(target), **(environment or {}), "NTKHPC_FAILPOINT": failpoint}
+    settings = {**worker_settings(target), **(environment or {}), "NTKHPC_FAILPOINT": failpoint}
     return subprocess.run(
         [sys.executable, "-c", f"{first}\n{RUN_SHARDS}", str(target.path), *shards],
         env=settings,
@@ -119,6 +119,11 @@ def run_shards(
         timeout=300,
         check=False,
     )
+
+
+def worker_settings(target: Run) -> dict[str, str]:
+    """The environment of a worker process."""
+    return {**os.environ, **worker_environment(target)}
 
 
 def store_bytes(target: Run) -> dict[str, bytes]:
@@ -178,8 +183,14 @@ def make_posterior(folder: Path) -> Run:
 
 
 def reseal(target: Run, **fields: Any) -> None:
-    """Write the manifest anew for `study.toml` and `plan.json` as they are now, with other fields."""
+    """Write the manifest anew for its files as they are now, without those that are gone, and with other fields.
+
+    Receipts are of the study as it is now.
+    """
     record = files.read_sealed(target.path / "manifest.json")
-    now = {name: files.sha256_file(target.path / name) for name in ("study.toml", "plan.json")}
-    changed = {**record, "files": {**record["files"], **now}, **fields}
+    now = {name: files.sha256_file(target.path / name) for name in record["files"] if (target.path / name).is_file()}
+    changed = {**record, "files": now, **fields}
     (target.path / "manifest.json").write_bytes(files.seal(changed))
+    for path in target.path.glob("receipts/*/*.json"):
+        if (receipt := files.read_sealed(path)).get("study"):
+            path.write_bytes(files.seal({**receipt, "study": now["study.toml"]}))

@@ -3,7 +3,6 @@
 A record is one byte of label and 3 x 1024 bytes of red, green and blue, row by row.
 """
 
-import gzip
 import io
 import pickle
 import tarfile
@@ -14,9 +13,13 @@ from typing import Any
 
 import numpy as np
 
+from ntkhpc.data.formats import content
 from ntkhpc.errors import DataError
 
 RECORD = 3073
+MOST_BYTES = 60_000 * RECORD
+"""Of one file: the whole data set."""
+
 NAMES = frozenset({*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"})
 
 
@@ -32,39 +35,81 @@ def contents(path: Path) -> Iterator[tuple[str, bytes]]:
                     if (file := archive.extractfile(batches[name])) is not None:
                         yield name, file.read()
         else:
-            content = path.read_bytes()
-            yield path.name, gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content
+            yield path.name, content.unpacked(path, MOST_BYTES)
     except (OSError, EOFError, zlib.error, tarfile.TarError) as error:
-        raise DataError(f"cannot be read: {error}", where=path, cause="it is cut short or damaged") from error
+        raise DataError(
+            f"cannot be read: {error}",
+            where=path,
+            cause="it is cut short or damaged",
+            todo="fetch it again, and compare its checksum",
+        ) from error
 
 
-def decode(content: bytes, path: Path, name: str) -> tuple[np.ndarray, np.ndarray]:
+def decode(batch: bytes, path: Path, name: str) -> tuple[np.ndarray, np.ndarray]:
     """Pixels (n, 3072) and labels (n,) of one batch."""
-    if content[:1] == b"\x80":
-        pixels, labels = _unpickle(content, path, name)
-    elif content and len(content) % RECORD == 0:
-        records = np.frombuffer(content, np.uint8).reshape(-1, RECORD)
+    if batch[:1] == b"\x80":
+        return _unpickle(batch, path, name)
+    if batch and len(batch) % RECORD == 0:
+        records = np.frombuffer(batch, np.uint8).reshape(-1, RECORD)
         pixels, labels = records[:, 1:], records[:, 0]
     else:
         raise DataError(
-            f"{name} has {len(content):,} bytes, which is no number of records of {RECORD}",
+            f"{name} has {len(batch):,} bytes, which is no number of records of {RECORD}",
             where=path,
             cause="it is cut short, or it is another format (CIFAR-100 has records of 3074)",
+            todo="fetch it again, and compare its checksum",
         )
-    if labels.max() > 9:
-        raise DataError(f"{name} has a label {labels.max()}; CIFAR-10 has 0 to 9", where=path)
-    return pixels, labels
+    return _whole(pixels, 255, "pixel", path, name), _whole(labels, 9, "label", path, name)
 
 
-def _unpickle(content: bytes, path: Path, name: str) -> tuple[np.ndarray, np.ndarray]:
+def _unpickle(batch: bytes, path: Path, name: str) -> tuple[np.ndarray, np.ndarray]:
     try:
-        batch = _Unpickler(io.BytesIO(content), encoding="bytes").load()
-        pixels, labels = np.asarray(batch[b"data"], np.uint8), np.asarray(batch[b"labels"], np.uint8)
-    except (pickle.UnpicklingError, EOFError, KeyError, TypeError, ValueError, IndexError) as error:
-        raise DataError(f"{name} is no batch of CIFAR-10: {error}", where=path) from error
-    if pixels.shape != (len(labels), RECORD - 1):
-        raise DataError(f"{name} has pixels of shape {pixels.shape} and {len(labels)} labels", where=path)
-    return pixels, labels
+        found = _Unpickler(io.BytesIO(batch), encoding="bytes").load()
+        given = {str(key, "ascii") if isinstance(key, bytes) else key: value for key, value in found.items()}
+        pixels, labels = np.asarray(given["data"]), np.asarray(given["labels"])
+    except Exception as error:  # an unpickler and NumPy raise whatever the bytes of a damaged batch lead them to
+        said = f"it has no {error}" if isinstance(error, KeyError) else str(error)[:200] or type(error).__name__
+        raise DataError(
+            f"{name} is no batch of CIFAR-10: {said}",
+            where=path,
+            cause="it is cut short or damaged, or another data set: CIFAR-100 has fine_labels",
+            todo="fetch it again, and compare its checksum",
+        ) from error
+    if pixels.ndim != 2 or labels.ndim != 1 or pixels.shape != (len(labels), RECORD - 1) or not len(labels):
+        raise DataError(
+            f"{name} has pixels of shape {pixels.shape} and {labels.size} labels",
+            where=path,
+            cause="another data set, or images that were reshaped",
+            todo=f"pixels are (n, {RECORD - 1}): red, then green, then blue, row by row",
+        )
+    return _whole(pixels, 255, "pixel", path, name), _whole(labels, 9, "label", path, name)
+
+
+def _whole(values: np.ndarray, most: int, what: str, path: Path, name: str) -> np.ndarray:
+    """The values as bytes. Raises DataError unless all are whole numbers from 0 to `most`."""
+    if values.dtype.kind not in "iuf":
+        raise DataError(
+            f"{name} has {what}s of type {values.dtype}, not whole numbers", where=path, todo="write them as integers"
+        )
+    bad = values > most
+    if values.dtype != np.uint8:
+        bad = ~((values >= 0) & (values <= most) & (values == np.floor(values)))  # true for NaN, too
+    if bad.any():
+        first = values[bad][0]
+        raise DataError(
+            f"{name} has a {what} {first:g}; they are whole numbers from 0 to {most} ({int(bad.sum()):,} are not)",
+            where=path,
+            cause="pixels that were divided by 255 or normalised" if most == 255 else "CIFAR-10 has 10 classes",
+            todo="use the original batches: the study normalises pixels itself",
+        )
+    if most == 255 and values.max() <= 1:
+        raise DataError(
+            f"no {what} of {name} is above {values.max():g}; they are whole numbers from 0 to 255",
+            where=path,
+            cause="pixels that were divided by 255 and rounded, or a file of zeros",
+            todo="use the original batches: the study normalises pixels itself",
+        )
+    return values.astype(np.uint8, copy=False)
 
 
 class _Unpickler(pickle.Unpickler):

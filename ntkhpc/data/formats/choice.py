@@ -12,6 +12,9 @@ from ntkhpc.data.formats.grid import Grid, GridFile
 from ntkhpc.data.formats.names import listed
 from ntkhpc.errors import DataError
 
+NO_LIMIT = 1e9
+"""GeV: an upper limit as high as this is none that a user thought of."""
+
 Opener = Callable[[Any, Path], GridFile]
 
 
@@ -49,6 +52,7 @@ def choose(paths: tuple[Path, ...], source_of: Opener, wanted: Wanted) -> list[P
         with hdf5.opened(file_path) as file:
             source = source_of(file, file_path)
             _check_energies(source.energy, file_path)
+            _check_unit(source, wanted, file_path)
             if parts and not parts[0].grid.same_as(source.grid):
                 raise DataError(
                     f"its {source.grid.cells} cells are not those of {parts[0].path} ({parts[0].grid.cells})",
@@ -112,4 +116,32 @@ def _check_energies(energy: np.ndarray, where: Path) -> None:
             else "the file has no showers",
             where=where,
             cause="a file that was not written to its end, or a key that is not the incident energy",
+            todo="write or fetch the file again, or choose the layout that it has",
         )
+
+
+def _check_unit(source: GridFile, wanted: Wanted, where: Path) -> None:
+    """Raises DataError if an energy is none of the layout's, unless the user's limits say so and hold all of them.
+
+    Limits within what is plausible choose showers: of those outside, nobody asks, unless another unit makes all fit.
+    """
+    least, most = float(source.energy.min()), float(source.energy.max())
+    low, high = source.energies
+    if (least >= low or 0 < wanted.energy_min <= least) and (most <= high or most <= wanted.energy_max < NO_LIMIT):
+        return
+    outside = int(((source.energy < low) | (source.energy > high)).sum())
+    factor = next(
+        (factor for factor in (1e3, 1e-3, 1e6, 1e-6) if low <= factor * least and factor * most <= high), None
+    )
+    chooses = low <= wanted.energy_min and wanted.energy_max <= high
+    if chooses and factor is None:
+        return
+    unit = "a file in another unit than the layout's, or marks of missing values"
+    raise DataError(
+        f"the incident energies are {least:.6g} to {most:.6g} GeV, where {low:g} to {high:g} GeV is plausible for the "
+        f"layout ({outside:,} of {len(source.energy):,} are outside)",
+        where=where,
+        cause=f"{unit}: times {factor:g} all of them fit" if factor else unit,
+        todo="write the file in the layout's unit; if the energies are right, say so with data.energy_min = "
+        f"{0.999 * least:.4g} and data.energy_max = {1.001 * most:.4g}, which must hold all of them",
+    )

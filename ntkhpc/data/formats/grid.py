@@ -70,6 +70,10 @@ class GridFile(Protocol):
         """(n,) float64: incident energy in GeV."""
 
     @property
+    def energies(self) -> tuple[float, float]:
+        """GeV that incident energies of the layout can have."""
+
+    @property
     def pdg(self) -> np.ndarray | None:
         """(n,) int: Monte Carlo code of the incident particle; None where the file does not say."""
 

@@ -22,6 +22,9 @@ from ntkhpc.errors import DataError
 # a file scaled by 50 (about 1) from one that is not.
 RESPONSE = (0.2 * 0.02, 5 * 0.02)
 
+# GeV; the public files have 2 to 510. Narrower than a factor of 1000: energies in MeV or TeV lie outside, all of them.
+ENERGIES = (0.9, 800.0)
+
 _WINDOWS = {"ECAL": ((25, 25, 25), (51, 51, 25)), "HCAL": ((5, 5, 60), (11, 11, 60))}
 
 
@@ -33,6 +36,7 @@ class Lcd:
     pdg: np.ndarray | None
     grid: Grid
     windows: tuple[Any, ...]
+    energies: tuple[float, float] = ENERGIES
 
     @property
     def block_rows(self) -> int:
@@ -47,10 +51,10 @@ class Lcd:
 
 def source(file: Any, where: Path) -> Lcd:
     """Raises DataError for a missing key or a shape that is not one of the layout's."""
-    windows = {key: _window(file, key, where) for key in _WINDOWS if key == "ECAL" or key in file}
+    windows = {key: _window(file, key, where) for key in _WINDOWS if key == "ECAL" or hdf5.has(file, key, where)}
     energy = _energy(file, where)
     # pdgID was written as a floating-point number by some.
-    pdg = hdf5.column(file, "pdgID", where).astype(np.int64) if "pdgID" in file else None
+    pdg = hdf5.column(file, "pdgID", where).astype(np.int64) if hdf5.has(file, "pdgID", where) else None
     hdf5.same_rows(where, energy=energy, **windows, **({} if pdg is None else {"pdgID": pdg}))
     grid = stack(*(_square(*window.shape[2:]) for window in windows.values()))
     return Lcd(energy, pdg, grid, tuple(windows.values()))
@@ -70,9 +74,9 @@ def _window(file: Any, key: str, where: Path) -> Any:
 
 
 def _energy(file: Any, where: Path) -> np.ndarray:
-    if "energy" in file:
+    if hdf5.has(file, "energy", where):
         return hdf5.column(file, "energy", where).astype(np.float64)
-    if "target" not in file:
+    if not hdf5.has(file, "target", where):
         require(["energy"], hdf5.keys(file), where)
     target = hdf5.array(file, "target", where)
     # With more columns, some files' last one is a momentum: do not guess.
@@ -82,6 +86,7 @@ def _energy(file: Any, where: Path) -> np.ndarray:
             where=where,
             todo="write the energies in GeV to a key `energy` (n,)",
         )
+    hdf5.require_room(2 * 8 * target.size, "target", where)
     return np.asarray(target[:, -1], np.float64)
 
 

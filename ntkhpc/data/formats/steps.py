@@ -22,11 +22,12 @@ import numpy as np
 
 from ntkhpc.data.formats import hdf5
 from ntkhpc.data.formats.grid import Grid
-from ntkhpc.data.formats.names import listed, require
+from ntkhpc.data.formats.names import listed
 from ntkhpc.errors import DataError
 
 # From muons of 100 GeV (a few 1e-4) to electrons (0.03); energies in MeV are a factor of 1000 off.
 RESPONSE = (1e-4, 0.5)
+ENERGIES = (0.2, 600.0)  # GeV; the public files have 1 to 100
 RING_EDGES_MM = (5.0, 10.0, 20.0, 40.0, 80.0, 160.0)  # the last ring is all that lies beyond
 ENDCAP_LIMIT = 0.05  # of a block's energy
 
@@ -65,6 +66,7 @@ class StepFile:
     names: tuple[str, ...]
     steps: dict[str, Any]
     where: Path
+    energies: tuple[float, float] = ENERGIES
 
     @property
     def block_rows(self) -> int:
@@ -73,6 +75,7 @@ class StepFile:
     @cached_property
     def _bounds(self) -> np.ndarray:
         """(n, 2): first step of each event and the one after its last."""
+        hdf5.require_room(3 * 8 * len(self.steps["event_id"]), "steps/event_id", self.where)
         event = self.steps["event_id"][()]
         bounds = np.stack([np.searchsorted(event, self.event, side) for side in ("left", "right")], axis=1)
         if (event[1:] < event[:-1]).any() or np.diff(bounds).sum() != len(event):
@@ -106,6 +109,7 @@ class StepFile:
                 f"step {first + bad[0]} has energy {energy[bad[0]]} GeV at {position[bad[0]].tolist()} mm",
                 where=self.where,
                 cause="a damaged file: a deposit is a positive number at a point",
+                todo="write or fetch the file again",
             )
 
     def _layer(self, subdetector: np.ndarray, position: np.ndarray, energy: np.ndarray) -> np.ndarray:
@@ -121,6 +125,7 @@ class StepFile:
                     f"{name} has deposits outside the {barrel.layers} layers of the Open Data Detector",
                     where=self.where,
                     cause="another detector, or positions that are not in mm",
+                    todo="write positions in mm; another detector has no layout here: make it a table of inputs",
                 )
             layer[inside] = barrel.first + number
         lost, total = energy[layer < 0].sum(), energy.sum()
@@ -138,14 +143,16 @@ def source(file: Any, where: Path) -> StepFile:
     """Raises DataError for a missing key, several primaries in an event, or subdetectors without a barrel."""
     event = hdf5.column(file, "primary/event_id", where)
     pdg = hdf5.column(file, "primary/pdg", where).astype(np.int64)
-    momentum = _vectors(file, "primary/momentum", where)[()].astype(np.float64)
-    vertex = _vectors(file, "primary/vertex", where)[()].astype(np.float64)
+    momentum, vertex = (_vectors(file, f"primary/{name}", where) for name in ("momentum", "vertex"))
+    hdf5.require_room(6 * 8 * momentum.size + 6 * 8 * vertex.size, "primary", where)
+    momentum, vertex = (found[()].astype(np.float64) for found in (momentum, vertex))
     hdf5.same_rows(where, event_id=event, pdg=pdg, momentum=momentum, vertex=vertex)
     if (event[1:] <= event[:-1]).any():  # no difference, which wraps where numbers are unsigned
         raise DataError(
             "primary/event_id does not increase",
             where=where,
             cause="several primaries in an event, or files joined without numbering the events anew",
+            todo="write one primary an event, and name each file in path instead of joining them",
         )
     steps = {name: hdf5.array(file, f"steps/{name}", where) for name in ("event_id", "energy", "subdetector")}
     steps["position"] = _vectors(file, "steps/position", where)
@@ -160,14 +167,14 @@ def source(file: Any, where: Path) -> StepFile:
 
 
 def _names(file: Any, where: Path) -> tuple[str, ...]:
-    require(["metadata/subdetector_names"], hdf5.keys(file), where)
-    found = np.ravel(file["metadata/subdetector_names"][()])
+    found = np.ravel(hdf5.dataset(file, "metadata/subdetector_names", where)[()])
     names = tuple(name.decode() if isinstance(name, bytes) else str(name) for name in found)
     if not set(BARRELS) <= set(names):
         raise DataError(
             f"the subdetectors are {listed(names)}; this layout reads {listed(BARRELS)}",
             where=where,
             cause="another detector than the Open Data Detector",
+            todo="take another file, or make it a table of inputs",
         )
     return names
 
@@ -175,5 +182,9 @@ def _names(file: Any, where: Path) -> tuple[str, ...]:
 def _vectors(file: Any, key: str, where: Path) -> Any:
     found = hdf5.array(file, key, where)
     if found.ndim != 2 or found.shape[1] != 3:
-        raise DataError(f"{key} has shape {found.shape}; it needs three components: (n, 3)", where=where)
+        raise DataError(
+            f"{key} has shape {found.shape}; it needs three components: (n, 3)",
+            where=where,
+            todo="reshape it in the file",
+        )
     return found

@@ -14,7 +14,7 @@ from ntkhpc.phase.block import Block
 from ntkhpc.phase.phase import Phase
 from ntkhpc.phase.settings import Natural, Positive, Settings, require_increasing
 from ntkhpc.phase.work import Values, Work
-from ntkhpc.studies import cost
+from ntkhpc.studies import cost, memory
 from ntkhpc.studies.ensemble.network import mlp
 from ntkhpc.words import count, joined, numbers
 
@@ -160,9 +160,13 @@ def seconds(study: "EnsembleStudy", block: Block) -> float:
 
 
 def memory_bytes(study: "EnsembleStudy") -> int:
-    """Kernels and their factors, cross panels and weights, covariances."""
     n, test = study.curve_sizes[-1], study.data.test
-    return cost.KERNEL_BYTES + cost.rows_bytes(study) + 8 * (7 * n**2 + 6 * n * test + 4 * test**2)
+    moments = [memory.covariance(n, test)]
+    if "infinite" in study.infinite_width.times and len(study.curve_sizes) > 1:
+        moments.append(memory.nested(n, test))
+    if set(study.infinite_width.times) != {"infinite"}:
+        moments.append(memory.eigenvectors(n, test))
+    return memory.KERNELS + memory.rows(study) + memory.of_numbers(max(moments))
 
 
 PHASE = Phase(

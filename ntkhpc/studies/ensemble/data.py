@@ -8,7 +8,7 @@ import numpy as np
 from ntkhpc.phase.array import Array
 from ntkhpc.phase.block import Block
 from ntkhpc.phase.work import Values, Work
-from ntkhpc.studies import data
+from ntkhpc.studies import data, memory
 from ntkhpc.studies.ensemble.network import mlp
 
 if TYPE_CHECKING:
@@ -54,7 +54,9 @@ def seconds(study: "EnsembleStudy", block: Block) -> float:
 
 
 def memory_bytes(study: "EnsembleStudy") -> int:
-    return data.memory_bytes(study) + 4 * 8 * study.ensemble.n_train[-1] ** 2
+    """The rows as they are loaded, then, beside them, both kernels."""
+    kernels = memory.of_numbers(2 * study.ensemble.n_train[-1] ** 2)
+    return memory.LEARNING_RATES + max(data.loading_bytes(study), memory.rows(study) + kernels)
 
 
 PHASE = replace(

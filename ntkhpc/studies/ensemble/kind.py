@@ -8,7 +8,7 @@ from ntkhpc.phase.array import Array
 from ntkhpc.phase.block import Block
 from ntkhpc.phase.dimension import Dim
 from ntkhpc.phase.kind import Kind
-from ntkhpc.studies import analysis, cost, dims
+from ntkhpc.studies import analysis, dims, memory
 from ntkhpc.studies.ensemble import curve, data, law, moments, recheck, redraws, train
 from ntkhpc.studies.ensemble.probe import speed
 from ntkhpc.studies.ensemble.study import EnsembleStudy
@@ -56,7 +56,12 @@ def _analysis_seconds(study: EnsembleStudy, block: Block) -> float:
 
 
 def _analysis_bytes(study: EnsembleStudy) -> int:
-    return cost.ANALYSIS_BYTES + 3 * train.chunk_bytes(study)
+    """The losses of a cell in float64, four times as they are squared and averaged, and a little of every chunk."""
+    ensemble = study.ensemble
+    cells = math.prod((len(study.network.widths), len(ensemble.n_train), ensemble.draws))
+    chunks = cells * math.ceil(ensemble.members / ensemble.shard_members)
+    losses = memory.of_numbers(min(cells, memory.REPORT_THREADS) * 4 * ensemble.members * study.data.test)
+    return memory.REPORT["ensemble"] + losses + memory.CHUNK * chunks
 
 
 def remarks(study: EnsembleStudy, load: Callable[[str], Any]) -> tuple[str, ...]:

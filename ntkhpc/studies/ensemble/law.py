@@ -8,7 +8,7 @@ from ntkhpc.phase.array import Array
 from ntkhpc.phase.block import Block
 from ntkhpc.phase.phase import Phase
 from ntkhpc.phase.work import Values, Work
-from ntkhpc.studies import cost
+from ntkhpc.studies import cost, memory
 from ntkhpc.studies.dims import PROBABILITIES
 from ntkhpc.studies.ensemble.network import mlp
 
@@ -73,9 +73,9 @@ def seconds(study: "EnsembleStudy", block: Block) -> float:
 
 
 def memory_bytes(study: "EnsembleStudy") -> int:
-    """Kernels and their factors, cross panels and weights, covariances and their eigenvectors."""
     n, test = study.ensemble.n_train[-1], study.data.test
-    return cost.KERNEL_BYTES + cost.rows_bytes(study) + 8 * (7 * n**2 + 6 * n * test + 7 * test**2)
+    moments = (memory.eigenvectors(n, test), memory.covariance(n, test), memory.quantiles(n, test))
+    return memory.KERNELS + memory.rows(study) + memory.of_numbers(max(moments))
 
 
 PHASE = Phase(

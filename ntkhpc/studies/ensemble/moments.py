@@ -12,7 +12,7 @@ from ntkhpc.phase.array import Array
 from ntkhpc.phase.block import Block
 from ntkhpc.phase.phase import Phase
 from ntkhpc.phase.work import Values, Work
-from ntkhpc.studies import cost
+from ntkhpc.studies import memory
 from ntkhpc.studies.dims import CELL
 from ntkhpc.studies.ensemble import train
 from ntkhpc.studies.ensemble.train import OK
@@ -83,7 +83,11 @@ def seconds(study: "EnsembleStudy", block: Block) -> float:
 
 
 def memory_bytes(study: "EnsembleStudy") -> int:
-    return cost.LIGHT_BYTES + 3 * train.chunk_bytes(study, *_MOMENTS)
+    """Of one cell the moments of its tiles; of all cells what is written, twice as it is read back and compared."""
+    ensemble, points = study.ensemble, study.data.test
+    cells = len(study.network.widths) * len(ensemble.n_train) * ensemble.draws
+    tiles = math.ceil(ensemble.members / ensemble.tile)
+    return memory.WORKER + memory.of_numbers(2 * tiles * points * study.outputs + 3 * cells * points)
 
 
 PHASE = Phase(

@@ -16,7 +16,7 @@ from ntkhpc.phase.array import Array
 from ntkhpc.phase.block import Block
 from ntkhpc.phase.phase import Phase
 from ntkhpc.phase.work import Values, Work
-from ntkhpc.studies import cost
+from ntkhpc.studies import cost, memory
 from ntkhpc.studies.dims import CELL
 from ntkhpc.studies.ensemble import train
 from ntkhpc.studies.ensemble.train import DIVERGED, OK
@@ -138,7 +138,7 @@ def tile_seconds(study: "EnsembleStudy", block: Block) -> float:
 def memory_bytes(study: "EnsembleStudy") -> int:
     """The whole split, and one network; of a cell a few numbers a member."""
     members = 64 * study.ensemble.members
-    return train.WORKER_BYTES + cost.rows_bytes(study) + members + train.network_bytes(study, precision(study))
+    return memory.SECOND_TRAINING + memory.rows(study) + members + train.network_bytes(study, precision(study))
 
 
 PHASE = Phase(
@@ -150,6 +150,7 @@ PHASE = Phase(
     tile_seconds=tile_seconds,
     memory_bytes=memory_bytes,
     compute=compute,
+    compiled=("width", "n_train"),
     when=lambda study: study.ensemble.recheck > 0,
     fewer="lower ensemble.draws",
     lower="network.widths, ensemble.n_train or data.test",

@@ -16,7 +16,7 @@ from ntkhpc.phase.array import Array
 from ntkhpc.phase.block import Block
 from ntkhpc.phase.phase import Phase
 from ntkhpc.phase.work import Values, Work
-from ntkhpc.studies import cost
+from ntkhpc.studies import cost, memory
 from ntkhpc.studies.ensemble.curve import training
 from ntkhpc.studies.ensemble.network import mlp
 
@@ -100,8 +100,8 @@ def _laws(work: "Work[EnsembleStudy]", draw: int, nngp_test: np.ndarray) -> Valu
     statistics = []
     for n in sizes:
         steps = [training(study, study.training.steps(n))]
-        (law,) = infinite_width.finite_time_laws(blocks.leading(n), y_train[:n], steps)
-        statistics.append(loss_law.statistics(*law, y_test))
+        laws = infinite_width.finite_time_laws(blocks.leading(n), y_train[:n], steps)
+        statistics.append(loss_law.statistics(*next(laws), y_test))  # no name: the next size needs the room
     return {array: np.array([getattr(one, column) for one in statistics]) for array, column in _COLUMNS.items()}
 
 
@@ -125,9 +125,9 @@ def draw_seconds(study: "EnsembleStudy") -> float:
 
 
 def memory_bytes(study: "EnsembleStudy") -> int:
-    """Kernels and their factors, cross panels and weights, covariances."""
     n, test = study.ensemble.n_train[-1], study.data.test
-    return cost.KERNEL_BYTES + cost.rows_bytes(study) + 8 * (7 * n**2 + 6 * n * test + 4 * test**2)
+    moments = (memory.eigenvectors(n, test), memory.covariance(n, test))
+    return memory.KERNELS + memory.rows(study) + memory.of_numbers(max(moments))
 
 
 PHASE = Phase(

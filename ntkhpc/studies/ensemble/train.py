@@ -15,7 +15,7 @@ from ntkhpc.phase.block import Block
 from ntkhpc.phase.phase import Phase
 from ntkhpc.phase.settings import Increasing, NonNegativeFloat, Positive, PositiveFloat, Settings, require_increasing
 from ntkhpc.phase.work import Values, Work
-from ntkhpc.studies import cost
+from ntkhpc.studies import cost, memory
 from ntkhpc.studies.dims import CELL
 from ntkhpc.studies.ensemble.network import forward_flops, mlp
 from ntkhpc.words import count, numbers
@@ -28,6 +28,10 @@ OK, DIVERGED, MISSING = 0, 1, -1
 """Values of `status`; the last, its fill value, means: not computed."""
 
 
+MOST_STEPS = 10**15
+"""Of one network: more would take years, and are no whole numbers any more in double precision."""
+
+
 class StepRule(Settings, frozen=True, kw_only=True):
     """Number of full-batch steps as a rule of n_train: ceil(factor * n_train ** power)."""
 
@@ -35,8 +39,18 @@ class StepRule(Settings, frozen=True, kw_only=True):
     power: NonNegativeFloat = 1.0
 
     def __call__(self, n_train: int) -> int:
+        """Raises ValueError for more steps than MOST_STEPS."""
+        try:
+            steps = self.factor * n_train**self.power
+        except OverflowError:
+            steps = math.inf
+        if steps > MOST_STEPS:
+            raise ValueError(
+                f"training.steps.factor = {self.factor:g} and power = {self.power:g} make {steps:.3g} steps at "
+                f"n_train = {n_train}; {MOST_STEPS:,} is the most"
+            )
         # The small term keeps 0.1 * 30 at 3 steps, not 4.
-        return max(1, math.ceil(self.factor * n_train**self.power - 1e-9))
+        return max(1, math.ceil(steps - 1e-9))
 
     def description(self) -> str:
         """The number of steps as a function of N_D, rounded up."""
@@ -136,7 +150,7 @@ def compute(work: "Work[EnsembleStudy]") -> Values:
     n, draw, at = work.block.value("n_train"), work.block.index("draw"), work.block.index("n_train")
     chosen = inputs["permutation"][draw, :n]
     trained_as = program(study, work.block.value("width"), study.trace_steps(n))
-    tile = study.ensemble.tile
+    tile, written = study.ensemble.tile, [array.name for array in ARRAYS if array.when(study)]
 
     def train(number: int) -> dict[str, np.ndarray]:
         # The last tile is padded with members beyond the ensemble: the tile is what fixes the compiled program.
@@ -152,10 +166,11 @@ def compute(work: "Work[EnsembleStudy]") -> Values:
             members=range(first, first + tile),
         )
         real = min(study.ensemble.members - first, tile)
-        return tile_values(trained_as.trace_steps, trained, inputs["y_test"], real)
+        values = tile_values(trained_as.trace_steps, trained, inputs["y_test"], real)
+        return {name: values[name] for name in written}  # predictions are as large as the losses
 
     tiles = [work.tile(number, partial(train, number)) for number in work.block.range("tile")]
-    return _assemble(study, tiles)
+    return _assemble(written, tiles)
 
 
 def program(study: "EnsembleStudy", width: int, trace_steps: tuple[int, ...]) -> "Program":
@@ -212,19 +227,12 @@ def _steps_done(finite: np.ndarray, trace_steps: tuple[int, ...]) -> np.ndarray:
     return np.array([-1, *trace_steps], np.int32)[count]
 
 
-def _assemble(study: "EnsembleStudy", tiles: list[dict[str, np.ndarray]]) -> Values:
+def _assemble(written: list[str], tiles: list[dict[str, np.ndarray]]) -> Values:
     """Join tiles along members, or along tiles for their moments, into the block's part of each array."""
-    written = [array.name for array in ARRAYS if array.when(study)]
     return {name: np.concatenate([tile[name] for tile in tiles])[(None,) * len(CELL)] for name in written}
 
 
 SECONDS_PER_STEP = 5e-6
-
-WORKER_BYTES = 420 * 2**20
-"""Resident size of a worker that compiled its training steps, before it holds any data.
-
-It lies between 265 MiB, all read from the compilation cache, and 410 MiB, where all was compiled; 360 MiB after laws.
-"""
 
 
 def training_flops(study: "EnsembleStudy", width: int, n_train: int) -> float:
@@ -261,8 +269,9 @@ def tile_seconds(study: "EnsembleStudy", block: Block) -> float:
 
 
 def memory_bytes(study: "EnsembleStudy") -> int:
+    """The split, one network, and the values: as tiles, joined, as they are written, as they are read back."""
     network = network_bytes(study, study.training.precision)
-    return WORKER_BYTES + cost.rows_bytes(study) + 3 * chunk_bytes(study) + network
+    return memory.TRAINING + memory.rows(study) + 4 * chunk_bytes(study) + network
 
 
 def network_bytes(study: "EnsembleStudy", precision: str) -> int:
@@ -299,6 +308,7 @@ PHASE = Phase(
     tile_seconds=tile_seconds,
     memory_bytes=memory_bytes,
     compute=compute,
+    compiled=("width", "n_train"),
     prefix="",
     fewer="raise ensemble.shard_members (a multiple of ensemble.tile) or lower ensemble.draws",
     lower="network.widths, ensemble.n_train, data.test or ensemble.shard_members",

@@ -16,8 +16,8 @@ from ntkhpc.phase.block import Block
 from ntkhpc.phase.phase import Phase
 from ntkhpc.phase.settings import Settings
 from ntkhpc.phase.work import Values, Work
-from ntkhpc.studies import cost
-from ntkhpc.studies.posterior.cell import CELL, FLOPS_PER_SECOND, INPUTS, SAMPLER_BYTES, Cell, across_bytes
+from ntkhpc.studies import cost, memory
+from ntkhpc.studies.posterior.cell import CELL, FLOPS_PER_SECOND, INPUTS, Cell, across_bytes
 
 if TYPE_CHECKING:
     from ntkhpc.studies.posterior.study import PosteriorStudy
@@ -115,10 +115,11 @@ def tile_seconds(study: "PosteriorStudy", block: Block) -> float:
 
 
 def memory_bytes(study: "PosteriorStudy") -> int:
+    """Weights and hidden units of every neuron; kernels, moments and their sums of both halves."""
     n, test, features, neurons = study.sampled_sizes[-1], study.data.test, study.features, study.adaptive.neurons
-    moving = neurons * (4 * min(n, features) + 6 * n + 4 * test)
-    matrices = 8 * (moving + 12 * n**2 + 8 * n * test)
-    return SAMPLER_BYTES + cost.rows_bytes(study) + matrices + across_bytes(test, features)
+    moving = neurons * (4 * min(n, features) + 4 * n + 5 * test)
+    matrices = memory.of_numbers(moving + 12 * n**2 + 16 * n * test)
+    return memory.NEURONS + memory.rows(study) + matrices + across_bytes(test, features)
 
 
 PHASE = Phase(
@@ -130,6 +131,7 @@ PHASE = Phase(
     tile_seconds=tile_seconds,
     memory_bytes=memory_bytes,
     compute=compute,
+    compiled=("sampled_width", "sampled_n_train"),
     when=lambda study: study.adaptive.populations > 0,
     prefix="",
     fewer="lower posterior.draws",

@@ -18,9 +18,6 @@ INPUTS = ("x_train", "y_train", "x_test", "y_test", "permutation")
 FLOPS_PER_SECOND = 15e9
 """Operations a second of the reference core on a sampler's small matrices, in float64."""
 
-SAMPLER_BYTES = 700 * 2**20
-"""Resident size of a worker that compiled several samplers, or programs of neurons."""
-
 
 @dataclass(frozen=True)
 class Cell:

@@ -18,8 +18,8 @@ from ntkhpc.phase.phase import Phase
 from ntkhpc.phase.settings import Positive, PositiveFloat, Settings, require_increasing
 from ntkhpc.phase.work import Values, Work
 from ntkhpc.references import RANK_R_HAT, Reference
-from ntkhpc.studies import cost
-from ntkhpc.studies.posterior.cell import CELL, FLOPS_PER_SECOND, INPUTS, SAMPLER_BYTES, Cell, across_bytes
+from ntkhpc.studies import cost, memory
+from ntkhpc.studies.posterior.cell import CELL, FLOPS_PER_SECOND, INPUTS, Cell, across_bytes
 from ntkhpc.words import count, numbers
 
 if TYPE_CHECKING:
@@ -231,11 +231,13 @@ def gradients_per_transition(study: "PosteriorStudy", weights: int) -> float:
 
 
 def memory_bytes(study: "PosteriorStudy") -> int:
+    """One chain's gradient, hidden units at the test points, and what all chains keep: on a CPU they take turns."""
     n, test, features = study.sampled_sizes[-1], study.data.test, study.features
-    width, chains = study.sampled_widths[-1], study.sampling.shard_chains
-    hidden = n * width + test * width + min(n, features) * width
-    side_by_side = chains * 8 * (8 * hidden + 4 * min(n, width) ** 2)
-    return SAMPLER_BYTES + cost.rows_bytes(study) + side_by_side + across_bytes(test, features)
+    width, rank = study.sampled_widths[-1], min(n, features)
+    gradient = 8 * (n + rank) * width + 4 * min(n, width) ** 2
+    kept = study.sampling.shard_chains * 4 * rank * width
+    working = memory.of_numbers(gradient + test * width + kept) + across_bytes(test, features)
+    return memory.SAMPLERS[study.sampling.sampler] + memory.rows(study) + working
 
 
 PHASE = Phase(
@@ -247,6 +249,7 @@ PHASE = Phase(
     tile_seconds=tile_seconds,
     memory_bytes=memory_bytes,
     compute=compute,
+    compiled=("sampled_width", "sampled_n_train"),
     when=lambda study: study.sampling.chains > 0,
     prefix="",
     fewer="raise sampling.shard_chains or lower posterior.draws",

@@ -3,7 +3,7 @@
 from ntkhpc.phase.block import Block
 from ntkhpc.phase.dimension import Dim
 from ntkhpc.phase.kind import Kind
-from ntkhpc.studies import analysis, cost, data, dims
+from ntkhpc.studies import analysis, data, dims, memory
 from ntkhpc.studies.posterior import adaptive, chains, theory
 from ntkhpc.studies.posterior.probe import speed
 from ntkhpc.studies.posterior.study import PosteriorStudy
@@ -31,7 +31,8 @@ def _analysis_seconds(study: PosteriorStudy, block: Block) -> float:
 
 
 def _analysis_bytes(study: PosteriorStudy) -> int:
-    return cost.ANALYSIS_BYTES + 8 * 8 * len(study.theory_widths) * study.data.test * len(study.posterior.n_train)
+    points = len(study.theory_widths) * study.data.test * len(study.posterior.n_train)
+    return memory.REPORT["bayes"] + memory.of_numbers(8 * points)
 
 
 _PHASES = (data.PHASE, theory.PHASE, adaptive.PHASE, chains.PHASE)

@@ -14,7 +14,7 @@ from ntkhpc.phase.block import Block
 from ntkhpc.phase.phase import Phase
 from ntkhpc.phase.settings import PositiveFloat, Settings, require_increasing
 from ntkhpc.phase.work import Values, Work
-from ntkhpc.studies import cost
+from ntkhpc.studies import cost, memory
 from ntkhpc.studies.dims import PROBABILITIES
 from ntkhpc.words import joined, numbers
 
@@ -203,10 +203,6 @@ def _scans(study: "PosteriorStudy", problem: "OneLayerProblem") -> dict[str, np.
     return values
 
 
-WORKER_BYTES = 330 * 2**20
-"""Resident size of a worker that solved saddle points, 280 MiB."""
-
-
 def seconds(study: "PosteriorStudy", block: Block) -> float:
     """One training set: two eigendecompositions of its kernels, and the law of the loss at every width."""
     n_train, test, widths = block.value("n_train"), study.data.test, len(study.theory_widths)
@@ -220,7 +216,13 @@ def seconds(study: "PosteriorStudy", block: Block) -> float:
 
 def memory_bytes(study: "PosteriorStudy") -> int:
     n, test = study.posterior.n_train[-1], study.data.test
-    return WORKER_BYTES + cost.rows_bytes(study) + 8 * (7 * n**2 + 6 * n * test + 7 * test**2)
+    moments = (
+        # The end of gradient descent: the posterior's kernel, both kernels of training and a factor; eight panels.
+        4 * n**2 + 8 * n * test + 3 * test**2,
+        # The distribution of L: a covariance and what it is made of, its eigenvectors and their workspace.
+        n**2 + 2 * n * test + 6 * test**2,
+    )
+    return memory.SADDLE_POINTS + memory.rows(study) + memory.of_numbers(max(moments))
 
 
 PHASE = Phase(

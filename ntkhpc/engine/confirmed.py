@@ -1,0 +1,255 @@
+"""Arrays of the store as their receipts confirm them: values are hashed as they are read, shard by shard.
+
+Whoever computes or reports from a run reads through here. What was removed, damaged, exchanged or computed again since
+its receipt was written is an error that names the file, and what has no receipt reads as missing.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ntkhpc.engine import arrays, receipts, store
+from ntkhpc.engine.arrays import METADATA, Stored
+from ntkhpc.engine.plan import Shard
+from ntkhpc.engine.receipts import Read
+from ntkhpc.engine.run import Manifest, Run
+from ntkhpc.errors import DamagedError
+
+
+class BeyondBlockError(LookupError):
+    """What is asked of an array was written by shards of which nothing is known."""
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The parts of one array, each written by one shard of `phase`: its id, where it begins and ends along every
+    dimension (part, dimension), and the digest that its receipt has; None without a receipt."""
+
+    phase: str
+    shards: tuple[str, ...]
+    begin: np.ndarray
+    end: np.ndarray
+    digests: tuple[str | None, ...]
+
+    def overlapping(self, begin: np.ndarray, end: np.ndarray) -> list[int]:
+        """Numbers of the parts that a box touches."""
+        touched = ((self.begin < end) & (self.end > begin)).all(axis=1)
+        return [int(number) for number in np.flatnonzero(touched)]
+
+    def region(self, number: int) -> tuple[slice, ...]:
+        return tuple(slice(int(a), int(b)) for a, b in zip(self.begin[number], self.end[number], strict=True))
+
+
+@dataclass(frozen=True)
+class Confirmed:
+    """One array of a store. Indexed with integers and slices it gives values that were compared with their receipts.
+
+    A part is read whole, whatever is asked of it. `advice` says what to do about one that is not as its receipt says;
+    `seen` is told the phase, shard and digest of each part that was read.
+    """
+
+    path: Path
+    stored: Stored
+    parts: Parts
+    advice: str
+    seen: Callable[[str, str, str], None] | None = None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.stored.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return np.dtype(self.stored.dtype)
+
+    @property
+    def ndim(self) -> int:
+        return len(self.stored.shape)
+
+    @cached_property
+    def chunks(self) -> tuple[tuple[int, ...], ...]:
+        """Lengths along each dimension of the blocks that no part crosses, as Dask wants them: shards are a grid."""
+        edges = [
+            np.unique(np.concatenate([[0, size], begin, end])) if size else np.array([0, 0])
+            for size, begin, end in zip(self.shape, self.parts.begin.T, self.parts.end.T, strict=True)
+        ]
+        return tuple(tuple(int(step) for step in np.diff(one)) for one in edges)
+
+    def __getitem__(self, key: Any) -> np.ndarray:
+        """Raises DamagedError, with the file, for a part that is not what its receipt says."""
+        box, within = _box(key, self.shape)
+        begin, end = np.array([a for a, _ in box], int), np.array([b for _, b in box], int)
+        touched = self.parts.overlapping(begin, end)
+        if len(touched) == 1 and self.parts.region(touched[0]) == tuple(slice(a, b) for a, b in box):
+            return self._read(touched[0])[within]
+        found, known = np.full(tuple(b - a for a, b in box), self.stored.fill, self.dtype), 0
+        for number in touched:
+            first = self.parts.begin[number]
+            low, high = np.maximum(begin, first), np.minimum(end, self.parts.end[number])
+            here = tuple(slice(a, b) for a, b in zip(low - begin, high - begin, strict=True))
+            there = tuple(slice(a, b) for a, b in zip(low - first, high - first, strict=True))
+            found[here] = self._read(number)[there]
+            known += int(np.prod(high - low))
+        if known != found.size:
+            raise BeyondBlockError(f"{self.stored.name}[{key}] is beyond what is known of it here")
+        return found[within]
+
+    def __reduce__(self) -> Any:  # for Dask's workers in other processes: what is open stays here
+        return Confirmed, (self.path, self.stored, self.parts, self.advice)
+
+    def _read(self, number: int) -> np.ndarray:
+        region, digest = self.parts.region(number), self.parts.digests[number]
+        if digest is None:
+            return np.full(tuple(part.stop - part.start for part in region), self.stored.fill, self.dtype)
+        name, shard = self.stored.name, self.parts.shards[number]
+        try:
+            values = store.part(self.path, self.stored, region)
+        except DamagedError as error:
+            raise DamagedError(error.what, where=error.where, todo=self.advice) from error
+        if store.digest(values) != digest:
+            raise DamagedError(
+                f"the values of {self.parts.phase}/{shard} in {name} are not those of its receipt",
+                where=self._place(region),
+                cause="the file was exchanged or written again, or the receipt is of another execution",
+                todo=self.advice,
+            )
+        if self.seen is not None:
+            self.seen(self.parts.phase, shard, digest)
+        return values
+
+    def _place(self, region: tuple[slice, ...]) -> Path:
+        """The chunk that holds a part, or the array where there are several."""
+        spans = {dim: (one.start, one.stop) for dim, one in zip(self.stored.dims, region, strict=True)}
+        chunks = self.stored.chunk_files(self.path, spans)
+        return chunks[0] if len(chunks) == 1 else self.path / self.stored.name
+
+
+class Confirmations:
+    """What the receipts of a run say of its arrays. Each receipt is read once: of a run under way, at some moment.
+
+    With `block` it knows no parts but those that a shard of this region may be made from: the same along every
+    dimension that both are cut along. Raises DamagedError for metadata and receipts that are not as they were written.
+    """
+
+    def __init__(self, run: Run, block: Mapping[str, tuple[int, int]] | None = None):
+        self._run, self._block = run, block or {}
+        self._manifest = run.manifest
+        self._digests: dict[str, dict[str, str] | None] = {}
+        self._shards: dict[str, list[Shard]] = {}
+        self._there: dict[str, set[str]] = {}
+
+    @cached_property
+    def writers(self) -> dict[str, str]:
+        """The phase that writes an array, by its name."""
+        return writers(self._run, arrays.names(self._run.store), self._manifest)
+
+    def array(self, name: str, seen: Callable[[str, str, str], None] | None = None) -> Confirmed:
+        """An array that a phase of the plan writes."""
+        run, phase = self._run, self.writers[name]
+        run.require_made_with(f"{run.store.name}/{name}/{METADATA}")
+        stored = arrays.of(run.store, name)
+        shards = self._of_phase(phase)
+        regions = [stored.region(shard.region) for shard in shards]
+        shape = (len(shards), len(stored.shape))
+        parts = Parts(
+            phase,
+            tuple(shard.id for shard in shards),
+            np.array([[part.start for part in region] for region in regions], int).reshape(shape),
+            np.array([[part.stop for part in region] for region in regions], int).reshape(shape),
+            tuple(self._digest(shard, name) for shard in shards),
+        )
+        return Confirmed(run.store, stored, parts, receipts.advice(run), seen)
+
+    def _of_phase(self, phase: str) -> list[Shard]:
+        if phase not in self._shards:
+            self._shards[phase] = [shard for shard in self._run.regions(phase) if self._touches(shard)]
+        return self._shards[phase]
+
+    def _touches(self, shard: Shard) -> bool:
+        shared = self._block.keys() & shard.region.keys()
+        return all(
+            shard.region[dim][0] < self._block[dim][1] and shard.region[dim][1] > self._block[dim][0] for dim in shared
+        )
+
+    def _digest(self, shard: Shard, name: str) -> str | None:
+        if shard.phase not in self._there:
+            self._there[shard.phase] = self._run.finished(shard.phase)
+        if shard.id not in self._digests:
+            known = shard.id in self._there[shard.phase]
+            receipt = receipts.own(self._run, shard, self._manifest) if known else None
+            self._digests[shard.id] = None if receipt is None else receipt.values
+        values = self._digests[shard.id]
+        return None if values is None else values.get(name)
+
+
+def writers(run: Run, there: "frozenset[str]", manifest: Manifest) -> dict[str, str]:
+    """The phase that writes each of these arrays: by the first sound receipt of each phase, and where there is none by
+    today's description of the study. So what newer code adds to a phase, or no longer knows, changes no older run."""
+    found: dict[str, str] = {}
+    for phase in run.layout.phases:
+        found |= dict.fromkeys((array.name for array in run.layout.arrays(phase) if array.name in there), phase)
+    for phase in dict.fromkeys(shard.phase for shard in run.plan.shards):
+        if (receipt := _first_sound(run, phase, manifest)) is not None:
+            found |= dict.fromkeys(receipt.values, phase)
+    return found
+
+
+def _first_sound(run: Run, phase: str, manifest: Manifest) -> "receipts.Receipt | None":
+    there = run.finished(phase)  # one listing: a phase under way has thousands of shards without a receipt
+    for shard in run.plan.of_phase(phase):
+        if shard.id not in there:
+            continue
+        try:
+            if (receipt := receipts.own(run, shard, manifest)) is not None:
+                return receipt
+        except (DamagedError, OSError):
+            continue  # it is named where it is read
+    return None
+
+
+def load(run: Run, name: str) -> np.ndarray:
+    """A whole array."""
+    return Confirmations(run).array(name)[...]
+
+
+def require_metadata(run: Run) -> None:
+    """Raises DamagedError unless the metadata of the store, and what was written with it, are as they were made."""
+    made = run.manifest.files
+    run.require_made_with(*(name for name in made if name.startswith(f"{run.store.name}/")))
+
+
+def read_of(run: Run, phase: str, digests: Mapping[str, str]) -> Read:
+    """What a shard says of an array of which it read the parts of these shards of a phase."""
+    planned = [shard.id for shard in run.plan.of_phase(phase)]
+    mine = [shard for shard in planned if shard in digests]
+    values = receipts.digests_hash(digests[shard] for shard in mine)
+    return Read(phase=phase, shards=() if len(mine) == len(planned) else tuple(mine), values=values)
+
+
+def _box(key: Any, shape: tuple[int, ...]) -> tuple[list[tuple[int, int]], tuple[Any, ...]]:
+    """The range along each dimension that an index needs, and the index within it."""
+    given = key if isinstance(key, tuple) else (key,)
+    if any(one is Ellipsis for one in given):
+        at = next(number for number, one in enumerate(given) if one is Ellipsis)
+        given = (*given[:at], *[slice(None)] * (len(shape) - len(given) + 1), *given[at + 1 :])
+    given = (*given, *[slice(None)] * (len(shape) - len(given)))
+    box: list[tuple[int, int]] = []
+    within: list[Any] = []
+    for one, size in zip(given, shape, strict=True):
+        numbers = range(size)[one] if isinstance(one, slice) else range(size)[one : one + 1 or None]
+        if not isinstance(one, slice) and not numbers:
+            raise IndexError(f"{one} is none of {size}")
+        low, high = (min(numbers), max(numbers) + 1) if numbers else (0, 0)
+        box.append((low, high))
+        if not isinstance(one, slice):
+            within.append(0)
+        elif not numbers:
+            within.append(slice(0, 0))
+        else:
+            stop = numbers[-1] - low + (1 if numbers.step > 0 else -1)
+            within.append(slice(numbers[0] - low, None if stop < 0 else stop, numbers.step))
+    return box, tuple(within)
