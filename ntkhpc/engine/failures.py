@@ -4,6 +4,7 @@ The class of an error says what a retry does (`errors.Retry`). `kind_of` says it
 """
 
 import contextlib
+import re
 import socket
 import ssl
 import traceback
@@ -33,7 +34,23 @@ def kind_of(error: BaseException, run: Path | None = None) -> Retry:
         return Retry.MEMORY
     if isinstance(error, OSError):
         return _of_system(error, run)
-    return Retry.BUG
+    return Retry.DEVICE if _is_of_a_device(error) else Retry.BUG
+
+
+_DEVICE = re.compile(
+    r"\b(CUDA|CU(BLAS|DNN|SOLVER|SPARSE|FFT)|NCCL|NVML|PTX|HIP|ROCM|ROC(BLAS|SOLVER|FFT)|RCCL|MIOPEN)(_|\b)|hipError|"
+    r"\bcu(Init|DriverGet|da[A-Z]|BLAS|DNN|Solver|Sparse|FFT)|^(UNAVAILABLE|DATA_LOSS|ABORTED|DEADLINE_EXCEEDED):|"
+    r"Unable to initialize backend|uncorrectable|fallen off the bus",
+    re.IGNORECASE,
+)
+"""What JAX says in words of a GPU, its driver or its libraries."""
+
+
+def _is_of_a_device(error: BaseException) -> bool:
+    """Whether JAX, or what an error was raised from, says that a device failed, and not the program on it."""
+    if isinstance(error, RuntimeError) and _DEVICE.search(str(error)):
+        return True
+    return error.__cause__ is not None and _is_of_a_device(error.__cause__)
 
 
 def _of_system(error: OSError, run: Path | None) -> Retry:

@@ -10,6 +10,7 @@ import urllib.error
 from pathlib import Path
 
 import h5py
+import jax
 import numpy as np
 import pytest
 import requests
@@ -121,6 +122,37 @@ def test_memory_that_is_refused_is_asked_for_anew() -> None:
         np.empty(2**62, np.int8)
     for error in (array.value, OSError(errno.ENOMEM, "no memory for a process")):
         assert failures.kind_of(error) is Retry.MEMORY
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "INTERNAL: CUDA_ERROR_ECC_UNCORRECTABLE: uncorrectable ECC error encountered",
+        "INTERNAL: CUDA error: Failed to load PTX text as a module: CUDA_ERROR_ILLEGAL_ADDRESS",
+        "INTERNAL: cuSolver internal error",
+        "INTERNAL: NCCL operation ncclAllReduce failed: unhandled system error",
+        "UNKNOWN: Failed to determine best cudnn convolution algorithm: cuDNN launch failure",
+        "INTERNAL: hipErrorLaunchFailure: unspecified launch failure",
+        "UNAVAILABLE: the device went away",
+        "DATA_LOSS: a transfer to the host was corrupted",
+        "Unable to initialize backend 'cuda': no supported devices found for platform CUDA",
+    ],
+)
+def test_a_device_that_fails_is_tried_again_elsewhere(message: str) -> None:
+    assert failures.kind_of(jax.errors.JaxRuntimeError(message)) is Retry.DEVICE
+    wrapped = ValueError("a shard ended")
+    wrapped.__cause__ = jax.errors.JaxRuntimeError(message)
+    assert failures.kind_of(wrapped) is Retry.DEVICE
+
+
+@pytest.mark.parametrize("message", ["INVALID_ARGUMENT: shapes do not match", "INTERNAL: Generated function failed"])
+def test_what_jax_says_of_a_program_is_a_bug(message: str) -> None:
+    assert failures.kind_of(jax.errors.JaxRuntimeError(message)) is Retry.BUG
+
+
+def test_memory_of_a_device_is_memory() -> None:
+    refused = "RESOURCE_EXHAUSTED: Out of memory while trying to allocate 4294967296 bytes."
+    assert failures.kind_of(jax.errors.JaxRuntimeError(refused)) is Retry.MEMORY
 
 
 def test_a_name_is_missing_by_a_bug_unless_the_run_itself_has_vanished(tmp_path: Path) -> None:
