@@ -40,11 +40,12 @@ OURS = frozenset(
 
 class Partition(Settings, frozen=True, kw_only=True):
     """A partition in which tasks of some phases run. `cores`, `memory_gb` and `minutes` are the most that one task may
-    ask for."""
+    ask for. With `memory` "none" jobs do not ask for memory, where a cluster does not schedule it."""
 
     partition: Word = ""
     cores: Positive = 1
     memory_gb: PositiveFloat
+    memory: Literal["total", "none"] = "total"
     minutes: Positive
     gpu: str = ""
     account: Word = ""

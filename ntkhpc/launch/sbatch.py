@@ -8,6 +8,7 @@ import dataclasses
 import json
 import os
 import shlex
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from submitit.core import utils
 from ntkhpc import start
 from ntkhpc.engine.exits import STOPPED
 from ntkhpc.errors import SchedulerError
-from ntkhpc.launch import container, slurm
+from ntkhpc.launch import answers, container, slurm
 from ntkhpc.launch.container import Place
 from ntkhpc.launch.profile import Profile
 from ntkhpc.launch.submissions import Intent, JobArray
@@ -34,7 +35,7 @@ class ArrayExecutor(submitit.SlurmExecutor):
     """submitit's executor with our command and a script that never moves."""
 
     def __init__(self, target: Place, intent: Intent, array: JobArray, command: str, parameters: dict[str, Any]):
-        self.target, self.folder_name = target, f"submissions/{intent.id}"
+        self.target, self.folder_name, self.array_name = target, f"submissions/{intent.id}", array.name
         super().__init__(folder=target.path / self.folder_name, python="")
         self.command = command
         self.update_parameters(**parameters)
@@ -44,6 +45,13 @@ class ArrayExecutor(submitit.SlurmExecutor):
     def affinity(cls) -> int:
         """A plan shows its scripts on a laptop too."""
         return 1
+
+    @staticmethod
+    def _get_job_id_from_submission_command(string: bytes | str) -> str:
+        text = string if isinstance(string, str) else string.decode(errors="replace")
+        if (found := answers.job_id(text)) is None:
+            raise utils.FailedSubmissionError(f"no line of its answer has a job id: {text!r}")
+        return found
 
     @property
     def _submitit_command_str(self) -> str:
@@ -90,7 +98,6 @@ def executor(
         "job_name": array.name,
         "comment": f"ntkhpc {array.phase}",
         "time": array.minutes,
-        "mem": f"{array.memory_mb}M",
         "nodes": 1,
         "ntasks_per_node": 1,
         "cpus_per_task": array.cpus,
@@ -102,6 +109,8 @@ def executor(
         "setup": _setup(profile, sif),
         "teardown": _teardown(intent, array, profile.limits.restarts),
     }
+    if partition.memory != "none":
+        parameters["mem"] = f"{array.memory_mb}M"
     for name in ("partition", "account", "qos", "constraint"):
         if value := getattr(partition, name):
             parameters[name] = value
@@ -122,18 +131,38 @@ def executor(
     return ArrayExecutor(target, intent, array, shlex.join(words), parameters)
 
 
+LOOKS = (0.0, 2.0, 5.0)
+"""Seconds before each look for a job of which sbatch gave no clear answer."""
+
+
 def submit(made: ArrayExecutor) -> str:
-    """Call sbatch in the run directory and return the job id. Raises SchedulerError with what sbatch said."""
+    """Call sbatch in the run directory and return the job id. Raises SchedulerError with what sbatch said.
+
+    After an unclear answer the queue is asked for the name of the array: SLURM may have taken it.
+    """
     try:
         with contextlib.chdir(made.target.path), _environment():
             return str(made._submit_command(made.command).job_id)
     except (utils.FailedJobError, utils.FailedSubmissionError, OSError) as error:
+        refusal = answers.refusal(str(error))
+        if not refusal.clear and (found := _taken(made.array_name)):
+            return found
         raise SchedulerError(
-            f"sbatch refused: {error}",
+            f"sbatch {'refused' if refusal.clear else 'gave no job id'}: {error}",
             where=made.target.path / made.folder_name,
-            cause="an account, partition or limit that this cluster does not have; its words are above",
-            todo="mend the profile; make plan PROFILE=... shows the script; then make resume",
+            cause=refusal.cause,
+            todo=refusal.todo,
         ) from error
+
+
+def _taken(name: str) -> str | None:
+    """The id of the array of this name in the queue; None where it is not seen there, or nobody answers."""
+    for pause in LOOKS:
+        time.sleep(pause)
+        with contextlib.suppress(SchedulerError):
+            if there := slurm.queue([name], ended=True):
+                return there[0].job
+    return None
 
 
 @contextlib.contextmanager
@@ -170,6 +199,7 @@ def _dask(target: Place, intent: Intent, profile: Profile, array: JobArray, sif:
         "job_script_prologue": _setup(profile, sif),
         "log_directory": f"submissions/{intent.id}",
         "scheduler_options": {"dashboard_address": None},
+        "job_directives_skip": ["--mem"] if partition.memory == "none" else [],
     }
 
 
