@@ -110,7 +110,10 @@ class Calorimeter(ShowerSource, frozen=True, kw_only=True, tag="calorimeter"):
         return self.used_rows * per_shower
 
     def making_bytes(self, facts: Facts) -> int:
-        return 0 if self.inputs == "layers" else 300 * MEBIBYTE
+        if self.inputs == "layers":
+            return 0
+        shower_bytes = 8 * self.layers * self.cells**2
+        return 3 * min(self.used_rows * shower_bytes, max(BATCH_BYTES, shower_bytes))
 
     @property
     def slow_to_check(self) -> bool:

@@ -105,7 +105,7 @@ class TableFile(Source, frozen=True, kw_only=True, tag="file"):
     def making_bytes(self, facts: Facts) -> int:
         times = TABLES_OF_PARQUET if self._is_frame() and not self._is_text() else TABLES
         read = int(times * 8 * facts.rows * (facts.features + facts.outputs))
-        return 40 * MEBIBYTE + max(read, 2 * facts.bytes if self._is_text() else 0)
+        return max(read, 2 * facts.bytes if self._is_text() else 0)
 
     def _is_text(self) -> bool:
         return Path(self.path).suffix.lower() == ".csv"

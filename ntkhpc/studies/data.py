@@ -11,6 +11,12 @@ from ntkhpc.studies import memory
 from ntkhpc.studies.base import Study
 from ntkhpc.studies.dims import SPLIT
 
+OPENED = 12 * memory.MIB
+"""Held besides by a worker that has made and written a split, however small."""
+
+TIMES_ROWS = 4.4
+"""How many times the rows are there at the peak: measured 4.1 to 4.8."""
+
 
 def compute(work: Work[Study]) -> Values:
     study = work.study
@@ -42,7 +48,7 @@ def seconds(study: Study, block: Block) -> float:
 def loading_bytes(study: Study) -> int:
     """What the source takes before the split; or, later, the rows several times: chosen, scaled and written."""
     packages, making = study.data.packages_bytes(study.known), study.data.making_bytes(study.known)
-    return packages + max(making, int(5.5 * memory.rows(study)))
+    return packages + OPENED + max(making, int(TIMES_ROWS * memory.rows(study)))
 
 
 def memory_bytes(study: Study) -> int:
