@@ -24,7 +24,7 @@ PLACES = ("SCRATCH", "PSCRATCH", "WORK", "WORKDIR", "PROJECT", "TMPDIR")
 
 
 @dataclass(frozen=True)
-class Refusal:
+class NoRoom:
     """Which of its two numbers a limit leaves too little of, and the sentence that says so."""
 
     of: Literal["bytes", "files"]
@@ -39,16 +39,16 @@ class Room:
     free_bytes: int | None
     files: int | None
 
-    def refusal(self, needed_bytes: float, needed_files: float) -> Refusal | None:
+    def refusal(self, needed_bytes: float, needed_files: float) -> NoRoom | None:
         """Why a run that needs so much does not fit; None if it does."""
         if self.free_bytes is not None and self.free_bytes < needed_bytes:
-            return Refusal(
+            return NoRoom(
                 "bytes",
                 f"the run needs about {needed_bytes / 2**20:,.0f} MiB and {self.whose} leaves "
                 f"{max(0, self.free_bytes) / 2**20:,.0f} MiB",
             )
         if self.files is not None and self.files < needed_files:
-            return Refusal(
+            return NoRoom(
                 "files",
                 f"the run needs about {needed_files:,.0f} files and {self.whose} leaves {max(0, self.files):,}",
             )
