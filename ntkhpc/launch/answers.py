@@ -4,7 +4,7 @@ import re
 from typing import NamedTuple
 
 
-class Refusal(NamedTuple):
+class NoJob(NamedTuple):
     """Why sbatch gave no job id. Where it is not `clear`, the job may be in the queue all the same."""
 
     cause: str
@@ -17,7 +17,7 @@ _IDS = (re.compile(r"Submitted batch job (\d+)\b"), re.compile(r"(\d+)(?:;\S+)?"
 
 _MEND = "make plan PROFILE=... shows the script; then make resume"
 
-_SILENT = Refusal(
+_SILENT = NoJob(
     "SLURM did not answer clearly, and has no job of this name yet; it may still have taken it",
     "make resume: it looks for the job by its name before it submits again",
     clear=False,
@@ -31,7 +31,7 @@ _KNOWN = (
     ),
     (
         r"MaxSubmit|MaxJobs|too many jobs",
-        Refusal(
+        NoJob(
             "a limit of the cluster on the jobs that you may have in the queue; each task of an array counts as one",
             "make resume when some of them have ended: it submits what is missing; limits.tasks = N in the profile "
             "makes fewer and longer tasks of each phase",
@@ -39,7 +39,7 @@ _KNOWN = (
     ),
     (
         r"violates accounting",
-        Refusal(
+        NoJob(
             "a limit of your account or QOS on the jobs in the queue, on their size or time; its words are above",
             "mend limits.tasks, memory_gb, cores and minutes in the profile, or make resume when jobs of yours have "
             f"ended; {_MEND}",
@@ -47,7 +47,7 @@ _KNOWN = (
     ),
     (
         r"memory specification|node configuration is not available",
-        Refusal(
+        NoJob(
             "no node of the partition has so much memory, or so many cores; or this cluster lets no job ask for memory",
             "mend memory_gb and cores of the partition in the profile; where jobs may not ask for memory, "
             f'memory = "none" there leaves --mem out; {_MEND}',
@@ -66,12 +66,12 @@ def job_id(text: str) -> str | None:
     return None
 
 
-def refusal(words: str) -> Refusal:
+def refusal(words: str) -> NoJob:
     """What the words of sbatch mean. Where it printed neither an error nor a job id, that is no clear answer."""
     for pattern, one in _KNOWN:
         if re.search(pattern, words, re.IGNORECASE):
             return one
     if not re.search(r"error|failed|denied|invalid|not found|no such", words, re.IGNORECASE):
         return _SILENT
-    return Refusal("an account, partition or limit that this cluster does not have; its words are above",
+    return NoJob("an account, partition or limit that this cluster does not have; its words are above",
                    f"mend the profile; {_MEND}")  # fmt: skip
