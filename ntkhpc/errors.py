@@ -8,7 +8,7 @@ import os
 import sys
 import traceback
 from enum import StrEnum
-from typing import ClassVar
+from typing import Any, ClassVar
 
 
 class Retry(StrEnum):
@@ -60,9 +60,16 @@ class SchedulerError(NtkhpcError):
 
 
 class DataError(NtkhpcError):
-    """A data set has the wrong shape, a value that is not finite, or too few rows, or is not there."""
+    """A data set has the wrong shape, a value that is not finite, or too few rows, or is not there.
+
+    `at` is what is refused, where that is known: (name of the array, row or None for all, column).
+    """
 
     exit_code = 2
+
+    def __init__(self, what: str, *, at: tuple[str, int | None, int] | None = None, **more: Any):
+        super().__init__(what, **more)
+        self.at = at
 
 
 class RunError(NtkhpcError):

@@ -22,14 +22,6 @@ SCALED: dict[Scaling, str] = {
 """What becomes of the inputs, in words."""
 
 
-class SplitError(DataError):
-    """A refusal of one column of x or y: `part` is the name of the array, `row` is None where all rows are meant."""
-
-    def __init__(self, what: str, part: str, row: int | None, column: int, **more: str):
-        super().__init__(what, **more)
-        self.part, self.row, self.column = part, row, column
-
-
 @dataclass(frozen=True)
 class Split:
     """x_* (n, features) and y_* (n, outputs) standardised; target_* (n, outputs) as measured, in the source's unit.
@@ -85,12 +77,10 @@ def _check(name: str, values: np.ndarray) -> None:
         )
     if name in ("x_train", "x_test", "y_train", "y_test") and (far := np.abs(values)).max() > LARGEST:
         row, column = np.unravel_index(far.argmax(), far.shape)
-        raise SplitError(
+        raise DataError(
             f"{name}[{row}, {column}] is {values[row, column]:.3g} when it is standardised, of which the square is "
             "beyond single precision",
-            name,
-            int(row),
-            int(column),
+            at=(name, int(row), int(column)),
             cause="a value far outside of what the training pool has: another unit, or a mark of a missing value",
             todo="mend or take out this row, or take the logarithm of this column",
         )
@@ -156,11 +146,9 @@ def standardise(
     if scaling == "global":
         scale = np.full(pool.shape[1], np.sqrt(np.mean((pool - mean) ** 2)))
     elif constant.any() and not keep_constant:
-        raise SplitError(
+        raise DataError(
             f"{constant.sum():,} inputs are constant in the training pool, the first is number {constant.argmax()}",
-            "x",
-            None,
-            int(constant.argmax()),
+            at=("x", None, int(constant.argmax())),
             cause="a constant cannot be divided by its standard deviation",
             todo='leave it out, take a larger pool, or use scaling = "global"',
         )
@@ -181,12 +169,10 @@ def _moments(pool: np.ndarray, what: str, *, may_vanish: bool = False) -> tuple[
     if bad.any() and np.isfinite(pool).all():
         first = int(bad.argmax())
         how = "vanishes" if deviation[first] < 1 else "overflows"
-        raise SplitError(
+        raise DataError(
             f"the variance of {what} number {first} (from 0) {how} in double precision "
             f"({int(bad.sum()):,} such columns)",
-            "x" if what == "input" else "y",
-            None,
-            first,
+            at=("x" if what == "input" else "y", None, first),
             cause=f"its values span {extent[first]:.3g}, and double precision ends at 1e308 and 1e-308",
             todo="write the column in a unit in which it is of the order of one, or its logarithm",
         )

@@ -10,7 +10,7 @@ from ntkhpc import files, seeds
 from ntkhpc.data import marks, staging, table
 from ntkhpc.data.formats.names import listed
 from ntkhpc.data.source import FAINT, MEBIBYTE, Facts, Source
-from ntkhpc.data.split import SCALED, Split, SplitError, regression
+from ntkhpc.data.split import SCALED, Split, regression
 from ntkhpc.errors import DataError
 from ntkhpc.words import count, named, numbers
 
@@ -144,19 +144,19 @@ class TableFile(Source, frozen=True, kw_only=True, tag="file"):
             return regression(found.x[rows], found.y[rows], self.pool, log_target=self.log_target, scaling=self.scaling)
         except DataError as error:
             what = error.what
-            if isinstance(error, SplitError):
-                what += f": {self._place(error, found, rows)}"
+            if error.at is not None:
+                what += f": {self._place(*error.at, found, rows)}"
             raise DataError(what, where=self.path, cause=error.cause, todo=error.todo) from error
 
-    def _place(self, error: SplitError, found: table.NamedColumns, rows: np.ndarray) -> str:
-        """Name the column, and where the error speaks of one row, that of the table and what is there."""
-        values, names = (found.x, found.x_names) if error.part.startswith("x") else (found.y, found.y_names)
-        column = f"column {names[error.column]}"
-        if error.row is None:
-            return column
-        row = int(rows[error.row + (self.pool if error.part.endswith("test") else 0)])
+    def _place(self, part: str, split_row: int | None, column: int, found: table.NamedColumns, rows: np.ndarray) -> str:
+        """Name the column of the table, and where one row of the split is meant, that of the table and its value."""
+        values, names = (found.x, found.x_names) if part.startswith("x") else (found.y, found.y_names)
+        name = f"column {names[column]}"
+        if split_row is None:
+            return name
+        row = int(rows[split_row + (self.pool if part.endswith("test") else 0)])
         of = " of those that are not left out" if self.missing or self.duplicates == "drop" else ""
-        return f"{column} is {values[row, error.column]:.12g} in row {row} (from 0){of}"
+        return f"{name} is {values[row, column]:.12g} in row {row} (from 0){of}"
 
 
 def _read(section: TableFile, facts: Facts) -> tuple[table.NamedColumns, int]:
