@@ -90,12 +90,7 @@ def read_idx(path: Path) -> np.ndarray:
         zeros, kind, dimensions = struct.unpack_from(">HBB", packed)
         shape = struct.unpack_from(f">{dimensions}I", packed, 4)
     except struct.error as error:
-        raise DataError(
-            f"cannot be read: {error}",
-            where=path,
-            cause="it is cut short or damaged",
-            todo="fetch it again, and compare its checksum",
-        ) from error
+        raise content.damaged(path, error) from error
     body = packed[4 + 4 * dimensions :]
     if zeros or kind != 8 or not 1 <= dimensions <= 3 or len(body) != math.prod(shape):
         raise DataError(

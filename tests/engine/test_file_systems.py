@@ -262,7 +262,8 @@ def test_a_file_system_that_copies_a_directory_in_place_of_a_rename_holds_no_run
         filesystem.require(tmp_path)
 
 
-def test_a_run_on_a_full_file_system_is_told_to_move_and_where(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def two_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refusal: int) -> tuple[Path, Path]:
+    """A place where no file can be replaced, and SCRATCH on another file system, where all works."""
     here, scratch = tmp_path / "here", tmp_path / "scratch"
     for place in (here, scratch):
         place.mkdir()
@@ -272,10 +273,15 @@ def test_a_run_on_a_full_file_system_is_told_to_move_and_where(tmp_path: Path, m
 
     def replace(old: Path, new: Path) -> None:
         if Path(new).is_relative_to(here):
-            raise OSError(errno.ENOSPC, "no space", str(new))
+            raise OSError(refusal, os.strerror(refusal), str(new))
         real(old, new)
 
     monkeypatch.setattr(os, "replace", replace)
+    return here, scratch
+
+
+def test_a_run_on_a_full_file_system_is_told_to_move_and_where(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    here, scratch = two_places(tmp_path, monkeypatch, errno.ENOSPC)
     with pytest.raises(SurroundingsError) as refused:
         filesystem.require(here, of_run=True)
     text = str(refused.value)
@@ -286,19 +292,7 @@ def test_a_run_on_a_full_file_system_is_told_to_move_and_where(tmp_path: Path, m
 
 
 def test_a_place_that_works_elsewhere_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    here, scratch = tmp_path / "here", tmp_path / "scratch"
-    for place in (here, scratch):
-        place.mkdir()
-    monkeypatch.setenv("SCRATCH", str(scratch))
-    monkeypatch.setattr(filesystem, "_device", lambda _: -1)
-    real = os.replace
-
-    def replace(old: Path, new: Path) -> None:
-        if Path(new).is_relative_to(here):
-            raise OSError(errno.EOPNOTSUPP, "not supported", str(new))
-        real(old, new)
-
-    monkeypatch.setattr(os, "replace", replace)
+    here, scratch = two_places(tmp_path, monkeypatch, errno.EOPNOTSUPP)
     with pytest.raises(SurroundingsError, match=f"RUNS={scratch}/runs; nothing was computed"):
         filesystem.require(here)
 

@@ -37,12 +37,7 @@ def contents(path: Path) -> Iterator[tuple[str, bytes]]:
         else:
             yield path.name, content.unpacked(path, MOST_BYTES)
     except (OSError, EOFError, zlib.error, tarfile.TarError) as error:
-        raise DataError(
-            f"cannot be read: {error}",
-            where=path,
-            cause="it is cut short or damaged",
-            todo="fetch it again, and compare its checksum",
-        ) from error
+        raise content.damaged(path, error) from error
 
 
 def decode(batch: bytes, path: Path, name: str) -> tuple[np.ndarray, np.ndarray]:

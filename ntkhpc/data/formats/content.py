@@ -148,6 +148,16 @@ def refuse_packed(path: Path) -> None:
         )
 
 
+def damaged(path: Path, error: Exception) -> DataError:
+    """What to raise for a file of a public data set that cannot be read."""
+    return DataError(
+        f"cannot be read: {error}",
+        where=path,
+        cause="it is cut short or damaged",
+        todo="fetch it again, and compare its checksum",
+    )
+
+
 def unpacked(path: Path, most: int) -> bytes:
     """The bytes of a file, plain or compressed by gzip. Raises DataError if there are more than `most`."""
     require_file(path)
@@ -156,12 +166,7 @@ def unpacked(path: Path, most: int) -> bytes:
         with gzip.open(path) if packed else path.open("rb") as opened:
             found = opened.read(most + 1)
     except (OSError, EOFError, zlib.error) as error:
-        raise DataError(
-            f"cannot be read: {error}",
-            where=path,
-            cause="it is cut short or damaged",
-            todo="fetch it again, and compare its checksum",
-        ) from error
+        raise damaged(path, error) from error
     if len(found) > most:
         raise DataError(
             f"{path.name} has more than {most:,} bytes" + (" when it is unpacked" if packed else ""),
