@@ -154,13 +154,13 @@ def test_interrupted_runs_have_the_bits_of_an_uninterrupted_one(interrupted: Sce
 @pytest.mark.promise("A task that was killed for memory asks for more, until it is done.")
 def test_a_task_over_its_memory_gets_more(edited: Callable[[], Lab]) -> None:
     lab = edited()
-    # 717 MiB that no projection knows of: far more than the first two attempts ask for, so that they are killed at
+    # 862 MiB that no projection knows of: far more than the first two attempts ask for, so that they are killed at
     # once instead of crawling at their limit, and well within the third.
     ensemble = lab.checkout / "ntkhpc" / "studies" / "ensemble" / "train.py"
     edit(
         ensemble,
         "    study, inputs = work.study, work.inputs\n",
-        "    study, inputs, ballast = work.study, work.inputs, np.ones(94_000_000)\n    assert ballast.all()\n",
+        "    study, inputs, ballast = work.study, work.inputs, np.ones(113_000_000)\n    assert ballast.all()\n",
     )
     target = submit(lab, study_text("hungry", n_train="[8]"))
     resume_until_complete(lab, target, times=4)
