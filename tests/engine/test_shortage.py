@@ -1,6 +1,7 @@
 """A worker that found no more memory says what was projected, what it held, and what to do."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -58,8 +59,11 @@ def test_a_shard_without_memory_says_what_was_projected_and_held(runs: Path) -> 
     (record,) = failures.open_records(target)
     assert record["kind"] == "memory"
     assert record["error"] == "OutOfMemoryError"
-    for words in ("Unable to allocate", "was projected to hold 1", "this one held 1", "CORES=1", "data.pool"):
+    projected = f"was projected to hold {target.plan.memory_bytes['data'] / 2**20:,.0f} MiB"
+    for words in ("Unable to allocate", projected, "CORES=1", "data.pool"):
         assert words in record["message"]
+    (held,) = re.findall(r"this one held (\d+) MiB at most", record["message"])
+    assert 100 < int(held) < 1000
 
 
 def test_a_worker_of_a_task_that_was_killed_says_what_it_held(runs: Path) -> None:
