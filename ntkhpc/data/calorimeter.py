@@ -24,6 +24,9 @@ LCD_LAYERS = 25
 BATCH_BYTES = 64 * MEBIBYTE
 """The memory of the cells of showers that are made at once."""
 
+PROFILES = 3
+"""Numbers held for each cell of the showers whose profiles are computed at once."""
+
 MOST_ENERGY = 1e6
 """GeV; far more than the profiles were fitted to."""
 
@@ -112,8 +115,10 @@ class Calorimeter(ShowerSource, frozen=True, kw_only=True, tag="calorimeter"):
     def making_bytes(self, facts: Facts) -> int:
         if self.inputs == "layers":
             return 0
-        shower_bytes = 8 * self.layers * self.cells**2
-        return 3 * min(self.used_rows * shower_bytes, max(BATCH_BYTES, shower_bytes))
+        shower_bytes, inputs = 8 * self.layers * self.cells**2, 8 * self.used_rows * facts.features
+        showers = min(self.used_rows * shower_bytes, max(BATCH_BYTES, shower_bytes))
+        copies = 3 if self.inputs == "cells" else 1
+        return inputs + copies * showers + PROFILES * min(self.used_rows, shower.BATCH) * shower_bytes
 
     @property
     def slow_to_check(self) -> bool:

@@ -24,6 +24,9 @@ TABLES, TABLES_OF_PARQUET = 4.7, 8.6
 equal rows; with Parquet, also as Arrow and pandas have them. A .csv has all of its columns, which take less than twice
 its text."""
 
+HOLES = 20 * MEBIBYTE
+"""What the allocator keeps of the smaller arrays of the reading, when the split is made."""
+
 
 class TableFile(Source, frozen=True, kw_only=True, tag="file"):
     """Regression on columns `y` from columns `x` of the user's own .npz, .h5, .csv or .parquet file."""
@@ -105,7 +108,7 @@ class TableFile(Source, frozen=True, kw_only=True, tag="file"):
     def making_bytes(self, facts: Facts) -> int:
         times = TABLES_OF_PARQUET if self._is_frame() and not self._is_text() else TABLES
         read = int(times * 8 * facts.rows * (facts.features + facts.outputs))
-        return max(read, 2 * facts.bytes if self._is_text() else 0)
+        return HOLES + max(read, 2 * facts.bytes if self._is_text() else 0)
 
     def _is_text(self) -> bool:
         return Path(self.path).suffix.lower() == ".csv"
