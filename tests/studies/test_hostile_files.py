@@ -31,6 +31,17 @@ HOSTILE = {
     "a factor of 1e308": TEXT.replace("factor = 1.0", "factor = 1e308"),
     "a power of 1e308": TEXT.replace("factor = 1.0", "power = 1e308"),
     "a factor and a power that overflow together": TEXT.replace("factor = 1.0", "factor = 1e300\npower = 200.0"),
+    "weights whose squares vanish": TEXT.replace("widths = [4]", "widths = [4]\nweight_variance = 1e-300"),
+    "weights whose law overflows": TEXT.replace("widths = [4]", "widths = [4]\nweight_variance = 1e31"),
+    "layers in which everything vanishes": TEXT.replace(
+        "widths = [4]", "widths = [4]\ndepth = 1000\nweight_variance = 1.7"
+    ),
+    "layers in which everything overflows": TEXT.replace(
+        "widths = [4]", "widths = [4]\ndepth = 1000\nweight_variance = 2.4"
+    ),
+    "biases beside which nothing is left of the inputs": TEXT.replace(
+        "widths = [4]", "widths = [4]\nbias_variance = 1e40"
+    ),
     "an infinite factor": TEXT.replace("factor = 1.0", "factor = inf"),
     "a factor that is no number": TEXT.replace("factor = 1.0", "factor = nan"),
     "a factor beyond all numbers": TEXT.replace("factor = 1.0", "factor = 1e400"),
