@@ -13,6 +13,7 @@ from ntkhpc.data.materials import NAMES
 from ntkhpc.data.shower_inputs import ShowerSource
 from ntkhpc.data.source import MEBIBYTE, Facts
 from ntkhpc.data.split import Split
+from ntkhpc.data.table import first_like
 from ntkhpc.errors import DataError
 from ntkhpc.phase.settings import NonNegativeFloat, Positive, PositiveFloat
 from ntkhpc.references import GRINDHAMMER_PETERS, Reference
@@ -32,6 +33,12 @@ MOST_ENERGY = 1e6
 
 CHECKED_SHOWERS, CHECKED_CELLS = 64, 2**22
 """Of the pool, and half as many test showers: so many are made before a run of an unusual calorimeter is."""
+
+USUAL_THRESHOLDS = (1e-9, 1e9)
+"""GeV, of which the logarithm of no energy overflows or vanishes."""
+
+USUAL_RANGE = 1.001
+"""Of energies, energy_max / energy_min: in a much narrower one they are the same number."""
 
 SECONDS_PER_SHOWER = 60e-6
 SECONDS_PER_TOWER = 4e-6
@@ -129,6 +136,7 @@ class Calorimeter(ShowerSource, frozen=True, kw_only=True, tag="calorimeter"):
         if self._is_usual():
             return ()
         capacity.require(64 * self.used_rows, "[data]", f"energies of {self.used_rows:,} showers", "lower data.pool")
+        self._require_resolution()
         energy, particles = _energies(self), _particles(self)
         size = self.layers * self.cells**2
         capacity.require(
@@ -142,11 +150,20 @@ class Calorimeter(ShowerSource, frozen=True, kw_only=True, tag="calorimeter"):
                 raise DataError(
                     f"a shower of {ends[0]:g} GeV has energies that are not finite",
                     where="[data]",
-                    cause="numbers that no calorimeter has: noise, the constant term, or thicknesses",
+                    cause="numbers that no calorimeter has: noise, the constant term, thicknesses, or data.threshold",
                     todo="compare with jobs/template.toml",
                 )
         few = max(2, min(CHECKED_SHOWERS, CHECKED_CELLS // size))
-        structs.replace(self, pool=min(self.pool, few), test=min(self.test, few // 2)).load(facts)
+        split = structs.replace(self, pool=min(self.pool, few), test=min(self.test, few // 2)).load(facts)
+        again = int((first_like(split.x_train) != np.arange(len(split.x_train))).sum())
+        if again:
+            raise DataError(
+                f"{again} of {len(split.x_train)} showers leave in the inputs what another one leaves, such as nothing",
+                where="[data]",
+                cause="too little material, a window that a shower misses, or fluctuations that no calorimeter has: "
+                "equal inputs make kernels singular",
+                todo="compare thicknesses, cells and stochastic_term with jobs/template.toml",
+            )
         return ()
 
     def load(self, facts: Facts) -> Split:
@@ -162,11 +179,30 @@ class Calorimeter(ShowerSource, frozen=True, kw_only=True, tag="calorimeter"):
                 raw[batch] = _made(self, particle, energy[batch], (number << 40) + begin)
         return self._split(raw, energy)
 
+    def _require_resolution(self) -> None:
+        """Raises DataError if what is read out fluctuates by more than the energy itself, whatever the energy."""
+        terms = {
+            "stochastic_term": self.stochastic_term / np.sqrt(self.energy_max),
+            "constant_term": self.constant_term,
+            "noise": self.noise / self.energy_max,
+        }
+        if (resolution := float(np.hypot.reduce([*terms.values()]))) > 1:
+            worst = max(terms, key=lambda name: terms[name])
+            raise DataError(
+                f"sigma_E/E is {resolution:.3g} at {self.energy_max:g} GeV, where it is least: nothing of the showers "
+                "is left",
+                where="[data]",
+                cause=f"data.{worst} = {getattr(self, worst):g}: another unit, or a number that no calorimeter has",
+                todo=f"lower data.{worst}; jobs/template.toml says what it means",
+            )
+
     def _is_usual(self) -> bool:
-        """Whether every field that decides how showers are made is at its default, but for energies in its range."""
+        """Whether every field that decides how showers are made is at its default, or known to do no harm."""
         may_differ = {"generator", "pool", "test", "seed", "particles", "spectrum", "inputs", "threshold", "scaling"}
         usual = {field.name: field.default for field in structs.fields(self) if field.name not in may_differ}
         within = self.energy_min >= usual.pop("energy_min") and self.energy_max <= usual.pop("energy_max")
+        within &= USUAL_THRESHOLDS[0] <= self.threshold <= USUAL_THRESHOLDS[1]
+        within &= self.energy_max >= USUAL_RANGE * self.energy_min
         return within and all(getattr(self, name) == value for name, value in usual.items())
 
     def _require_used(self) -> None:

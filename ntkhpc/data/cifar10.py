@@ -91,6 +91,7 @@ class Cifar10(Images, frozen=True, kw_only=True, tag="cifar10"):
         return int(FILES * (facts.bytes or PYTHON.bytes))
 
     def check(self, facts: Facts) -> tuple[str, ...] | None:
+        images.require_plausible(self)
         if _archive() is None and not _loose():
             return None
         train, test = _read(facts)

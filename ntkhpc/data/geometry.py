@@ -14,6 +14,12 @@ SCALE_ENERGY = 21e-3
 LONGEST_STEP = 1.0
 """In radiation lengths. Shorter ones move no cell by more than 5 % of what spots make it fluctuate, most by 0.3 %."""
 
+DEEPEST = 1000.0
+"""In radiation lengths: 26 m of sodium iodide. Beyond, the radial profiles of a shower overflow."""
+
+FINEST = 1e-6
+"""Of stochastic terms that are not zero: gamma distributions and numbers of spots of smaller ones overflow."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Geometry:
@@ -52,6 +58,11 @@ class Geometry:
             raise ValueError(f"cell_mm = {self.cell_mm} must be positive")
         if not all(0 <= term < np.inf for term in (self.stochastic_term, self.constant_term, self.noise)):
             raise ValueError("stochastic_term, constant_term and noise must be finite and not negative")
+        if 0 < self.stochastic_term < FINEST:
+            raise ValueError(f"stochastic_term = {self.stochastic_term:g} cannot be drawn: at least {FINEST:g}")
+        depth = sum(sum(mm) / material.x0_mm for material, mm in self.parts)
+        if depth > DEEPEST:
+            raise ValueError(f"it is {depth:.3g} radiation lengths deep, and {DEEPEST:,.0f} at most can be computed")
         if self.passive and not self.stochastic_term:
             raise ValueError("stochastic_term = 0: a sampling calorimeter fluctuates, in 10.3/c spots")
         if not 0 < self.h_over_e <= 1.5:

@@ -17,6 +17,12 @@ from ntkhpc.words import numbers
 
 TRAIN, TEST = 0, 1
 
+PIXEL_MEANS, PIXEL_STDS = (-1.0, 2.0), (1e-3, 10.0)
+"""What is subtracted from pixel/255, which is 0 to 1, and what it is divided by then: 1/255 gives 0 to 255 again."""
+
+LARGEST_TARGET, CLOSEST_TARGETS = 1e6, 1e-6
+"""Of the numbers for classes: the largest, and how near they may be, in the largest of them and absolutely."""
+
 
 class Images(Source, frozen=True, kw_only=True):
     """Classification as regression: on centred one-hot targets, or on one number for each class."""
@@ -84,6 +90,31 @@ class Labelled:
     pixels: np.ndarray
     labels: np.ndarray
     where: str
+
+
+def require_plausible(section: Images) -> None:
+    """Raises DataError for pixels in another unit, and for targets that single precision does not tell apart."""
+    for name, value, (low, high) in (
+        ("pixel_mean", section.pixel_mean, PIXEL_MEANS),
+        ("pixel_std", section.pixel_std, PIXEL_STDS),
+    ):
+        if not low <= value <= high:
+            raise DataError(
+                f"data.{name} = {value:g}; {low:g} to {high:g} is plausible",
+                where="[data]",
+                cause="it is of pixels from 0 to 255; here they are from 0 to 1",
+                todo="divide pixel_mean and pixel_std by 255",
+            )
+    if section.targets:
+        ordered = np.sort(section.targets)
+        largest, nearest = float(np.abs(ordered).max()), float(np.diff(ordered).min())
+        if largest > LARGEST_TARGET or nearest < CLOSEST_TARGETS * max(1.0, largest):
+            raise DataError(
+                f"data.targets are up to {largest:g}, the nearest two {nearest:g} apart",
+                where="[data]",
+                cause="losses are squares of them, which would overflow, vanish, or be all the same",
+                todo="take numbers of the order of one, such as -1 and 1",
+            )
 
 
 def require_enough(section: Images, train: np.ndarray, test: np.ndarray, where: str) -> None:

@@ -63,6 +63,7 @@ class Mnist(Images, frozen=True, kw_only=True, tag="mnist"):
         return 30 * MEBIBYTE
 
     def check(self, facts: Facts) -> tuple[str, ...] | None:
+        images.require_plausible(self)
         paths = [path for remote in REMOTES if (path := download.find(remote, FOLDER)) is not None]
         if len(paths) < len(REMOTES):
             return None

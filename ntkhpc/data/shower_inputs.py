@@ -6,6 +6,7 @@ import numpy as np
 
 from ntkhpc.data.source import Facts, Source
 from ntkhpc.data.split import SCALED, Split, regression
+from ntkhpc.errors import DataError
 from ntkhpc.phase.settings import PositiveFloat
 
 INPUTS = {
@@ -52,6 +53,13 @@ class ShowerSource(Source, frozen=True, kw_only=True):
 
     def _split(self, raw: np.ndarray, energy: np.ndarray) -> Split:
         """From inputs (n, features) and incident energies (n,) in GeV; the first `pool` showers are for training."""
+        if not np.isfinite(raw).all():
+            raise DataError(
+                f"energies in units of data.threshold = {self.threshold:g} GeV are not finite",
+                where="[data]",
+                cause="a threshold that is no energy of a shower, or energies that are none",
+                todo="leave data.threshold out, or compare with jobs/template.toml",
+            )
         return regression(
             raw,
             energy[:, None],
@@ -67,7 +75,8 @@ def compressed(energy: np.ndarray, threshold: float) -> np.ndarray:
 
     Deposits span decades, and most of their information is in the logarithm.
     """
-    return np.log1p(np.maximum(energy, 0) / threshold)
+    with np.errstate(over="ignore"):  # what is infinite is refused by those who use it
+        return np.log1p(np.maximum(energy, 0) / threshold)
 
 
 def rings(cells: np.ndarray) -> np.ndarray:

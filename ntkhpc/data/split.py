@@ -140,7 +140,8 @@ def standardise(
     if constant.all():
         raise DataError(
             "every input of the training pool is the same",
-            cause="all features are constant",
+            cause="all features are constant"
+            + (", or vary so little, as with a huge data.threshold, that squares vanish" if keep_constant else ""),
             todo="take other inputs, or a larger pool",
         )
     if scaling == "global":

@@ -12,9 +12,14 @@ from ntkhpc.errors import DataError
 
 
 def absolute(path: str, folder: Path) -> Path:
-    """The path that a user wrote, relative to `folder`. Raises DataError if no file can have such a name."""
+    """The path that a user wrote, relative to `folder`. Raises DataError if no file can have such a name.
+
+    Links are followed, but not to a name of another ending, as of a file that is stored under its checksum.
+    """
     try:
-        return (folder / Path(path).expanduser()).resolve()
+        named = folder / Path(path).expanduser()
+        found = named.resolve()
+        return found if found.suffix.lower() == named.suffix.lower() else named.parent.resolve() / named.name
     except (OSError, ValueError, RuntimeError) as error:  # a zero byte, too long a name, a home that nobody knows
         raise DataError(
             f"{path[:200]!r} is no path: {error}",

@@ -95,7 +95,20 @@ def check(table: NamedColumns, where: object) -> None:
             cause=_rounded(table.y) or "nothing can be learned from it",
             todo="name another column in y, or, if its numbers differ in the file, subtract the least of them there",
         )
+    if given := _equal(table.y, table.y_names, table.x, table.x_names):
+        raise DataError(
+            f"the target among the inputs, in every row: {listed(f'{x} equals {y}' for y, x in given)}",
+            where=where,
+            cause="the same column under another name, which gives the answer away",
+            todo="leave it out of x",
+        )
     _check_duplicates(table, where)
+
+
+def equal_inputs(table: NamedColumns) -> list[tuple[str, str]]:
+    """Names of each input that an earlier one equals in every row, behind that of the earlier one."""
+    first = first_like(np.ascontiguousarray(table.x.T))
+    return [(table.x_names[i], table.x_names[j]) for j, i in enumerate(first) if i != j]
 
 
 def drop_duplicates(table: NamedColumns) -> NamedColumns:
@@ -149,6 +162,15 @@ def _check_finite(values: np.ndarray, names: tuple[str, ...], where: object) -> 
 
 def _constant(values: np.ndarray, names: tuple[str, ...]) -> list[str]:
     return [name for name, varies in zip(names, (values != values[:1]).any(axis=0), strict=True) if not varies]
+
+
+def _equal(
+    left: np.ndarray, left_names: tuple[str, ...], right: np.ndarray, right_names: tuple[str, ...]
+) -> list[tuple[str, str]]:
+    """Names of the columns of both that are equal in every row."""
+    ends = [right[[row]] == left[[row]].T for row in (0, -1)]  # few are left to be compared whole
+    pairs = np.argwhere(ends[0] & ends[1])
+    return [(left_names[i], right_names[j]) for i, j in pairs if (left[:, i] == right[:, j]).all()]
 
 
 def _rounded(values: np.ndarray) -> str | None:

@@ -126,6 +126,11 @@ class TableFile(Source, frozen=True, kw_only=True, tag="file"):
                 f"note: {left_out:,} of {facts.rows:,} rows have a value of data.missing in a column that is used, and "
                 f"are left out; {len(found.x):,} remain"
             )
+        if same := table.equal_inputs(found):
+            notes.append(
+                "note: inputs that are equal in every row, each a further weight of one: "
+                + listed(f"{j} and {i}" for i, j in same)
+            )
         if faint := int((deviation < FAINT * deviation.max()).sum()):
             notes.append(
                 f"note: {faint} of {len(deviation)} inputs vary by less than {FAINT:g} of the one that varies most; "

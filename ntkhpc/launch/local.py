@@ -165,7 +165,8 @@ def _private_folder(target: Run) -> Path:
 @contextmanager
 def _stderr_to(path: Path) -> Iterator[None]:
     """Send what submitit's controllers say when they are interrupted to a file, and not to the user's terminal."""
-    sys.stderr.flush()
+    if sys.stderr is not None:  # a caller may have closed it
+        sys.stderr.flush()
     saved = os.dup(2)
     try:
         with path.open("ab") as log:

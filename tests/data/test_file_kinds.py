@@ -56,6 +56,8 @@ PACKED = {
     "t.csv.bz2": (bz2.compress(TEXT), "bzip2"),
     "t.csv.xz": (lzma.compress(TEXT), "xz"),
     "t.csv.zst": (b"\x28\xb5\x2f\xfd" + TEXT, "Zstandard"),
+    "t.csv.zip": (b"PK\x03\x04" + TEXT, "zip"),
+    "t.tgz": (gzip.compress(TEXT), "gzip"),
     "t.CSV.GZ": (gzip.compress(TEXT), "gzip"),
     "t.parquet.gz": (gzip.compress(TEXT), "gzip"),
     "gz.csv": (gzip.compress(TEXT), "gzip"),
@@ -74,7 +76,7 @@ def test_compressed_tables_are_refused_with_the_command_that_unpacks_them(tmp_pa
     (tmp_path / name).write_bytes(raw)
     with pytest.raises(DataError, match=kind) as caught:
         table.describe(tmp_path / name, X, Y)
-    assert content.UNPACK[kind].split()[0] in (caught.value.todo or "")
+    assert content.UNPACK.get(kind, "unzip").split()[0] in (caught.value.todo or "")
 
 
 FOREIGN = {
@@ -287,3 +289,18 @@ def test_damage_in_a_table_ends_in_a_sentence_or_in_values(tmp_path: Path, suffi
         except DataError:
             refused += 1
     assert refused > 20
+
+
+@pytest.mark.parametrize("stored", ["blobs/0f3a", "blobs/0f3a.1", "blobs/T.CSV"])
+def test_a_link_to_a_file_that_is_stored_under_its_checksum_has_the_ending_of_the_link(
+    tmp_path: Path, stored: str
+) -> None:
+    """As data sets under version control, and caches of them, have their files."""
+    (tmp_path / "blobs").mkdir()
+    (tmp_path / stored).write_bytes(TEXT)
+    (tmp_path / "real").mkdir()
+    (tmp_path / "real" / "t.csv").symlink_to(tmp_path / stored)
+    (tmp_path / "folder").symlink_to("real")
+    section = TableFile(path="folder/t.csv", x=X, y=Y, pool=20, test=10).located(tmp_path)
+    assert section.path == str(tmp_path / (stored if stored.endswith("CSV") else "real/t.csv"))
+    assert section.examine().rows == 40

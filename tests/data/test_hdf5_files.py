@@ -210,6 +210,37 @@ def test_arrays_without_values_are_refused(tmp_path: Path) -> None:
         table.describe(tmp_path / "a.h5", ("z",), ("y",))
 
 
+PACKED = {"scale_factor": 0.01, "add_offset": 5.0}
+
+
+@pytest.mark.promise("HDF5 arrays that are packed by the conventions of NetCDF are refused and not read as they lie.")
+@pytest.mark.parametrize("said", [("scale_factor",), ("add_offset",), ("scale_factor", "add_offset")], ids=str)
+def test_packed_values_are_refused(tmp_path: Path, said: tuple[str, ...]) -> None:
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["y"], file["x"] = VALUES, np.arange(ROWS, dtype="i2")
+        file["x"].attrs.update({"scale_factor": np.float32(1), "add_offset": 0})
+    assert table.describe(tmp_path / "a.h5", ("x",), ("y",)) == (ROWS, 1, 1)  # by numbers that change nothing
+    with h5py.File(tmp_path / "a.h5", "a") as file:
+        file["x"].attrs.update({name: PACKED[name] for name in said})
+    with pytest.raises(DataError, match=f"values of x are packed: its {' and '.join(said)} would"):
+        table.describe(tmp_path / "a.h5", ("x",), ("y",))
+
+
+@pytest.mark.promise("Values that attributes of an HDF5 array call missing are missing, however plain they look.")
+@pytest.mark.parametrize("attribute", ["_FillValue", "missing_value"])
+@pytest.mark.parametrize(("mark", "kind"), [(3, "i2"), ([3, 5], "i8"), (3.0, "f4"), (np.array([3.0]), "f8")])
+def test_values_that_attributes_call_missing_are_nan(tmp_path: Path, attribute: str, mark: object, kind: str) -> None:
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["y"], file["x"], file["z"] = VALUES, np.arange(ROWS, dtype=kind), np.arange(ROWS)
+        file["x"].attrs[attribute] = mark
+        file["z"].attrs[attribute] = "none"
+    found = table.read(tmp_path / "a.h5", ("x", "z"), ("y",))
+    assert set(np.flatnonzero(np.isnan(found.x[:, 0]))) == set(np.ravel(mark))
+    np.testing.assert_array_equal(found.x[:, 1], np.arange(ROWS))
+    with pytest.raises(DataError, match=r"row 3 \(from 0\) of x is nan"):
+        table.check(found, tmp_path)
+
+
 def test_the_memory_at_hand_is_that_of_the_limit_of_the_process() -> None:
     before = resource.getrlimit(resource.RLIMIT_AS)
     assert 2**28 < capacity.at_hand() < 2**50

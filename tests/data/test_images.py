@@ -4,6 +4,7 @@ import gzip
 import hashlib
 import io
 import pickle
+import re
 import struct
 import tarfile
 from collections.abc import Callable
@@ -44,6 +45,36 @@ def test_classes_with_targets_have_one_output() -> None:
     assert split.y_train.shape == (12, 1)
     assert (split.y_train == split.target_train).all()
     assert set(np.unique(split.y_train)) == {0.0, 1.0}
+
+
+@pytest.mark.promise("plan refuses numbers for pixels in another unit, and targets that are all but equal or overflow.")
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"pixel_mean": 33.3}, "pixel_mean = 33.3; -1 to 2 is plausible"),
+        ({"pixel_mean": 1e200}, "pixel_mean"),
+        ({"pixel_mean": -1e10}, "pixel_mean"),
+        ({"pixel_mean": 0.1307, "pixel_std": 78.6}, "pixel_std = 78.6; 0.001 to 10"),
+        ({"pixel_std": 1e300}, "pixel_std"),
+        ({"pixel_std": 1e-300}, "pixel_std"),
+        ({"targets": (1e30, -1e30)}, "data.targets are up to 1e"),
+        ({"targets": (1e-320, 0.0)}, "data.targets are up to"),
+        ({"targets": (1.0, 1 + 2e-16)}, "nearest two 2.22045e-16 apart"),
+        ({"targets": (1e5, 1e5 + 0.01)}, "nearest two 0.01 apart"),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("kind", [Mnist, Cifar10])
+def test_numbers_that_no_pixels_or_targets_have_are_refused_without_the_data(
+    kind: type, fields: dict, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NTKHPC_DATA", str(tmp_path))
+    two = {"classes": (0, 1) if kind is Mnist else ("cat", "dog"), "pixels": "fixed"}
+    usual = kind(pixel_mean=0.1307, pixel_std=1 / 255, targets=(-0.5, 0.5), **two)
+    assert usual.check(usual.facts()) is None
+    section = kind(**two | fields)
+    with pytest.raises(DataError, match=re.escape(said)):
+        section.check(section.facts())
 
 
 def test_permuted_rows_are_seeded_and_smaller_pools_begin_larger_ones() -> None:

@@ -18,6 +18,9 @@ from ntkhpc.data.shower import layer_energies, lcd_ecal, nai_block, simulate
         ({"active_mm": (0.5,) * 24 + (np.nan,)}, "one positive thickness per layer"),
         ({"noise": -0.1}, "must be finite and not negative"),
         ({"stochastic_term": 0.0}, "a sampling calorimeter fluctuates"),
+        ({"stochastic_term": 1e-9}, "cannot be drawn"),
+        ({"passive_mm": (2.4,) * 24 + (1e5,)}, "radiation lengths deep, and 1,000 at most"),
+        ({"active_mm": (1e308,) * 25}, "inf radiation lengths deep"),
         ({"h_over_e": 0.0}, "h_over_e"),
     ],
 )

@@ -1,5 +1,7 @@
 """Users' own tables: every format gives the same numbers, and every error says which file, column and row."""
 
+import warnings
+import zipfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -174,6 +176,38 @@ def test_arrays_with_faults_are_refused(tmp_path: Path, suffix: str) -> None:
             assert caught.value.where == path
 
 
+@pytest.mark.parametrize("suffix", [".npz", ".h5"])
+def test_arrays_without_columns_are_refused(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"a{suffix}"
+    arrays = {"none": np.zeros((4, 0)), "x": np.arange(4.0), "y": np.arange(4.0)}
+    if suffix == ".npz":
+        np.savez(path, **arrays)
+    else:
+        with h5py.File(path, "w") as file:
+            file.update(arrays)
+    for reader in (table.describe, table.read):
+        with pytest.raises(DataError, match=r"none has shape \(4, 0\): rows without a column"):
+            reader(path, ("none", "x"), ("y",))
+
+
+def test_an_array_that_is_twice_in_an_npz_is_refused(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", x=np.arange(4.0), y=np.arange(4.0))
+    with zipfile.ZipFile(tmp_path / "a.npz", "a") as members, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        members.writestr("x.npy", members.read("y.npy"))
+    with pytest.raises(DataError, match="the array 'x' is there twice"):
+        table.describe(tmp_path / "a.npz", ("x",), ("y",))
+
+
+def test_long_doubles_beyond_all_doubles_are_refused_without_a_warning(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", x=np.longdouble("1e4000") * np.arange(4), y=np.arange(4.0))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = table.read(tmp_path / "a.npz", ("x",), ("y",))
+    with pytest.raises(DataError, match=r"row 1 .* of x is inf"):
+        table.check(found, tmp_path)
+
+
 @pytest.mark.promise("Truncated .npz, .h5 and .parquet files are refused by name.")
 @pytest.mark.parametrize("suffix", [".npz", ".h5", ".parquet"])
 @pytest.mark.parametrize("size", [0, 300, -100])
@@ -264,6 +298,10 @@ FAULTS = [
     ),
     (repeat([3, 1], same=False), "the y of 2 of them differ"),
     (spoil("x", slice(2), [[0.0, 1, 1], [-0.0, 1, 1]]), r"row 1 \(from 0\) as row 0"),
+    (
+        lambda good: replace(good, x=np.hstack([good.x, good.y]), x_names=("a", "b", "c", "/u", "v2")),
+        "target among the inputs, in every row: /u equals u, v2 equals v(.|\n)*gives the answer away",
+    ),
     (lambda good: make(3), "3 rows; at least 4"),
     (lambda good: replace(good, x=np.empty((8, 0)), x_names=()), "0 features and 2 outputs"),
 ]
@@ -275,6 +313,15 @@ def test_what_cannot_be_learned_from_is_refused(tmp_path: Path, change: Callable
     with pytest.raises(DataError, match=said) as caught:
         table.check(change(make()), tmp_path)
     assert caught.value.where == tmp_path
+
+
+def test_inputs_that_are_equal_in_every_row_are_found() -> None:
+    good = make()
+    x = np.stack([good.x[:, 0], good.x[:, 1], good.x[:, 0], np.append(good.x[:-1, 0], 5), -0.0 * good.x[:, 0],
+        0.0 * good.x[:, 0], good.x[:, 0]], axis=1)  # fmt: skip
+    assert table.equal_inputs(good) == []
+    same = table.equal_inputs(replace(good, x=x, x_names=tuple("abcdefg")))
+    assert same == [("a", "c"), ("e", "f"), ("a", "g")]
 
 
 def test_dropping_duplicates_keeps_the_first_of_each(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from ntkhpc import cli, errors, terminal
 from ntkhpc.engine import claims, failures
 from ntkhpc.engine.run import Run
 from ntkhpc.errors import DataError, RunError
-from ntkhpc.launch import slurm
+from ntkhpc.launch import local, slurm
 from ntkhpc.launch.console import console
 
 HOSTILE = {
@@ -277,3 +277,13 @@ def test_a_stream_that_fails_later_drops_the_rest(tmp_path: Path) -> None:
             stream.write(f"{number}\n")
         stream.flush()
     assert stream.lost is not None
+
+
+def test_what_workers_say_as_they_are_stopped_goes_to_a_file_also_where_nobody_has_a_terminal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Python has no sys.stderr where its caller closed it."""
+    monkeypatch.setattr(sys, "stderr", None)
+    with local._stderr_to(tmp_path / "log"):
+        os.write(2, b"stopped")
+    assert (tmp_path / "log").read_bytes() == b"stopped"

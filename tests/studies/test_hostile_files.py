@@ -31,6 +31,17 @@ HOSTILE = {
     "a factor of 1e308": TEXT.replace("factor = 1.0", "factor = 1e308"),
     "a power of 1e308": TEXT.replace("factor = 1.0", "power = 1e308"),
     "a factor and a power that overflow together": TEXT.replace("factor = 1.0", "factor = 1e300\npower = 200.0"),
+    "weights whose squares vanish": TEXT.replace("widths = [4]", "widths = [4]\nweight_variance = 1e-300"),
+    "weights whose law overflows": TEXT.replace("widths = [4]", "widths = [4]\nweight_variance = 1e31"),
+    "layers in which everything vanishes": TEXT.replace(
+        "widths = [4]", "widths = [4]\ndepth = 1000\nweight_variance = 1.7"
+    ),
+    "layers in which everything overflows": TEXT.replace(
+        "widths = [4]", "widths = [4]\ndepth = 1000\nweight_variance = 2.4"
+    ),
+    "biases beside which nothing is left of the inputs": TEXT.replace(
+        "widths = [4]", "widths = [4]\nbias_variance = 1e40"
+    ),
     "an infinite factor": TEXT.replace("factor = 1.0", "factor = inf"),
     "a factor that is no number": TEXT.replace("factor = 1.0", "factor = nan"),
     "a factor beyond all numbers": TEXT.replace("factor = 1.0", "factor = 1e400"),
@@ -149,8 +160,19 @@ def test_plan_refuses_what_submit_refuses(tmp_path: Path, values: str, said: str
 
 CALORIMETERS = {
     "plates too thick": ("absorber_mm = [100.0, 100.0, 100.0]", "cannot make electrons in this calorimeter"),
-    "energies that are not finite": ("constant_term = 1e300\nnoise = 1e308", "not finite"),
-    "showers that are all the same": ("stochastic_term = 1e100", "every input of the training pool is the same"),
+    "energies that are not finite": ("threshold = 1e-323", "not finite"),
+    "a threshold of which all inputs vanish": ("threshold = 1e300", "squares vanish"),
+    "nothing but sampling fluctuations": ("stochastic_term = 1e100", "sigma_E/E is"),
+    "nothing but noise": ("noise = 1e160", "cause: data.noise = 1e+160"),
+    "noise twice the highest energy": ("noise = 1000.0", "sigma_E/E is 2 at 500 GeV"),
+    "a constant term in percent": ("constant_term = 30.0", "cause: data.constant_term = 30"),
+    "plates in another unit": ("absorber_mm = [2.4e-9, 2.4e-9]", "leave in the inputs what another one leaves"),
+    "sampling too fine to be drawn": ("stochastic_term = 1e-200", "cannot be drawn"),
+    "layers thicker than a house": (
+        'geometry = "nai"\nstochastic_term = 0.0\nconstant_term = 0.0\nlayer_mm = 1e300',
+        "radiation lengths deep",
+    ),
+    "one energy": ("energy_min = 499.99999999999994", "constant target"),
 }
 
 

@@ -53,6 +53,13 @@ def describe(path: Path, x: tuple[str, ...], y: tuple[str, ...]) -> tuple[int, i
                 where=path,
                 todo="reshape it to (rows, columns) in the file",
             )
+        if shape[1:] == (0,):
+            raise DataError(
+                f"{name} has shape {shape}: rows without a column",
+                where=path,
+                cause="the program that wrote it had nothing to fill it with",
+                todo="leave it out of x, or write it again",
+            )
     rows = {name: headers[name][0][0] for name in (*x, *y)}
     if len(set(rows.values())) > 1:
         raise DataError(
@@ -75,7 +82,8 @@ def describe(path: Path, x: tuple[str, ...], y: tuple[str, ...]) -> tuple[int, i
 def _side_by_side(names: tuple[str, ...], arrays: dict[str, np.ndarray]) -> Columns:
     parts, labels = [], []
     for name in names:
-        values = np.asarray(arrays[name], np.float64)
+        with np.errstate(over="ignore"):  # of long doubles; what is infinite is refused with its row
+            values = np.asarray(arrays[name], np.float64)
         labels += [name] if values.ndim == 1 else [f"{name}[{column}]" for column in range(values.shape[1])]
         parts.append(values.reshape(len(values), -1))
     return np.concatenate(parts, axis=1), tuple(labels)
@@ -95,6 +103,10 @@ def _headers(path: Path, names: tuple[str, ...]) -> dict[str, Header]:
         with ZipFile(path) as members:
             there = [name.removesuffix(".npy") for name in members.namelist() if name.endswith(".npy")]
             require(names, there, where=path)
+            if twice := [name for name in names if there.count(name) > 1]:
+                raise DataError(
+                    f"the array {twice[0]!r} is there twice", where=path, todo="write the file again, each array once"
+                )
             return {name: _header(members, name, path) for name in names}
     except _DAMAGE as error:
         raise _unreadable(path, error) from error
@@ -120,7 +132,7 @@ def _header(members: ZipFile, name: str, path: Path) -> Header:
 def _values(path: Path, names: tuple[str, ...]) -> dict[str, np.ndarray]:
     if not _is_npz(path):
         with hdf5.opened(path) as file:
-            return {name: hdf5.dataset(file, name, path)[()] for name in names}
+            return {name: hdf5.values(hdf5.dataset(file, name, path)) for name in names}
     try:
         with ZipFile(path) as members:
             return {name: _array(members, name) for name in names}

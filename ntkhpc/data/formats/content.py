@@ -17,7 +17,9 @@ from ntkhpc.errors import DataError
 UNPACK = {"gzip": "gunzip -k", "bzip2": "bunzip2 -k", "xz": "unxz -k", "Zstandard": "unzstd", "LZ4": "unlz4 -k"}
 """By what a file is compressed with: the command that unpacks it and keeps it."""
 
-_PACKED = {".gz": "gzip", ".bz2": "bzip2", ".xz": "xz", ".zst": "Zstandard", ".lz4": "LZ4"}
+_PACKED = {
+    ".gz": "gzip", ".tgz": "gzip", ".bz2": "bzip2", ".xz": "xz", ".zst": "Zstandard", ".lz4": "LZ4", ".zip": "zip",
+}  # fmt: skip
 
 _SIGNS = (
     (b"\x1f\x8b", "gzip"),
@@ -144,7 +146,7 @@ def refuse_packed(path: Path) -> None:
             f"the table is compressed with {found}",
             where=path,
             cause="compressed tables are not read: nobody knows how much memory they take before they are unpacked",
-            todo=f"unpack it, {UNPACK[found]} {shlex.quote(str(path))}, and name the file that this gives",
+            todo=f"unpack it, {UNPACK.get(found, 'unzip')} {shlex.quote(str(path))}, and name the file that this gives",
         )
 
 

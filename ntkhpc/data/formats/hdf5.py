@@ -23,6 +23,10 @@ BLOCK_BYTES = 2**25  # of cells held at once while a file is read: what a 10 GB 
 _MOST_KEYS = 2_000
 _MOST_LINKS = 16
 
+_MISSING, _PACKING = ("_FillValue", "missing_value"), {"scale_factor": 1, "add_offset": 0}
+"""Attributes of the conventions of NetCDF: values that stand for a missing one; and what unpacks stored values, with
+the numbers that change nothing."""
+
 _FILTERS = {
     1: "gzip", 2: "shuffle", 3: "fletcher32", 4: "szip", 5: "n-bit", 6: "scale-offset", 305: "LZO", 307: "bzip2",
     32000: "LZF", 32001: "Blosc", 32004: "LZ4", 32008: "bitshuffle", 32013: "ZFP", 32015: "Zstandard", 32017: "SZ",
@@ -87,9 +91,17 @@ def dataset(file: Any, key: str, where: Path) -> Any:
         raise DataError(f"{key} is there, but has no values", where=where, todo="write the file again")
     if found.is_virtual:
         parts = sorted({source.file_name for source in found.virtual_sources()})
-        raise _elsewhere(key, where, f"it is a virtual data set of {', '.join(parts[:4])}")
+        raise _elsewhere(key, where, f"it is a virtual data set of {', '.join(parts[:4]) or 'nothing'}")
     if found.external:
         raise _elsewhere(key, where, f"its values are stored in {', '.join(str(one[0]) for one in found.external[:4])}")
+    packed = [name for name, none in _PACKING.items() if name in found.attrs and not np.all(found.attrs[name] == none)]
+    if packed:
+        raise DataError(
+            f"the values of {key} are packed: its {' and '.join(packed)} would turn them into what was measured",
+            where=where,
+            cause="the file was written by the conventions of NetCDF, which this reader does not apply",
+            todo="write the unpacked values, as xarray.open_dataset reads them, to a new file",
+        )
     _require_filters(found, key, where)
     _require_written(found, key, where)
     return found
@@ -105,6 +117,16 @@ def array(file: Any, key: str, where: Path) -> Any:
             todo="store numbers, one array per quantity (real and imaginary parts apart)",
         )
     return found
+
+
+def values(found: Any) -> np.ndarray:
+    """All values of an array. Of real numbers, those that its attributes say are missing are NaN, as in float64."""
+    read = np.asarray(found[()])
+    named = [found.attrs[name] for name in _MISSING if name in found.attrs]
+    marks = np.concatenate([np.ravel(one) for one in named]) if named else np.empty(0)
+    if read.dtype.kind not in "biuf" or marks.dtype.kind not in "biuf" or not (gone := np.isin(read, marks)).any():
+        return read
+    return np.where(gone, np.nan, read)
 
 
 def column(file: Any, key: str, where: Path) -> np.ndarray:

@@ -1,5 +1,6 @@
 """The networks of a study: section [network], and what they cost."""
 
+import math
 from typing import TYPE_CHECKING, Literal
 
 from ntkhpc.phase.settings import Increasing, NonNegativeFloat, Positive, PositiveFloat, Settings, require_increasing
@@ -8,6 +9,15 @@ from ntkhpc.words import count, numbers
 if TYPE_CHECKING:
     from ntkhpc.networks import MLP
     from ntkhpc.studies.ensemble.study import EnsembleStudy
+
+LARGEST_VARIANCE = 1e30
+"""Of weights, and one over the least. Networks may diverge long before; their law stays in double precision."""
+
+DECADES = 60
+"""By which the squares of all layers together may grow or shrink: the law has the fourth power of a loss."""
+
+MOST_BIAS = 1e6
+"""bias_variance / weight_variance: beyond, single precision sees the biases alone and no input."""
 
 
 class Network(Settings, frozen=True, kw_only=True):
@@ -22,6 +32,20 @@ class Network(Settings, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         require_increasing("widths", self.widths)
+        c_w = self.weight_variance
+        # A ReLU passes on half of the square of its input, and erf no more than one.
+        decades = math.log10(c_w) + self.depth * math.log10(c_w / 2)
+        grows = decades > DECADES and self.activation == "relu"
+        if not 1 / LARGEST_VARIANCE <= c_w <= LARGEST_VARIANCE or decades < -DECADES or grows:
+            raise ValueError(
+                f"weight_variance = {c_w:g} changes squares by {decades:+,.0f} decades in "
+                f"{count(self.depth, 'hidden layer')}, and double precision has room for {DECADES}"
+            )
+        if self.bias_variance > MOST_BIAS * c_w:
+            raise ValueError(
+                f"bias_variance = {self.bias_variance:g} leaves nothing of the inputs beside "
+                f"weight_variance = {c_w:g}: at most {MOST_BIAS:,.0f} times as much"
+            )
 
     def description(self, outputs: int) -> str:
         """The networks in a sentence of a methods section."""
