@@ -127,6 +127,8 @@ def problems(run: Run) -> Iterator[tuple[Path, str | OSError]]:
         try:
             if files.sha256_file(path) != digest:
                 yield path, "is not the file that the report wrote"
+        except DamagedError as error:
+            yield path, error.what
         except FileNotFoundError:
             yield path, "is missing, though the report wrote it"
         except OSError as error:

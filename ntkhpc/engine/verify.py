@@ -8,6 +8,7 @@ import errno
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from ntkhpc import files, gates, refusals
@@ -89,6 +90,7 @@ def problems(run: Run) -> Iterator[Discrepancy]:
     except OSError as error:
         yield unreadable(run.path / "manifest.json", error)
         return
+    yield from _room_problems(run)
     damaged: set[str] = set()
     for name, digest in sorted(manifest.files.items()):
         if (problem := _of_making(run.path / name, digest)) is not None:
@@ -115,7 +117,9 @@ def problems(run: Run) -> Iterator[Discrepancy]:
         for path in _foreign(run.path / room, known):
             yield Discrepancy(path, OF_NO_PLAN, todo=OF_NOBODY)
     yield from _code_problems(run, manifest, known, damaged)
-    unsettled = list(conflicts.unsettled(run))
+    unsettled = []
+    with contextlib.suppress(OSError):  # a folder that cannot be listed is named above
+        unsettled = list(conflicts.unsettled(run))
     for conflict in unsettled:
         yield Discrepancy(conflict.path, conflict.what, conflict.shard, conflicts.ADVICE)
     yield from _report_problems(run)
@@ -126,11 +130,25 @@ def problems(run: Run) -> Iterator[Discrepancy]:
 OF_NO_PLAN = "belongs to nothing in the plan"
 
 
+def _room_problems(run: Run) -> Iterator[Discrepancy]:
+    """Of folders that cannot be listed, where nothing would be found, and of what stands in the place of one."""
+    for path in (run.path / name for name in _ROOMS if "." not in name or name == run.store.name):
+        try:
+            if gates.exists(path) and not path.is_dir():
+                yield Discrepancy(path, "is no directory", todo=OF_NOBODY)
+            elif path.is_dir():
+                files.patiently(partial(os.listdir, path))
+        except OSError as error:
+            yield unreadable(path, error)
+
+
 def _of_making(path: Path, digest: str) -> Discrepancy | None:
     """What is wrong with a file that the manifest names."""
     try:
         if files.sha256_file(path) != digest:
             return Discrepancy(path, "is not the file the run was made with", todo=MADE_AGAIN)
+    except DamagedError as error:
+        return Discrepancy(path, error.what, todo=MADE_AGAIN)
     except FileNotFoundError:
         return Discrepancy(path, "is missing", todo=MADE_AGAIN)
     except OSError as error:
@@ -177,7 +195,7 @@ def _report_problems(run: Run) -> Iterator[Discrepancy]:
     own = next(iter(run.plan.of_phase(analysis.NAME)), None)
     for path, what in published.problems(run):
         if isinstance(what, str):
-            yield Discrepancy(path, what, own, REPORTED_AGAIN)
+            yield Discrepancy(path, what, own, COMPUTED_AGAIN if what == files.A_FOLDER else REPORTED_AGAIN)
         else:
             yield unreadable(path, what, todo=REPORTED_AGAIN)
     for path in published.strangers(run):
@@ -205,7 +223,10 @@ def _record_problems(run: Run) -> Iterator[Discrepancy]:
 def _conflict_problems(run: Run, unsettled: set[str]) -> Iterator[Discrepancy]:
     """Of records of conflicts. One that is damaged is all that tells of its conflict until that is settled."""
     done = {shard for phase in run.plan.phases for shard in run.finished(phase)} - unsettled
-    for path in sorted(conflicts.folder(run).glob("[!.]*.json")):
+    found: list[Path] = []
+    with contextlib.suppress(OSError):
+        found = conflicts.records(run)
+    for path in found:
         todo = DELETE if conflicts.shard_of(path) in done else SETTLE_FIRST
         yield from _sealed_problems(path, files.read_sealed, todo)
 
@@ -334,6 +355,8 @@ def _chunk_problems(
                 yield Discrepancy(chunk, "is missing, though its shard has a receipt", shard)
         elif checksummed and not store.is_intact(chunk):
             yield Discrepancy(chunk, DAMAGED_CHUNK, shard, todo)
+    except DamagedError as error:
+        yield Discrepancy(chunk, error.what, shard, todo)
     except OSError as error:
         yield unreadable(chunk, error, shard, todo)
 
@@ -365,16 +388,27 @@ def set_aside(run: Run, found: list[Discrepancy]) -> Mended:
 
     Files of the making that can be made again byte for byte are put back.
     """
+    quarantine = run.path / "quarantine"
+    for problem in found:
+        if problem.what == files.A_FOLDER and problem.todo in (COMPUTED_AGAIN, MADE_AGAIN):
+            _move_folder(run, problem.path, quarantine)
     of_making = [str(problem.path.relative_to(run.path)) for problem in found if problem.todo == MADE_AGAIN]
     put_back = remake.restore(run, of_making) if of_making else []
     damaged = {problem.shard.id: problem.shard for problem in found if problem.shard is not None}
     shards = lineage.made_of(run, damaged) if damaged else []
-    quarantine = run.path / "quarantine"
     for shard in reversed(shards):  # whatever ends this leaves nothing that was computed from what is missing
         quarantine.mkdir(exist_ok=True)
         with contextlib.suppress(FileNotFoundError):  # it never had a receipt, or another hand set it aside
             run.receipt(shard).rename(_free(quarantine, f"{shard.phase}-{shard.id}"))
     return Mended(tuple(shards), tuple(put_back))
+
+
+def _move_folder(run: Run, path: Path, quarantine: Path) -> None:
+    """Move what keeps a file from being written again. In place of a receipt it is moved as that is, in due order."""
+    if not path.is_relative_to(run.path / "receipts"):
+        quarantine.mkdir(exist_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            path.rename(_free(quarantine, f"{path.parent.name}-{path.name}"))
 
 
 def _free(folder: Path, name: str) -> Path:

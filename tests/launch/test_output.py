@@ -9,6 +9,7 @@ import subprocess
 import sys
 import unicodedata
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from rich.table import Table
@@ -18,7 +19,7 @@ from ntkhpc import cli, errors, terminal
 from ntkhpc.engine import claims, failures
 from ntkhpc.engine.run import Run
 from ntkhpc.errors import DataError, RunError
-from ntkhpc.launch import slurm
+from ntkhpc.launch import local, slurm
 from ntkhpc.launch.console import console
 
 HOSTILE = {
@@ -277,3 +278,22 @@ def test_a_stream_that_fails_later_drops_the_rest(tmp_path: Path) -> None:
             stream.write(f"{number}\n")
         stream.flush()
     assert stream.lost is not None
+
+
+def test_the_last_words_of_a_worker_are_the_whole_message() -> None:
+    message = ["ntkhpc.errors.SurroundingsError: a file is in the way", "  where: /runs/claims", "  do:    mend that"]
+    log = ["law: started", "Traceback (most recent call last):", '  File "worker.py", line 1, in take', *message, ""]
+    assert local._last_words(log) == message
+    assert local._last_words([*log[:3], "KeyError: 'law'"]) == ["KeyError: 'law'"]
+
+
+def test_a_log_that_breaks_off_within_an_error_shows_no_traceback_but_what_is_free(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log = tmp_path / "log"
+    log.write_text('law: started\nTraceback (most recent call last):\n  File "worker.py", line 1, in take\n  Fi')
+    local._show_end(SimpleNamespace(paths=SimpleNamespace(stdout=log)), console())  # type: ignore[arg-type]
+    said = capsys.readouterr().out
+    assert "Traceback" not in said
+    assert "it breaks off within an error; " in said
+    assert "MiB and" in said
