@@ -109,7 +109,7 @@ def problems(run: Run) -> Iterator[Discrepancy]:
         for array in layout.of_phase(shard.phase):
             known.update(array.chunk_files(run.store, shard.region))
         yield from _shard_problems(run, shard, manifest, layout, stale)
-    for chunk in layout.chunks_of_no_phase(run.store):
+    for chunk in layout.chunks_of_no_phase(run, manifest):
         if chunk not in known:
             yield from _chunk_problems(chunk, layout.is_checksummed(chunk))
         known.add(chunk)
@@ -286,9 +286,10 @@ class _Layout:
         array = self.arrays.get(chunk.parent.name)
         return array is None or array.checksummed
 
-    def chunks_of_no_phase(self, path: Path) -> list[Path]:
-        """Chunks of arrays whose metadata are damaged, or of which nothing tells what phase writes them."""
-        folders = [one for one in sorted(path.glob("*")) if one.is_dir()]
+    def chunks_of_no_phase(self, run: Run, manifest: Manifest) -> list[Path]:
+        """Chunks of arrays that the store was made with, whose metadata are damaged or whose phase nothing tells."""
+        made = {(run.path / name).parent for name in manifest.files}
+        folders = [one for one in sorted(run.store.glob("*")) if one in made and one.is_dir()]
         placed = {name for name in self.arrays if name in self.phases}
         return [chunk for folder in folders if folder.name not in placed for chunk in sorted(folder.glob("c*"))]
 

@@ -167,3 +167,9 @@ def test_a_folder_that_cannot_be_listed_is_named(copy: Run, monkeypatch: pytest.
     assert [(one.path, one.todo) for one in verify.problems(copy)] == [(place, verify.MEND)]
     for verb in ("status", "report"):
         assert cli.main([verb, f"--run={copy.path}"]) == 1
+
+
+def test_every_file_of_an_array_that_the_store_has_not_is_named(copy: Run) -> None:
+    added = Path(shutil.copytree(copy.store / "test_loss", copy.store / "test_loss2"))
+    found = {one.path: one.what for one in verify.problems(copy)}
+    assert found == dict.fromkeys(added.iterdir(), verify.OF_NO_PLAN)
