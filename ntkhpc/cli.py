@@ -11,6 +11,7 @@ from rich.markup import escape
 
 from ntkhpc import files, studies, terminal
 from ntkhpc.engine import claims, conflicts, plan, published, run, status
+from ntkhpc.engine.discrepancies import FROM_A_COPY, MADE_AGAIN
 from ntkhpc.engine.run import Run
 from ntkhpc.errors import DamagedError, DataError, NtkhpcError, RunError, SchedulerError, show_calls, unexpected
 from ntkhpc.launch import submissions
@@ -271,7 +272,7 @@ def _status(options: argparse.Namespace) -> int:
 
 
 def _verify(options: argparse.Namespace) -> int:
-    from ntkhpc.engine import verify  # zarr is not needed to plan or to look
+    from ntkhpc.engine import mend, verify  # zarr is not needed to plan or to look
 
     target = _existing(options, damaged=True)
     found = list(verify.problems(target))
@@ -286,14 +287,14 @@ def _verify(options: argparse.Namespace) -> int:
     print(f"problems: {len(found)}")
     advice = list(dict.fromkeys(problem.todo for problem in found))
     if options.set_aside:
-        mended = verify.set_aside(target, found)
+        mended = mend.set_aside(target, found)
         if mended.shards:
             print(f"{len(mended.shards)} shards set aside; make resume computes them again")
         if mended.files:
             print(f"{len(mended.files)} files put back as they were; make verify again says what is left")
         back = {target.path / name for name in mended.files}
         left = [problem for problem in found if problem.shard is None and problem.path not in back]
-        advice = list(dict.fromkeys(verify.FROM_A_COPY if p.todo == verify.MADE_AGAIN else p.todo for p in left))
+        advice = list(dict.fromkeys(FROM_A_COPY if p.todo == MADE_AGAIN else p.todo for p in left))
     for text in advice:
         print(f"do: {text}")
     return 1

@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 import os
 import shutil
+import stat
 import time
 import uuid
 from collections.abc import Callable, Collection, Iterator
@@ -34,6 +35,7 @@ def sha256_file(path: Path) -> str:
 
 
 def _sha256_file(path: Path) -> str:
+    _require_file(path)
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -74,8 +76,30 @@ def read_sealed(path: Path) -> dict[str, Any]:
 
 
 def read(path: Path) -> bytes:
-    """The content of a file, read again where a file server hesitates."""
-    return patiently(path.read_bytes)
+    """The content of a file, read again where a file server hesitates. Raises DamagedError for what is no file."""
+    return patiently(lambda: _read(path))
+
+
+def _read(path: Path) -> bytes:
+    _require_file(path)
+    return path.read_bytes()
+
+
+A_FOLDER = "is a directory, not a file"
+
+
+def _require_file(path: Path) -> None:
+    """Raises DamagedError for what keeps its reader waiting, as a pipe does, has no end, as a device, or no bytes."""
+    mode = os.stat(path).st_mode
+    if stat.S_ISREG(mode):
+        return
+    kinds = {stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device"}
+    raise DamagedError(
+        A_FOLDER if stat.S_ISDIR(mode) else f"is {kinds.get(stat.S_IFMT(mode), 'something else')}, not a file",
+        where=path,
+        cause="somebody, or a copy of the run, put it there, or a link that leads to one",
+        todo="make verify lists all damage",
+    )
 
 
 def is_there(path: Path) -> bool:
@@ -260,7 +284,7 @@ def explained(
         return SurroundingsError(f"cannot read or write: {error.strerror or error}", where=error.filename or where)
     return SurroundingsError(
         f"cannot read or write: {refusal.what} ({free_space(where)})",
-        where=error.filename or where,
+        where=error.filename2 or error.filename or where,  # of a rename, what it was to make
         cause=str(error),
         todo=refusal.todo + (f", or {elsewhere}" if refusal.elsewhere else "") + f"; {then}",
     )

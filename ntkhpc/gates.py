@@ -102,5 +102,5 @@ def _let_through(gate: Path, path: Path) -> None:
 def holds(path: Path, data: bytes) -> bool:
     """Whether a file can be read and has this content."""
     with contextlib.suppress(OSError):
-        return path.read_bytes() == data
+        return path.is_file() and path.read_bytes() == data
     return False

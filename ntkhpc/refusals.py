@@ -33,7 +33,7 @@ NO_LINKS = _numbers("EPERM", "EOPNOTSUPP", "ENOTSUP", "ENOSYS", "EXDEV", "EMLINK
 NO_SYNC = _numbers("EINVAL", "ENOSYS", "EOPNOTSUPP", "ENOTSUP")
 """What file systems that have no fsync(), of files or of directories, answer to it: there is nothing to wait for."""
 
-OF_NAMES = _numbers("ENOTDIR", "EEXIST", "ELOOP", "ENAMETOOLONG")
+OF_NAMES = _numbers("ENOTDIR", "EISDIR", "EEXIST", "ELOOP", "ENAMETOOLONG")
 """Refusals of a name: elsewhere than at the place that is written to, they are a bug of whoever made up the name."""
 
 OF_NETWORKS = _numbers(
@@ -52,6 +52,7 @@ _WORDS = {
     "EFBIG": Refusal("the file is larger than the file system, or your limit (ulimit -f), allows", "raise the limit"),
     "EROFS": Refusal("the file system is mounted read-only"),
     "ENOTDIR": Refusal("a part of the path is a file, not a directory"),
+    "EISDIR": Refusal("a directory is in the way of a file", "move it away"),
     "EEXIST": Refusal("a file is in the way"),
     "ELOOP": Refusal("the path has symbolic links that lead in a circle"),
     "ENAMETOOLONG": Refusal("the path is longer than the file system allows"),
@@ -73,7 +74,7 @@ _WORDS = {
 
 REFUSALS = {getattr(errno, name): refusal for name, refusal in _WORDS.items() if hasattr(errno, name)}
 """By number: disks that are full or read-only; file systems that are damaged, gone, busy, or lack an operation; servers
-that do not answer; limits that are reached. A name that is wrong (ENOENT, EISDIR) is none of these: it is a bug."""
+that do not answer; limits that are reached. A name that is wrong (ENOENT) is none of these: it is a bug."""
 
 SURROUNDINGS = frozenset(REFUSALS) - OF_NAMES
 """What no code can help, wherever it was refused."""

@@ -12,9 +12,13 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+from ntkhpc import files
 from ntkhpc.errors import DamagedError
 
 METADATA = "zarr.json"
+
+_BAD = (OSError, ValueError, KeyError, TypeError)
+"""What keeps metadata from being read."""
 
 
 @dataclass(frozen=True)
@@ -56,8 +60,8 @@ def stored(store: Path) -> dict[str, Stored]:
     """The arrays of a store by name, each by its own metadata; without those whose metadata cannot be read."""
     found = {}
     for path in sorted(store.glob(f"*/{METADATA}")):
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-            found[path.parent.name] = _array(path.parent.name, json.loads(path.read_bytes()))
+        with contextlib.suppress(DamagedError, *_BAD):
+            found[path.parent.name] = _array(path.parent.name, json.loads(files.read(path)))
     return found
 
 
@@ -65,8 +69,8 @@ def of(store: Path, name: str) -> Stored:
     """One array of a store, by its own metadata. Raises DamagedError if these cannot be read."""
     path = store / name / METADATA
     try:
-        return _array(name, json.loads(path.read_bytes()))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        return _array(name, json.loads(files.read(path)))
+    except _BAD as error:
         raise DamagedError(f"the metadata of {name} cannot be read: {error}", where=path, todo="make verify") from error
 
 
@@ -77,8 +81,8 @@ def names(store: Path) -> frozenset[str]:
     """
     path = store / METADATA
     try:
-        return frozenset(json.loads(path.read_bytes())["consolidated_metadata"]["metadata"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        return frozenset(json.loads(files.read(path))["consolidated_metadata"]["metadata"])
+    except _BAD as error:
         raise DamagedError(
             f"the metadata of the store cannot be read: {error!r}", where=path, todo="make verify"
         ) from error
@@ -87,8 +91,8 @@ def names(store: Path) -> frozenset[str]:
 def consolidated(store: Path) -> dict[str, Stored]:
     """The same by the copy of all metadata that the store's own holds; nothing where that cannot be read."""
     found = {}
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-        for name, metadata in json.loads((store / METADATA).read_bytes())["consolidated_metadata"]["metadata"].items():
+    with contextlib.suppress(DamagedError, *_BAD):
+        for name, metadata in json.loads(files.read(store / METADATA))["consolidated_metadata"]["metadata"].items():
             found[name] = _array(name, metadata)
     return found
 

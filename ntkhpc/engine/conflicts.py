@@ -5,6 +5,7 @@ these are what is repeated. Until then neither can be told from an accident, and
 """
 
 import contextlib
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,6 +50,15 @@ def record(run: Run, shard: Shard, ours: Receipt, theirs: Receipt) -> tuple[Path
     return path, differing
 
 
+def records(run: Run) -> list[Path]:
+    """The records of all conflicts. Raises OSError where they cannot be listed: that is no answer."""
+    try:
+        names = files.patiently(lambda: os.listdir(folder(run)))
+    except FileNotFoundError:
+        return []
+    return [folder(run) / name for name in sorted(names) if name.endswith(".json") and not name.startswith(".")]
+
+
 def unsettled(run: Run) -> Iterator[Conflict]:
     """Conflicts of shards that have a receipt whose values no other execution has: one for each shard.
 
@@ -56,7 +66,7 @@ def unsettled(run: Run) -> Iterator[Conflict]:
     """
     shards = {shard.id: shard for shard in run.plan.shards}
     latest: dict[str, Path] = {}
-    for path in sorted(folder(run).glob("[!.]*.json"), key=_time):
+    for path in sorted(records(run), key=_time):
         if (shard_id := shard_of(path)) in shards:
             latest[shard_id] = path
     for shard_id, path in latest.items():

@@ -27,8 +27,8 @@ def write(run: Run, contents: Mapping[str, bytes], made_from: Mapping[str, Any],
     """Each file whole or not at all, and last of all the record of them; `missing` says which shards it lacks.
 
     `results` is the hash of the results before any was read. Raises RunError, and writes nothing, if that of a report
-    of all shards is another by now. What was killed in between is found by `problems`: the record is still that of the
-    report before.
+    of all shards is another by now, or if analysis/ leads into another run. What was killed in between is found by
+    `problems`: the record is still that of the report before.
     """
     if not missing and receipts.results_hash(run) != results:
         raise RunError(
@@ -39,6 +39,14 @@ def write(run: Run, contents: Mapping[str, bytes], made_from: Mapping[str, Any],
         )
     target = folder(run)
     target.mkdir(exist_ok=True)
+    other = target.resolve().parent
+    if other != run.path.resolve() and files.is_there(other / "manifest.json"):
+        raise RunError(
+            f"analysis/ is a link to the report of {other.name}, which would be overwritten",
+            where=target,
+            cause="somebody linked it there",
+            todo=f"remove the link, then {advice(run)}",
+        )
     for name, content in contents.items():
         files.write_atomic(target / name, content)
     hashes = {name: files.sha256(content) for name, content in sorted(contents.items())}
@@ -127,6 +135,8 @@ def problems(run: Run) -> Iterator[tuple[Path, str | OSError]]:
         try:
             if files.sha256_file(path) != digest:
                 yield path, "is not the file that the report wrote"
+        except DamagedError as error:
+            yield path, error.what
         except FileNotFoundError:
             yield path, "is missing, though the report wrote it"
         except OSError as error:

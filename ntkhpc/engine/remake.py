@@ -30,7 +30,7 @@ def _candidates(run: Run, name: str, scratch: Path) -> Iterator[bytes]:
     """What may be the content of a file: of the study by the store, of the rest by the study and by this code."""
     try:
         if name == "study.toml":
-            yield json.loads((run.store / "zarr.json").read_bytes())["attributes"]["study_toml"].encode()
+            yield json.loads(files.read(run.store / "zarr.json"))["attributes"]["study_toml"].encode()
         elif name == "plan.json":
             yield plan.dumps(plan.make(run.study))
         elif name.startswith(f"{run.store.name}/"):

@@ -74,7 +74,7 @@ class Run:
         except DamagedError:
             path = self.store / "zarr.json"
             try:
-                said = json.loads(path.read_bytes())["attributes"]
+                said = json.loads(files.read(path))["attributes"]
             except (ValueError, KeyError, TypeError) as error:
                 raise DamagedError(f"the attributes of the store cannot be read: {error!r}", where=path) from error
             return frozen.loads(said["study_toml"], path, said.get("format", 1))
@@ -162,6 +162,12 @@ class Run:
                 todo="put it back, or go on where it is now: make resume RUN=/path. What was finished is in it",
             )
 
+    def make_rooms(self, phase: str) -> None:
+        """Make the folders of claims and receipts, which a copy loses that leaves out empty ones; never the run."""
+        for room in (self.path / "claims", self.path / "receipts"):
+            for place in (room, room / phase):
+                place.mkdir(exist_ok=True)
+
     def missing(self, phase: str) -> list[Shard]:
         finished = self.finished(phase)
         return [shard for shard in self.plan.of_phase(phase) if shard.id not in finished]
@@ -200,11 +206,12 @@ def find(runs: Path, wanted: Study, *, looked_at: bool = True, damaged: bool = F
     """The run of a study, whatever id an older version gave it; None if there is none.
 
     A study whose data files were not `looked_at`, as they are not there, is compared as its user wrote it. Raises
-    RunError if several runs have this very study, and if a run of its name cannot be compared with it: to make another
-    one could compute everything again. A run that is found is loaded as `load` does.
+    RunError if several runs have this very study, if the directory of its name holds another study's run, and if a run
+    of its name cannot be compared with it: to make another one could compute everything again. A run that is found is
+    loaded as `load` does.
     """
     if files.is_there(runs / wanted.run_name):
-        return load(runs / wanted.run_name, damaged=damaged)
+        return _load_named(runs, wanted, damaged=damaged)
     found: list[Path] = []
     unreadable: list[tuple[Path, Exception]] = []
     for manifest in sorted(runs.glob(f"{wanted.name}-{'[0-9a-f]' * 10}/manifest.json")):
@@ -234,6 +241,21 @@ def find(runs: Path, wanted: Study, *, looked_at: bool = True, damaged: bool = F
     return None
 
 
+def _load_named(runs: Path, wanted: Study, *, damaged: bool = False) -> Run:
+    """The run in the directory that a study gives its name. Raises RunError if it is another study's."""
+    found = load(runs / wanted.run_name, damaged=damaged)
+    with contextlib.suppress(*([DamagedError] if damaged else [])):
+        if (other := found.manifest.study_id) != wanted.id:
+            name = f"{found.described.name}-{other}"
+            raise RunError(
+                f"the directory of this study holds a run of another one, {name}",
+                where=found.path,
+                cause="a run was moved or copied there under the name of this one",
+                todo=f"rename it to {name}, or choose another place with RUNS=/path; make status RUN={found.path}",
+            )
+    return found
+
+
 def _is_of(theirs: Study, wanted: Study, path: Path, *, looked_at: bool) -> bool:
     if looked_at:
         return theirs.content == wanted.content
@@ -249,7 +271,7 @@ def create(runs: Path, wanted: Study) -> Run:
 
     path = runs / wanted.run_name
     if files.is_there(path):
-        return load(path)
+        return _load_named(runs, wanted)
     runs.mkdir(parents=True, exist_ok=True)
     staged = runs / f".{wanted.run_name}.{uuid.uuid4().hex[:12]}.tmp"
     try:
@@ -294,7 +316,7 @@ def create(runs: Path, wanted: Study) -> Run:
         failpoints.reach("run-created", path)
     finally:
         shutil.rmtree(staged, ignore_errors=True)
-    return load(path)
+    return _load_named(runs, wanted)
 
 
 def _is_abandoned(staged: Path, now: Path) -> bool:

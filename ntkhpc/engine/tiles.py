@@ -17,6 +17,7 @@ from ntkhpc import files
 from ntkhpc.engine import failpoints, stop, store
 from ntkhpc.engine.plan import Shard
 from ntkhpc.engine.run import Run
+from ntkhpc.errors import DamagedError
 from ntkhpc.phase.work import Values
 
 _SEAL = "seal"
@@ -41,12 +42,12 @@ class Tiles:
             return None
         path = self._path(tile)
         try:
-            content = path.read_bytes()
+            content = files.read(path)
             if not _is_whole(content):
                 return None
             with np.load(io.BytesIO(content[:-_HASH_BYTES]), allow_pickle=False) as archive:
                 values = {name: archive[name] for name in archive.files}
-        except (zipfile.BadZipFile, ValueError, KeyError, EOFError, OSError, NotImplementedError):
+        except (DamagedError, zipfile.BadZipFile, ValueError, KeyError, EOFError, OSError, NotImplementedError):
             return None
         seal = values.pop(_SEAL, None)
         if seal is None or str(seal) != self._seal(tile, values):

@@ -4,27 +4,36 @@ A run is described by what it holds itself: its manifest, the metadata of its st
 """
 
 import contextlib
-import errno
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from ntkhpc import files, gates, refusals
+from ntkhpc import files, gates
 from ntkhpc.engine import (
     arrays,
     claims,
     confirmed,
     conflicts,
     frozen_code,
-    lineage,
     published,
     receipts,
-    remake,
     store,
     tiles,
 )
 from ntkhpc.engine.arrays import Stored
+from ntkhpc.engine.discrepancies import (
+    COMPUTED_AGAIN,
+    DELETE,
+    FROM_A_COPY,
+    MADE_AGAIN,
+    OF_NOBODY,
+    REPORTED_AGAIN,
+    SETTLE_FIRST,
+    Discrepancy,
+    unreadable,
+)
 from ntkhpc.engine.lineage import Staleness
 from ntkhpc.engine.plan import Shard
 from ntkhpc.engine.receipts import Receipt
@@ -34,46 +43,8 @@ from ntkhpc.studies import analysis
 
 DAMAGED_CHUNK = "is damaged: its checksum does not match"
 
-SET_ASIDE = "make verify SET_ASIDE=1 sets the damaged shards aside, with all that was made of them; then make resume"
-COMPUTED_AGAIN = f"{SET_ASIDE} computes them again"
-MADE_AGAIN = "make verify SET_ASIDE=1 puts back the files of the making that can be made again byte for byte"
-FROM_A_COPY = "what cannot be made again: restore it from a copy, or begin anew in another place (RUNS=/path)"
-REPORTED_AGAIN = "make report makes the report again"
-OF_NOBODY = "what belongs to nothing in the run: move it away, or delete it"
-DELETE = "a record that decides no value: delete it"
-SETTLE_FIRST = "a record of a conflict that is damaged: delete it only when its shard is settled, by the advice above"
-TRY_AGAIN = "what could not be read for now: make verify again when the file server answers"
-MEND = "what could not be read: mend that (permissions, or the file system), then make verify again"
-
 _BAD = (NtkhpcError, OSError)
 """What keeps a record from being read. Whoever looks at that record itself says so."""
-
-
-@dataclass(frozen=True)
-class Discrepancy:
-    """What is not as it was written, and what to do. `shard` is set where computing that shard again mends it."""
-
-    path: Path
-    what: str
-    shard: Shard | None = None
-    todo: str = COMPUTED_AGAIN
-
-    def __str__(self) -> str:
-        return f"{self.path}: {self.what}"
-
-
-def unreadable(path: Path, error: OSError, shard: Shard | None = None, todo: str = FROM_A_COPY) -> Discrepancy:
-    """A file that the system does not give. Where it may give it yet nothing is to be computed again."""
-    what = f"cannot be read: {error.strerror or error}"
-    if error.errno in _LATER:
-        return Discrepancy(path, what, todo=TRY_AGAIN)
-    if error.errno not in _BROKEN and refusals.of(error) is not None:
-        return Discrepancy(path, what, todo=MEND)
-    return Discrepancy(path, what, shard, todo if shard is None else COMPUTED_AGAIN)
-
-
-_BROKEN = frozenset([errno.EIO, getattr(errno, "EREMOTEIO", errno.EIO), getattr(errno, "EUCLEAN", errno.EIO)])
-_LATER = (refusals.TRANSIENT | refusals.OF_NETWORKS) - _BROKEN
 
 
 def problems(run: Run) -> Iterator[Discrepancy]:
@@ -89,6 +60,7 @@ def problems(run: Run) -> Iterator[Discrepancy]:
     except OSError as error:
         yield unreadable(run.path / "manifest.json", error)
         return
+    yield from _room_problems(run)
     damaged: set[str] = set()
     for name, digest in sorted(manifest.files.items()):
         if (problem := _of_making(run.path / name, digest)) is not None:
@@ -107,7 +79,7 @@ def problems(run: Run) -> Iterator[Discrepancy]:
         for array in layout.of_phase(shard.phase):
             known.update(array.chunk_files(run.store, shard.region))
         yield from _shard_problems(run, shard, manifest, layout, stale)
-    for chunk in layout.chunks_of_no_phase(run.store):
+    for chunk in layout.chunks_of_no_phase(run, manifest):
         if chunk not in known:
             yield from _chunk_problems(chunk, layout.is_checksummed(chunk))
         known.add(chunk)
@@ -115,7 +87,9 @@ def problems(run: Run) -> Iterator[Discrepancy]:
         for path in _foreign(run.path / room, known):
             yield Discrepancy(path, OF_NO_PLAN, todo=OF_NOBODY)
     yield from _code_problems(run, manifest, known, damaged)
-    unsettled = list(conflicts.unsettled(run))
+    unsettled = []
+    with contextlib.suppress(OSError):  # a folder that cannot be listed is named above
+        unsettled = list(conflicts.unsettled(run))
     for conflict in unsettled:
         yield Discrepancy(conflict.path, conflict.what, conflict.shard, conflicts.ADVICE)
     yield from _report_problems(run)
@@ -126,11 +100,25 @@ def problems(run: Run) -> Iterator[Discrepancy]:
 OF_NO_PLAN = "belongs to nothing in the plan"
 
 
+def _room_problems(run: Run) -> Iterator[Discrepancy]:
+    """Of folders that cannot be listed, where nothing would be found, and of what stands in the place of one."""
+    for path in (run.path / name for name in _ROOMS if "." not in name or name == run.store.name):
+        try:
+            if gates.exists(path) and not path.is_dir():
+                yield Discrepancy(path, "is no directory", todo=OF_NOBODY)
+            elif path.is_dir():
+                files.patiently(partial(os.listdir, path))
+        except OSError as error:
+            yield unreadable(path, error)
+
+
 def _of_making(path: Path, digest: str) -> Discrepancy | None:
     """What is wrong with a file that the manifest names."""
     try:
         if files.sha256_file(path) != digest:
             return Discrepancy(path, "is not the file the run was made with", todo=MADE_AGAIN)
+    except DamagedError as error:
+        return Discrepancy(path, error.what, todo=MADE_AGAIN)
     except FileNotFoundError:
         return Discrepancy(path, "is missing", todo=MADE_AGAIN)
     except OSError as error:
@@ -177,7 +165,7 @@ def _report_problems(run: Run) -> Iterator[Discrepancy]:
     own = next(iter(run.plan.of_phase(analysis.NAME)), None)
     for path, what in published.problems(run):
         if isinstance(what, str):
-            yield Discrepancy(path, what, own, REPORTED_AGAIN)
+            yield Discrepancy(path, what, own, COMPUTED_AGAIN if what == files.A_FOLDER else REPORTED_AGAIN)
         else:
             yield unreadable(path, what, todo=REPORTED_AGAIN)
     for path in published.strangers(run):
@@ -205,7 +193,10 @@ def _record_problems(run: Run) -> Iterator[Discrepancy]:
 def _conflict_problems(run: Run, unsettled: set[str]) -> Iterator[Discrepancy]:
     """Of records of conflicts. One that is damaged is all that tells of its conflict until that is settled."""
     done = {shard for phase in run.plan.phases for shard in run.finished(phase)} - unsettled
-    for path in sorted(conflicts.folder(run).glob("[!.]*.json")):
+    found: list[Path] = []
+    with contextlib.suppress(OSError):
+        found = conflicts.records(run)
+    for path in found:
         todo = DELETE if conflicts.shard_of(path) in done else SETTLE_FIRST
         yield from _sealed_problems(path, files.read_sealed, todo)
 
@@ -265,9 +256,10 @@ class _Layout:
         array = self.arrays.get(chunk.parent.name)
         return array is None or array.checksummed
 
-    def chunks_of_no_phase(self, path: Path) -> list[Path]:
-        """Chunks of arrays whose metadata are damaged, or of which nothing tells what phase writes them."""
-        folders = [one for one in sorted(path.glob("*")) if one.is_dir()]
+    def chunks_of_no_phase(self, run: Run, manifest: Manifest) -> list[Path]:
+        """Chunks of arrays that the store was made with, whose metadata are damaged or whose phase nothing tells."""
+        made = {(run.path / name).parent for name in manifest.files}
+        folders = [one for one in sorted(run.store.glob("*")) if one in made and one.is_dir()]
         placed = {name for name in self.arrays if name in self.phases}
         return [chunk for folder in folders if folder.name not in placed for chunk in sorted(folder.glob("c*"))]
 
@@ -334,6 +326,8 @@ def _chunk_problems(
                 yield Discrepancy(chunk, "is missing, though its shard has a receipt", shard)
         elif checksummed and not store.is_intact(chunk):
             yield Discrepancy(chunk, DAMAGED_CHUNK, shard, todo)
+    except DamagedError as error:
+        yield Discrepancy(chunk, error.what, shard, todo)
     except OSError as error:
         yield unreadable(chunk, error, shard, todo)
 
@@ -350,36 +344,3 @@ def _holds(run: Run, shard: Shard, array: Stored, written: dict[str, str]) -> bo
 def remarks(run: Run) -> tuple[str, ...]:
     """What a user must know of a complete run before using its results."""
     return run.layout.kind.remarks(run.study, lambda name: confirmed.load(run, name))
-
-
-@dataclass(frozen=True)
-class Mended:
-    """What `set_aside` did: shards whose receipts were moved, and files of the making that were put back."""
-
-    shards: tuple[Shard, ...]
-    files: tuple[str, ...]
-
-
-def set_aside(run: Run, found: list[Discrepancy]) -> Mended:
-    """Move the receipts of damaged shards, and of all that was made of them, to `quarantine/`: resume computes them.
-
-    Files of the making that can be made again byte for byte are put back.
-    """
-    of_making = [str(problem.path.relative_to(run.path)) for problem in found if problem.todo == MADE_AGAIN]
-    put_back = remake.restore(run, of_making) if of_making else []
-    damaged = {problem.shard.id: problem.shard for problem in found if problem.shard is not None}
-    shards = lineage.made_of(run, damaged) if damaged else []
-    quarantine = run.path / "quarantine"
-    for shard in reversed(shards):  # whatever ends this leaves nothing that was computed from what is missing
-        quarantine.mkdir(exist_ok=True)
-        with contextlib.suppress(FileNotFoundError):  # it never had a receipt, or another hand set it aside
-            run.receipt(shard).rename(_free(quarantine, f"{shard.phase}-{shard.id}"))
-    return Mended(tuple(shards), tuple(put_back))
-
-
-def _free(folder: Path, name: str) -> Path:
-    """A name that no file has: what was set aside before stays."""
-    path, number = folder / f"{name}.json", 1
-    while gates.exists(path):
-        path, number = folder / f"{name}.{number}.json", number + 1
-    return path

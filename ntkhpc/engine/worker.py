@@ -107,6 +107,7 @@ def _attempt(bench: _Bench, shard: Shard, gone: Callable[[Owner], bool]) -> str:
         return "done before"
     _require_earlier_phases(run, shard)
     with files.explain_refusals(run.path):
+        run.make_rooms(shard.phase)
         claim = claims.take(run, shard, claims.this_process(uuid.uuid4().hex[:12]), gone)
     if isinstance(claim, Owner):
         print(f"{shard.phase}/{shard.id}: left to {claim}, who claims it", flush=True)

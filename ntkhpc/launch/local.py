@@ -140,12 +140,22 @@ def _show_end(job: submitit.Job[Any], console: Console) -> None:
     path = Path(job.paths.stdout)
     lines = path.read_text(errors="replace").splitlines() if path.exists() else ["(no output)"]
     console.print(f"a worker ended early; {path} ends with:", markup=False)
-    said = [line for line in lines if line.strip()][-1:] if any(map(_is_traceback, lines)) else lines[-6:]
+    said = _last_words(lines) if any(map(_is_traceback, lines)) else lines[-6:]
+    if said and _is_traceback(said[0]):  # as on a full disk
+        said = [f"(it breaks off within an error; {files.free_space(path)})"]
     console.print("\n".join(said), markup=False)
 
 
+def _last_words(lines: list[str]) -> list[str]:
+    """What an error says, whose message may have lines of its own: they are indented, as calls are before it."""
+    said = [line for line in lines if line.strip()]
+    while said and any(not line.startswith(" ") for line in said[1:]):
+        said = said[1:]
+    return said
+
+
 def _is_traceback(line: str) -> bool:
-    """The last line of one says what happened; those before are for who reads the log."""
+    """Its end says what happened; what is before is for who reads the log."""
     return line.startswith("Traceback (most recent call last)")
 
 

@@ -15,7 +15,7 @@ from msgspec import structs
 from support.runs import ROOT, make_run, ntkhpc, worker_settings
 
 from ntkhpc import files
-from ntkhpc.engine import claims, failures, processes, verify
+from ntkhpc.engine import claims, discrepancies, failures, processes, verify
 from ntkhpc.engine.claims import Claim, Owner
 from ntkhpc.engine.run import Run
 
@@ -227,7 +227,7 @@ def test_a_claim_that_is_gone_or_damaged_is_not_said_to_be_taken_over(harm: str,
         claim.path.write_bytes(b"{}" if harm == "damaged" else files.seal({"a": 1}))
     assert claim.lost() == claims.GONE
     if harm == "other":
-        assert [(one.path, one.todo) for one in verify.problems(target)] == [(claim.path, verify.DELETE)]
+        assert [(one.path, one.todo) for one in verify.problems(target)] == [(claim.path, discrepancies.DELETE)]
     assert isinstance(claims.take(target, target.plan.shards[0], owner(2), everyone_lives), Claim)
     assert claim.lost() == claims.TAKEN_OVER
 

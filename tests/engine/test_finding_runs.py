@@ -5,12 +5,13 @@ from pathlib import Path
 import msgspec
 import pytest
 from support import older
-from support.runs import ntkhpc
+from support.runs import make_run, ntkhpc, tiny_text
 
 from ntkhpc import cli, studies
 from ntkhpc.data.source import Facts
 from ntkhpc.engine import run
 from ntkhpc.engine.run import Run
+from ntkhpc.errors import RunError
 from ntkhpc.studies import facts
 
 
@@ -91,3 +92,21 @@ def test_images_of_archives_are_not_taken_for_loose_ones(runs: Path) -> None:
     found = run.find(runs, archive, looked_at=False)
     assert found is not None
     assert found.path == made.path
+
+
+@pytest.mark.promise("A run that was moved or copied under the name of another study's is not taken for that one.")
+def test_a_run_under_another_ones_name_is_refused(
+    runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one, other = make_run(runs), studies.loads(tiny_text(seed=6))
+    one.path.rename(runs / other.run_name)
+    for refused in (run.find, run.create):
+        with pytest.raises(RunError, match=f"holds a run of another one, {one.path.name}"):
+            refused(runs, other)
+    (tmp_path / "study.toml").write_text(tiny_text(seed=6))
+    for verb in ("submit", "status", "verify", "report", "resume"):
+        assert cli.main([verb, f"--task={tmp_path / 'study.toml'}", f"--runs={runs}"]) == 1
+        assert f"rename it to {one.path.name}" in capsys.readouterr().err
+    (runs / other.run_name).rename(one.path)
+    assert run.find(runs, one.study) is not None
+    assert run.find(runs, other) is None

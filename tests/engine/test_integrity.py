@@ -19,7 +19,7 @@ from analysis import report
 from analysis.ensemble import results
 from analysis.opened import opened
 from ntkhpc import cli, files
-from ntkhpc.engine import conflicts, lineage, published, receipts, status, store, verify
+from ntkhpc.engine import conflicts, lineage, mend, published, receipts, status, store, verify
 from ntkhpc.engine.plan import Shard
 from ntkhpc.engine.run import Run
 from ntkhpc.engine.tiles import Tiles
@@ -222,7 +222,7 @@ def test_what_was_made_of_a_shard_is_set_aside_with_it(phase: str, with_it: set[
     shard = copy.plan.of_phase(phase)[0]
     chunk = store.chunk_files(copy.store, copy.study, shard, array)[0]
     chunk.write_bytes(chunk.read_bytes()[:-1] + b"??")
-    mended = verify.set_aside(copy, list(verify.problems(copy)))
+    mended = mend.set_aside(copy, list(verify.problems(copy)))
     assert {one.phase for one in mended.shards} == with_it
     assert {name for name in copy.plan.phases if copy.missing(name)} == with_it
     if phase == "ensemble":
@@ -338,7 +338,7 @@ def test_a_third_result_settles_nothing(copy: Run, tmp_path: Path) -> None:
     ours = receipts.read(other, shard)
     assert ours is not None
     conflicts.record(copy, shard, ours, receipts.read(copy, shard))
-    verify.set_aside(copy, list(verify.problems(copy)))
+    mend.set_aside(copy, list(verify.problems(copy)))
     shutil.copy(other.receipt(shard), copy.receipt(shard))
     rewrite(copy, shard, "train_loss", by=3.0)
     (conflict,) = conflicts.unsettled(copy)

@@ -18,7 +18,7 @@ from support.runs import make_run, store_bytes, worker_settings
 import ntkhpc as package
 from analysis import report
 from ntkhpc import cli, files
-from ntkhpc.engine import conflicts, lineage, published, receipts, store, tiles, verify
+from ntkhpc.engine import conflicts, discrepancies, lineage, mend, published, receipts, store, tiles, verify
 from ntkhpc.engine.confirmed import Confirmations
 from ntkhpc.engine.inputs import StoreInputs
 from ntkhpc.engine.run import Run
@@ -75,10 +75,10 @@ def unreadable(monkeypatch: pytest.MonkeyPatch, number: int, *which: Path) -> No
 @pytest.mark.parametrize(
     ("number", "todo"),
     [
-        (errno.EIO, verify.COMPUTED_AGAIN),
-        (errno.ESTALE, verify.TRY_AGAIN),
-        (errno.ETIMEDOUT, verify.TRY_AGAIN),
-        (errno.EACCES, verify.MEND),
+        (errno.EIO, discrepancies.COMPUTED_AGAIN),
+        (errno.ESTALE, discrepancies.TRY_AGAIN),
+        (errno.ETIMEDOUT, discrepancies.TRY_AGAIN),
+        (errno.EACCES, discrepancies.MEND),
     ],
     ids=lambda one: errno.errorcode[one] if isinstance(one, int) else "",
 )
@@ -101,7 +101,7 @@ def test_what_cannot_be_read_is_named_and_the_rest_is_looked_at(
     for path, shard in ((which[1], second), (which[2], first)):
         assert found[path].what.startswith("cannot be read: ")
         assert found[path].todo == todo
-        assert found[path].shard == (shard if todo == verify.COMPUTED_AGAIN else None)
+        assert found[path].shard == (shard if todo == discrepancies.COMPUTED_AGAIN else None)
 
 
 def test_a_link_that_leads_nowhere_in_place_of_a_receipt_is_found_and_set_aside(copy: Run) -> None:
@@ -111,7 +111,7 @@ def test_a_link_that_leads_nowhere_in_place_of_a_receipt_is_found_and_set_aside(
     copy.receipt(shard).symlink_to("nowhere")
     (problem,) = [one for one in verify.problems(copy) if one.shard == shard]
     assert problem.path == copy.receipt(shard)
-    verify.set_aside(copy, [problem])
+    mend.set_aside(copy, [problem])
     assert copy.missing("law") == [shard]
 
 
@@ -154,13 +154,13 @@ def test_a_damaged_record_of_a_conflict_is_deleted_only_once_its_shard_is_settle
     shard, path = copy.plan.of_phase("ensemble")[0], damaged_conflict(copy)
     (conflict,) = conflicts.unsettled(copy)
     assert conflict.what == f"the record of a conflict of ensemble/{shard.id} is damaged: {conflicts.LOST}"
-    assert {one.todo for one in verify.problems(copy)} == {conflicts.ADVICE, verify.SETTLE_FIRST}
+    assert {one.todo for one in verify.problems(copy)} == {conflicts.ADVICE, discrepancies.SETTLE_FIRST}
     before = files.read_sealed(copy.receipt(shard))
-    verify.set_aside(copy, list(verify.problems(copy)))
-    assert verify.SETTLE_FIRST in {one.todo for one in verify.problems(copy)}
+    mend.set_aside(copy, list(verify.problems(copy)))
+    assert discrepancies.SETTLE_FIRST in {one.todo for one in verify.problems(copy)}
     copy.receipt(shard).write_bytes(files.seal({**before, "attempt": "another"}))
     assert list(conflicts.unsettled(copy)) == []
-    assert [one.todo for one in verify.problems(copy) if one.path == path] == [verify.DELETE]
+    assert [one.todo for one in verify.problems(copy) if one.path == path] == [discrepancies.DELETE]
 
 
 @pytest.mark.parametrize("content", [{"ours": {"values": {"a": "b"}}, "theirs": {"values": {"a": "b"}, "owner": 3}},
@@ -188,7 +188,7 @@ def test_setting_aside_begins_with_what_was_computed_last(
     monkeypatch.setattr(Path, "rename", rename)
     if len(lineage.made_of(copy, {shard.id: shard})) > after:
         with pytest.raises(KeyboardInterrupt):
-            verify.set_aside(copy, [verify.Discrepancy(copy.store, "", shard)])
+            mend.set_aside(copy, [discrepancies.Discrepancy(copy.store, "", shard)])
     missing = {one.id: one for phase in copy.plan.phases for one in copy.missing(phase)}
     assert len(missing) == after
     assert set(missing) >= {one.id for one in lineage.made_of(copy, missing)}

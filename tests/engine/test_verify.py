@@ -8,7 +8,7 @@ import pytest
 from support.runs import all_shards, make_run, ntkhpc, run_shards, store_bytes
 
 from ntkhpc import files
-from ntkhpc.engine import store, verify
+from ntkhpc.engine import mend, store, verify
 from ntkhpc.engine.run import Run
 
 
@@ -110,7 +110,7 @@ def test_values_computed_from_other_inputs_are_found(tmp_path: Path, finished: R
 def test_recomputing_an_ensemble_shard_recomputes_the_moments(tmp_path: Path, finished: Run) -> None:
     copy = Run(shutil.copytree(finished.path, tmp_path / "copy"))
     flip(next((copy.store / "status").glob("c.*")), random.Random(1))
-    verify.set_aside(copy, list(verify.problems(copy)))
+    mend.set_aside(copy, list(verify.problems(copy)))
     assert len(copy.missing("ensemble")) == 1
     assert len(copy.missing("finalise")) == 1
 

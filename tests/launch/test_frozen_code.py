@@ -12,7 +12,7 @@ from rich.console import Console
 from support.runs import make_run, ntkhpc, run_shards
 
 from ntkhpc import files, start, surroundings
-from ntkhpc.engine import frozen_code, remake, verify
+from ntkhpc.engine import discrepancies, frozen_code, remake, verify
 from ntkhpc.engine.run import Run
 from ntkhpc.errors import DamagedError
 from ntkhpc.launch import local, sbatch
@@ -153,7 +153,7 @@ def test_verify_names_whatever_keeps_a_worker_from_starting(kind: str, run: Run)
         (run.code / "ntkhpc" / "__init__.py").write_text("")
     found = [problem for problem in verify.problems(Run(run.path)) if "code" in problem.path.parts]
     assert found
-    assert {problem.todo for problem in found} <= {verify.OF_NOBODY, verify.MADE_AGAIN}
+    assert {problem.todo for problem in found} <= {discrepancies.OF_NOBODY, discrepancies.MADE_AGAIN}
 
 
 def dangling(code: Path) -> None:
@@ -176,7 +176,7 @@ def test_verify_and_workers_agree_on_what_does_not_belong_to_the_code(kind: str,
         frozen_code.require_intact(run.code, run.manifest.code)
     assert f"make verify RUN={run.path} SET_ASIDE=1" in str(refused.value)
     assert f"make resume RUN={run.path} ACCEPT_CHANGE=1" in str(refused.value)
-    assert [problem.todo for problem in verify.problems(run)] == [verify.OF_NOBODY]
+    assert [problem.todo for problem in verify.problems(run)] == [discrepancies.OF_NOBODY]
 
 
 def test_bytecode_that_a_python_left_in_the_code_is_removed_by_the_launcher_and_never_imported(

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import unicodedata
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from rich.table import Table
@@ -287,3 +288,22 @@ def test_what_workers_say_as_they_are_stopped_goes_to_a_file_also_where_nobody_h
     with local._stderr_to(tmp_path / "log"):
         os.write(2, b"stopped")
     assert (tmp_path / "log").read_bytes() == b"stopped"
+
+
+def test_the_last_words_of_a_worker_are_the_whole_message() -> None:
+    message = ["ntkhpc.errors.SurroundingsError: a file is in the way", "  where: /runs/claims", "  do:    mend that"]
+    log = ["law: started", "Traceback (most recent call last):", '  File "worker.py", line 1, in take', *message, ""]
+    assert local._last_words(log) == message
+    assert local._last_words([*log[:3], "KeyError: 'law'"]) == ["KeyError: 'law'"]
+
+
+def test_a_log_that_breaks_off_within_an_error_shows_no_traceback_but_what_is_free(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log = tmp_path / "log"
+    log.write_text('law: started\nTraceback (most recent call last):\n  File "worker.py", line 1, in take\n  Fi')
+    local._show_end(SimpleNamespace(paths=SimpleNamespace(stdout=log)), console())  # type: ignore[arg-type]
+    said = capsys.readouterr().out
+    assert "Traceback" not in said
+    assert "it breaks off within an error; " in said
+    assert "MiB and" in said
