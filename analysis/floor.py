@@ -4,10 +4,10 @@
     power      value = a n^b
     floor      value = a n^b + c
 
-Given c, log(value - c) is a straight line in log(n): its curvature is zero at the true floor, and is a linear contrast
-with an error (`analysis.contrasts`). The interval of the floor is every c, about the one that fits best, at which that
-curvature is compatible with zero; that of the exponent every b for which such a c makes slope and curvature compatible
-with (b, 0)
+Given c, what the power law of least squares (`analysis.offset_fit`) leaves of log(value) has no curvature at the true
+floor; the curvature is a linear contrast with an error (`analysis.contrasts`), at c = 0 that of the curve itself. The
+interval of the floor is every c, about the one that fits best, at which it is compatible with zero; that of the
+exponent every b for which such a c makes exponent and curvature compatible with (b, 0)
 [Anderson and Rubin 1949; Hansen, Heaton and Yaron 1996]. Both cover what they say also where the sizes hardly tell a
 floor from none; they are open then. Nothing is fitted with weights that depend on the values.
 """
@@ -20,7 +20,8 @@ from typing import Any, Literal
 import numpy as np
 from scipy import optimize, special, stats
 
-from analysis.contrasts import LEVEL, Curve, Estimate, curvature_weights, skewed, slope_weights
+from analysis import offset_fit
+from analysis.contrasts import LEVEL, Curve, Estimate, curvature_weights, skewed
 from analysis.scaling import plain
 
 SIZES = 4
@@ -37,7 +38,7 @@ End = Literal["falls", "rises", "independent", "unknown"]
 _BELOW = 30.0
 """Offsets are searched down to minus so many times the smallest value."""
 
-_GRID = 240
+_GRID = 90
 
 _NEAR = 8.0
 """Standard errors of the offset about it that are looked at more closely."""
@@ -50,8 +51,8 @@ _TAIL = 0.025
 class Floor:
     """Of a power law with a free offset c.
 
-    `offset` is where the curvature of log(value - c) vanishes, NaN where it does nowhere; `exponent` b is that of
-    value - offset. Intervals are (low, high) with infinite ends where they are open. Shorter ones are not given: where
+    `offset` is where the curvature vanishes, NaN where it does nowhere; `exponent` b is that of the power law above it.
+    Intervals are (low, high) with infinite ends where they are open. Shorter ones are not given: where
     offset and exponent are hardly told apart, they cover more than they say.
     """
 
@@ -65,9 +66,8 @@ class Floor:
 class Levelling:
     """Three descriptions of a curve and the tests between them.
 
-    `smallest` is the smallest value, `slope` is the exponent of the power law, `curvature` the change of the local
-    slope from the first to the last size, `upper_slope` the exponent from `upper_n` to the largest size, over the upper
-    two octaves.
+    `slope` is the exponent of the power law, `curvature` the change of the local slope from the first to the last
+    size, `upper_slope` the exponent from `upper_n` to the largest size, over the upper two octaves.
     `p_slope` tests the slope against zero and `p_power` the curvature, each by Student's t of that contrast; NaN where
     the curve is exact. A constant has neither. `aicc` is by name, of the two contrasts with the number of sizes, of
     floors c >= 0; the lowest is preferred. It is empty where the error of the two together is not known: from fewer
@@ -75,7 +75,6 @@ class Levelling:
     """
 
     n: tuple[float, float]
-    smallest: float
     slope: Estimate
     curvature: Estimate
     upper_n: float
@@ -137,56 +136,64 @@ class Levelling:
         }
 
 
-def levelling(curve: Curve) -> Levelling:
-    """Describe a curve of at least 3 sizes; no floor with fewer than SIZES."""
+def levelling(curve: Curve, *, floors: bool = True) -> Levelling:
+    """Describe a curve of at least 3 sizes; no floor with fewer than SIZES, or where the tests alone are asked for."""
     slope, curvature = curve.slope(), curve.curvature()
     p_slope, p_power = slope.p_value(), curvature.p_value()
     upper_n, upper_slope = curve.upper()
     return Levelling(
         n=(float(curve.n[0]), float(curve.n[-1])),
-        smallest=float(curve.value.min()),
         slope=slope,
         curvature=curvature,
         upper_n=upper_n,
         upper_slope=upper_slope,
-        floor=find(curve) if len(curve.n) >= SIZES else None,
+        floor=find(curve) if floors and len(curve.n) >= SIZES else None,
         p_slope=p_slope,
         p_power=p_power,
-        aicc=_aicc(curve) if curve.sources and curvature.dof >= KNOWN and len(curve.n) >= SIZES + 1 else {},
+        aicc=_aicc(curve) if floors and curve.sources and curvature.dof >= KNOWN and len(curve.n) >= SIZES + 1 else {},
     )
 
 
 def line(curve: Curve, floor: Floor, n: np.ndarray) -> np.ndarray:
     """The power law with its offset at n."""
-    return floor.offset + curve.less(floor.offset).line(n)
+    found = offset_fit.fit(curve.n, curve.value, np.array([floor.offset]))
+    return np.asarray(
+        floor.offset + np.exp(found.log_amplitude + found.exponent * (np.log(n) - np.log(curve.n).mean()))
+    )
 
 
 def find(curve: Curve) -> Floor:
     """The power law with a free offset, from 4 sizes on."""
-    smallest = float(curve.value.min())
+    smallest, middle = float(curve.value.min()), float(np.exp(np.log(curve.value).mean()))
     steps = np.geomspace(1, 1e-3, _GRID)  # dense around zero and where the offset nears the smallest value
-    grid = smallest * np.sort(np.concatenate([-_BELOW * steps, [0.0], 1 - steps[1:]]))
-    scan = _Scan.of(curve, grid)
+    beyond = np.linspace(smallest, middle, _GRID // 3)
+    scan = _Scan.of(
+        curve, np.unique(np.concatenate([-_BELOW * smallest * steps, [0.0], smallest * (1 - steps), beyond]))
+    )
     offset = exponent = math.nan
     if (i := scan.crossing) is not None:
-        offset = float(optimize.brentq(lambda c: _Scan.of(curve, np.array([c])).curvature[0], grid[i], grid[i + 1]))
+        ends = scan.offset[i : i + 2]
+        offset = float(optimize.brentq(lambda c: _Scan.of(curve, np.array([c])).curvature[0], *ends))
         there = _Scan.of(curve, np.array([offset]))
         exponent = float(there.slope[0])
         if curve.sources:  # a second look, as fine as the error of the offset is small
-            steepness = (scan.curvature[i + 1] - scan.curvature[i]) / (grid[i + 1] - grid[i])
-            error = math.sqrt(there.covariance[0, 1, 1]) / abs(steepness)
+            steepness = np.ptp(scan.curvature[i : i + 2]) / np.ptp(ends)
+            error = math.sqrt(there.covariance[0, 1, 1]) / steepness
             near = offset + error * np.linspace(-_NEAR, _NEAR, _GRID)
-            near = near[(near > grid[0]) & (near < grid[-1])]
-            scan = _Scan.of(curve, np.unique(np.concatenate([grid, near, [offset]])))
+            near = near[(near > scan.offset[0]) & (near < scan.offset[-1])]
+            scan = _Scan.of(curve, np.unique(np.concatenate([scan.offset, near, [offset]])))
     if not curve.sources:
         return Floor(offset, exponent, (offset, offset), (exponent, exponent))
-    return Floor(offset, exponent, scan.offsets(smallest), scan.exponents())
+    return Floor(offset, exponent, scan.offsets(), scan.exponents())
 
 
 @dataclass(frozen=True)
 class _Scan:
-    """Slope and curvature of log(value - c) over offsets c (g,), with their covariance (g, 2, 2), and the curvature's
-    degrees of freedom and skewness (due to what the values are made from, and to others)."""
+    """Exponent and curvature over offsets c (g,), with their covariance (g, 2, 2), and the curvature's degrees of
+    freedom and skewness (due to what the values are made from, and to others).
+
+    It ends below an offset above which the power law is a size apart from a constant.
+    """
 
     offset: np.ndarray
     slope: np.ndarray
@@ -198,13 +205,9 @@ class _Scan:
 
     @classmethod
     def of(cls, curve: Curve, offsets: np.ndarray) -> "_Scan":
-        weights = np.stack([slope_weights(curve.n), curvature_weights(curve.n)])
-        left = curve.value - offsets[:, None]
-        logarithms, x = np.log(left), np.log(curve.n) - np.log(curve.n).mean()
-        slope, curvature = weights @ logarithms.T
-        # Errors of log(value - c), to first order about the power law: about the values they would be small together.
-        above = np.exp(logarithms.mean(axis=1)[:, None] + slope[:, None] * x)
-        turned = weights[:, None] * (1 + offsets[:, None] / above)
+        laws = offset_fit.fit(curve.n, curve.value, offsets)
+        weights = curvature_weights(curve.n)
+        turned = np.stack([laws.exponent_weights(), laws.project(weights)])
         covariance, inverse, third = np.zeros((len(offsets), 2, 2)), np.zeros(len(offsets)), np.zeros((2, len(offsets)))
         for source in curve.sources:
             moved = turned @ source.deviates
@@ -214,7 +217,10 @@ class _Scan:
             third += source.skewing(moved[1])
         variance = covariance[:, 1, 1]
         with np.errstate(divide="ignore", invalid="ignore"):
-            return cls(offsets, slope, curvature, covariance, variance**2 / inverse, *(third / variance**1.5))
+            found = (offsets, laws.exponent, laws.left @ weights, covariance, variance**2 / inverse)
+            found = (*found, *(third / variance**1.5))
+        steep = np.flatnonzero((np.abs(laws.exponent) >= offset_fit.STEEPEST) & (offsets > 0))
+        return cls(*(one[: steep[0]] if len(steep) else one for one in found))
 
     @cached_property
     def excess(self) -> np.ndarray:
@@ -233,8 +239,7 @@ class _Scan:
     def inside(self) -> tuple[int, int] | None:
         """First and last of the offsets that are compatible with no curvature, about the one that is it best.
 
-        That is where the curvature vanishes nearest to zero, or is least. Compatible offsets apart from these, near the
-        smallest value, where errors to first order mean least, are not meant.
+        That is where the curvature vanishes nearest to zero, or is least.
         """
         pull = np.abs(self.curvature) / np.sqrt(self.covariance[:, 1, 1])
         compatible = self.excess <= 0
@@ -245,13 +250,13 @@ class _Scan:
         below, above = outside[outside < middle], outside[outside > middle]
         return int(below[-1] + 1) if len(below) else 0, int(above[0] - 1) if len(above) else len(compatible) - 1
 
-    def offsets(self, smallest: float) -> tuple[float, float]:
-        """Ends of the 95 % interval of the offset; open below where the search ends inside."""
+    def offsets(self) -> tuple[float, float]:
+        """Ends of the 95 % interval of the offset; open where the search ends inside."""
         if (found := self.inside) is None:
             return math.nan, math.nan
         excess, (first, last) = self.excess, found
         low = -math.inf if first == 0 else _zero(self.offset, excess, first - 1)
-        high = smallest if last == len(excess) - 1 else _zero(self.offset, excess, last)
+        high = math.inf if last == len(excess) - 1 else _zero(self.offset, excess, last)
         return low, high
 
     def exponents(self) -> tuple[float, float]:
@@ -267,7 +272,7 @@ class _Scan:
         middle = self.slope[span] - sc / cc * self.curvature[span]
         half = np.sqrt(np.maximum(room[span], 0) * np.maximum(ss - sc**2 / cc, 0))
         low, high = float((middle - half).min()), float((middle + half).max())
-        falls = self.slope[len(room) // 2] < 0  # ever more steeply as c nears the smallest value
+        falls = self.slope[len(room) // 2] < 0  # ever more steeply as c rises
         if last == len(room) - 1:
             low, high = (-math.inf, high) if falls else (low, math.inf)
         if first == 0:
@@ -283,8 +288,7 @@ def _zero(grid: np.ndarray, excess: np.ndarray, i: int) -> float:
 
 def _aicc(curve: Curve) -> dict[str, float]:
     """chi^2 + 2 p + 2 p (p + 1)/(k - p - 1), chi^2 of slope and curvature as far as a description leaves them."""
-    smallest = float(curve.value.min())
-    scan = _Scan.of(curve, smallest * (1 - np.geomspace(1, 1e-3, _GRID)))
+    scan = _Scan.of(curve, np.linspace(0, np.exp(np.log(curve.value).mean()), _GRID))
     shape = np.array([scan.slope[0], scan.curvature[0]])
     pulls = scan.curvature**2 / scan.covariance[:, 1, 1]
     best = int(pulls.argmin())

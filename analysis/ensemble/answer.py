@@ -129,7 +129,7 @@ def _floor(fit: Levelling) -> str:
         return ", and no floor makes it one"
     if high <= 0:
         return ", without a floor (95 %)"
-    if high >= fit.smallest:
+    if math.isinf(high):
         return ", and these sizes do not bound a floor"
     if low > 0:
         return f", and the floor of a power law above a floor lies between {low:.2g} and {high:.2g} (95 %)"
