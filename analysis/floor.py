@@ -38,6 +38,12 @@ End = Literal["falls", "rises", "independent", "unknown"]
 _BELOW = 30.0
 """Offsets are searched down to minus so many times the smallest value."""
 
+_NEAREST = 1e-3
+"""Of the largest value, or of the smallest: so near to it offsets are looked at."""
+
+_FLAT = 1e-200
+"""A change of the curvature with the offset that is none."""
+
 _GRID = 90
 
 _NEAR = 8.0
@@ -164,27 +170,39 @@ def line(curve: Curve, floor: Floor, n: np.ndarray) -> np.ndarray:
 
 def find(curve: Curve) -> Floor:
     """The power law with a free offset, from 4 sizes on."""
-    smallest, middle = float(curve.value.min()), float(np.exp(np.log(curve.value).mean()))
-    steps = np.geomspace(1, 1e-3, _GRID)  # dense around zero and where the offset nears the smallest value
-    beyond = np.linspace(smallest, middle, _GRID // 3)
-    scan = _Scan.of(
-        curve, np.unique(np.concatenate([-_BELOW * smallest * steps, [0.0], smallest * (1 - steps), beyond]))
-    )
+    smallest, top = float(curve.value.min()), _top(curve)
+    steps = np.geomspace(1, _NEAREST, _GRID)  # dense around zero and where the offset nears the smallest value
+    grid = [-_BELOW * smallest * steps, np.zeros(1), smallest * (1 - steps), np.linspace(smallest, top, _GRID // 3)]
+    scan = _Scan.of(curve, np.unique(np.minimum(np.concatenate(grid), top)))
     offset = exponent = math.nan
     if (i := scan.crossing) is not None:
-        ends = scan.offset[i : i + 2]
-        offset = float(optimize.brentq(lambda c: _Scan.of(curve, np.array([c])).curvature[0], *ends))
+        offset = _root(curve, *scan.offset[i : i + 2])
         there = _Scan.of(curve, np.array([offset]))
         exponent = float(there.slope[0])
-        if curve.sources:  # a second look, as fine as the error of the offset is small
-            steepness = np.ptp(scan.curvature[i : i + 2]) / np.ptp(ends)
-            error = math.sqrt(there.covariance[0, 1, 1]) / steepness
-            near = offset + error * np.linspace(-_NEAR, _NEAR, _GRID)
-            near = near[(near > scan.offset[0]) & (near < scan.offset[-1])]
-            scan = _Scan.of(curve, np.unique(np.concatenate([scan.offset, near, [offset]])))
+        steepness = np.ptp(scan.curvature[i : i + 2]) / np.ptp(scan.offset[i : i + 2])
+        error = math.sqrt(there.covariance[0, 1, 1]) / max(steepness, _FLAT)
+        near = offset + error * np.linspace(-_NEAR, _NEAR, _GRID)  # a second look, as fine as the error is small
+        near = near[(near > scan.offset[0]) & (near < scan.offset[-1])]
+        scan = _Scan.of(curve, np.unique(np.concatenate([scan.offset, near, [offset]])))
     if not curve.sources:
         return Floor(offset, exponent, (offset, offset), (exponent, exponent))
     return Floor(offset, exponent, scan.offsets(), scan.exponents())
+
+
+def _root(curve: Curve, low: float, high: float) -> float:
+    """The offset between two others where the curvature vanishes; one of them, where rounding alone has a sign."""
+
+    def curvature(offset: float) -> float:
+        return float(_Scan.of(curve, np.array([offset])).curvature[0])
+
+    if curvature(low) * curvature(high) >= 0:
+        return min(low, high, key=lambda offset: abs(curvature(offset)))
+    return float(optimize.brentq(curvature, low, high))
+
+
+def _top(curve: Curve) -> float:
+    """The largest offset that is looked at: the mean of the logarithms, less than the largest value."""
+    return float(min(np.exp(np.log(curve.value).mean()), (1 - _NEAREST) * curve.value.max()))
 
 
 @dataclass(frozen=True)
@@ -288,7 +306,7 @@ def _zero(grid: np.ndarray, excess: np.ndarray, i: int) -> float:
 
 def _aicc(curve: Curve) -> dict[str, float]:
     """chi^2 + 2 p + 2 p (p + 1)/(k - p - 1), chi^2 of slope and curvature as far as a description leaves them."""
-    scan = _Scan.of(curve, np.linspace(0, np.exp(np.log(curve.value).mean()), _GRID))
+    scan = _Scan.of(curve, np.linspace(0, _top(curve), _GRID))
     shape = np.array([scan.slope[0], scan.curvature[0]])
     pulls = scan.curvature**2 / scan.covariance[:, 1, 1]
     best = int(pulls.argmin())

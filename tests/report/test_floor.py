@@ -103,6 +103,17 @@ def test_a_floor_that_the_sizes_do_not_tell_has_an_open_interval() -> None:
     assert not all(map(math.isfinite, found.offset_95))
 
 
+@pytest.mark.parametrize("value", [np.full(len(N), 0.3), 0.3 * (N / 90) ** 1e-9, 1e-9 * N**-0.4, 1e9 * N**3.0])
+def test_curves_without_a_shape_and_of_any_unit_are_described(value: np.ndarray) -> None:
+    """What is constant to the last digit too; warnings are errors here."""
+    deviates = 1e-2 * np.random.default_rng(1).standard_normal((len(N), 8))
+    for sources in ((), (ErrorSource("members", deviates),)):
+        found = floor.levelling(Curve(N, value, sources)).floor
+        assert found is not None
+        low, high = found.offset_95
+        assert not sources or low <= 0 <= high or value[-1] < value[0] / 2
+
+
 def test_a_curve_without_errors_is_described_without_tests() -> None:
     found = floor.levelling(Curve(N, N**-0.5))
     assert np.isnan(found.p_slope)
