@@ -7,9 +7,9 @@
 Given c, what the power law of least squares (`analysis.offset_fit`) leaves of log(value) has no curvature at the true
 floor; the curvature is a linear contrast with an error (`analysis.contrasts`), at c = 0 that of the curve itself. The
 interval of the floor is every c, about the one that fits best, at which it is compatible with zero; that of the
-exponent every b for which such a c makes exponent and curvature compatible with (b, 0)
-[Anderson and Rubin 1949; Hansen, Heaton and Yaron 1996]. Both cover what they say also where the sizes hardly tell a
-floor from none; they are open then. Nothing is fitted with weights that depend on the values.
+exponent every b for which such a c makes exponent and curvature compatible with (b, 0) [Anderson and Rubin 1949;
+Hansen, Heaton and Yaron 1996]. Floors are covered as said also where the sizes hardly tell one from none; intervals are
+open then. Those of exponents cover more, 97 to 99 % by `make calibrate`. Every size has the same weight in a fit.
 """
 
 import math
@@ -58,8 +58,8 @@ class Floor:
     """Of a power law with a free offset c.
 
     `offset` is where the curvature vanishes, NaN where it does nowhere; `exponent` b is that of the power law above it.
-    Intervals are (low, high) with infinite ends where they are open. Shorter ones are not given: where
-    offset and exponent are hardly told apart, they cover more than they say.
+    Intervals are (low, high) with infinite ends where they are open. Shorter ones are not given: where offset and
+    exponent are hardly told apart, they cover more than they say.
     """
 
     offset: float

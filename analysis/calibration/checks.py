@@ -20,7 +20,7 @@ EXPONENT, AMPLITUDE = -0.35, 0.2
 FLOOR = 0.1
 ABOVE = {"": (0.1, -0.8), " that is plain": (0.3, -3.0)}
 """Of the power laws with a floor c: amplitude and exponent of what is above it. From 60 networks the sizes hardly tell
-the first floor from none, and many intervals are open, which cover more than they say; they tell the second one."""
+the first floor from none, and many intervals of its exponent are open; they tell the second one."""
 
 
 @dataclass
