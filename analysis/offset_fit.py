@@ -35,6 +35,10 @@ class PowerLaws:
         solved = np.linalg.pinv(self.derivative, rcond=1e-10)
         return np.asarray(weights - np.einsum("k,gkp,gpj->gj", weights, self.derivative, solved))
 
+    def by_offset(self, value: np.ndarray) -> np.ndarray:
+        """The derivative (g, k) of what is left of the values (k,) by the offset, amplitude and exponent unchanged."""
+        return np.asarray(-np.exp(self.left) / value)
+
     def exponent_weights(self) -> np.ndarray:
         """The exponent's weights (g, k) of the logarithms, to first order."""
         return np.asarray(np.linalg.pinv(self.derivative, rcond=1e-10)[:, 1])
