@@ -16,7 +16,7 @@ FLOORS = (
      "ntkhpc.words", "ntkhpc.refusals", "ntkhpc.gates", "ntkhpc.filesystem", "ntkhpc.start", "ntkhpc.surroundings",
      "ntkhpc.terminal"},
     {"ntkhpc.phase"},
-    {"ntkhpc.networks", "ntkhpc.kernels", "ntkhpc.tangents", "ntkhpc.infinite_width", "ntkhpc.loss_law",
+    {"ntkhpc.networks", "ntkhpc.kernels", "ntkhpc.tangents", "ntkhpc.blocks", "ntkhpc.tiled", "ntkhpc.infinite_width", "ntkhpc.loss_law",
      "ntkhpc.training", "ntkhpc.convergence", "ntkhpc.bayesian", "ntkhpc.linalg", "ntkhpc.programs", "ntkhpc.pinned"},
     {"ntkhpc.data"},
     {"ntkhpc.studies"},

@@ -4,18 +4,18 @@ Whoever computes or reports from a run reads through here. What was removed, dam
 its receipt was written is an error that names the file, and what has no receipt reads as missing.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ntkhpc.engine import arrays, receipts, store
 from ntkhpc.engine.arrays import METADATA, Stored
 from ntkhpc.engine.plan import Shard
-from ntkhpc.engine.receipts import Read
+from ntkhpc.engine.receipts import Read, Receipt
 from ntkhpc.engine.run import Manifest, Run
 from ntkhpc.errors import DamagedError
 
@@ -27,13 +27,17 @@ class BeyondBlockError(LookupError):
 @dataclass(frozen=True)
 class Parts:
     """The parts of one array, each written by one shard of `phase`: its id, where it begins and ends along every
-    dimension (part, dimension), and the digest that its receipt has; None without a receipt."""
+    dimension (part, dimension), and the digest that its receipt has; None without a receipt.
+
+    Of a scratch array each chunk is a part. `said` is what the receipt says of all that its shard wrote of the array.
+    """
 
     phase: str
     shards: tuple[str, ...]
     begin: np.ndarray
     end: np.ndarray
     digests: tuple[str | None, ...]
+    said: tuple[str | None, ...]
 
     def overlapping(self, begin: np.ndarray, end: np.ndarray) -> list[int]:
         """Numbers of the parts that a box touches."""
@@ -52,7 +56,6 @@ class Confirmed:
     `seen` is told the phase, shard and digest of each part that was read.
     """
 
-    path: Path
     stored: Stored
     parts: Parts
     advice: str
@@ -99,7 +102,7 @@ class Confirmed:
         return found[within]
 
     def __reduce__(self) -> Any:  # for Dask's workers in other processes: what is open stays here
-        return Confirmed, (self.path, self.stored, self.parts, self.advice)
+        return Confirmed, (self.stored, self.parts, self.advice)
 
     def _read(self, number: int) -> np.ndarray:
         region, digest = self.parts.region(number), self.parts.digests[number]
@@ -107,7 +110,7 @@ class Confirmed:
             return np.full(tuple(part.stop - part.start for part in region), self.stored.fill, self.dtype)
         name, shard = self.stored.name, self.parts.shards[number]
         try:
-            values = store.part(self.path, self.stored, region)
+            values = store.part(self.stored, region)
         except DamagedError as error:
             raise DamagedError(error.what, where=error.where, todo=self.advice) from error
         if store.digest(values) != digest:
@@ -118,14 +121,14 @@ class Confirmed:
                 todo=self.advice,
             )
         if self.seen is not None:
-            self.seen(self.parts.phase, shard, digest)
+            self.seen(self.parts.phase, shard, self.parts.said[number] or digest)
         return values
 
     def _place(self, region: tuple[slice, ...]) -> Path:
         """The chunk that holds a part, or the array where there are several."""
         spans = {dim: (one.start, one.stop) for dim, one in zip(self.stored.dims, region, strict=True)}
-        chunks = self.stored.chunk_files(self.path, spans)
-        return chunks[0] if len(chunks) == 1 else self.path / self.stored.name
+        chunks = self.stored.chunk_files(spans)
+        return chunks[0] if len(chunks) == 1 else self.stored.folder
 
 
 class Confirmations:
@@ -138,7 +141,7 @@ class Confirmations:
     def __init__(self, run: Run, block: Mapping[str, tuple[int, int]] | None = None):
         self._run, self._block = run, block or {}
         self._manifest = run.manifest
-        self._digests: dict[str, dict[str, str] | None] = {}
+        self._receipts: dict[str, Receipt | None] = {}
         self._shards: dict[str, list[Shard]] = {}
         self._there: dict[str, set[str]] = {}
 
@@ -150,19 +153,38 @@ class Confirmations:
     def array(self, name: str, seen: Callable[[str, str, str], None] | None = None) -> Confirmed:
         """An array that a phase of the plan writes."""
         run, phase = self._run, self.writers[name]
-        run.require_made_with(f"{run.store.name}/{name}/{METADATA}")
         stored = arrays.of(run.store, name)
-        shards = self._of_phase(phase)
-        regions = [stored.region(shard.region) for shard in shards]
-        shape = (len(shards), len(stored.shape))
+        run.require_made_with(str((stored.folder / METADATA).relative_to(run.path)))
+        found = [one for shard in self._of_phase(phase) for one in self._parts_of(shard, stored)]
+        shape = (len(found), len(stored.shape))
         parts = Parts(
             phase,
-            tuple(shard.id for shard in shards),
-            np.array([[part.start for part in region] for region in regions], int).reshape(shape),
-            np.array([[part.stop for part in region] for region in regions], int).reshape(shape),
-            tuple(self._digest(shard, name) for shard in shards),
+            tuple(one.shard for one in found),
+            np.array([[part.start for part in one.region] for one in found], int).reshape(shape),
+            np.array([[part.stop for part in one.region] for one in found], int).reshape(shape),
+            tuple(one.digest for one in found),
+            tuple(one.said for one in found),
         )
-        return Confirmed(run.store, stored, parts, receipts.advice(run), seen)
+        return Confirmed(stored, parts, receipts.advice(run), seen)
+
+    def _parts_of(self, shard: Shard, stored: Stored) -> "Iterator[_Part]":
+        receipt = self._receipt(shard)
+        said = None if receipt is None else receipt.values.get(stored.name)
+        if not stored.scratch:
+            yield _Part(shard.id, stored.region(shard.region), said, said)
+            return
+        boxes = list(stored.chunks_of(shard.region))
+        digests: Sequence[str | None] = [None] * len(boxes)
+        if receipt is not None and said is not None:
+            digests = receipt.chunks.get(stored.name, ())
+            if len(digests) != len(boxes) or receipts.digests_hash(receipt.chunks[stored.name]) != said:
+                raise DamagedError(
+                    f"the receipt does not say what is in each chunk of {stored.name}",
+                    where=self._run.receipt(shard),
+                    todo=receipts.advice(self._run),
+                )
+        for box, digest in zip(boxes, digests, strict=True):
+            yield _Part(shard.id, box, digest, said)
 
     def _of_phase(self, phase: str) -> list[Shard]:
         if phase not in self._shards:
@@ -175,15 +197,20 @@ class Confirmations:
             shard.region[dim][0] < self._block[dim][1] and shard.region[dim][1] > self._block[dim][0] for dim in shared
         )
 
-    def _digest(self, shard: Shard, name: str) -> str | None:
+    def _receipt(self, shard: Shard) -> "Receipt | None":
         if shard.phase not in self._there:
             self._there[shard.phase] = self._run.finished(shard.phase)
-        if shard.id not in self._digests:
+        if shard.id not in self._receipts:
             known = shard.id in self._there[shard.phase]
-            receipt = receipts.own(self._run, shard, self._manifest) if known else None
-            self._digests[shard.id] = None if receipt is None else receipt.values
-        values = self._digests[shard.id]
-        return None if values is None else values.get(name)
+            self._receipts[shard.id] = receipts.own(self._run, shard, self._manifest) if known else None
+        return self._receipts[shard.id]
+
+
+class _Part(NamedTuple):
+    shard: str
+    region: tuple[slice, ...]
+    digest: str | None
+    said: str | None
 
 
 def writers(run: Run, there: "frozenset[str]", manifest: Manifest) -> dict[str, str]:
@@ -198,7 +225,7 @@ def writers(run: Run, there: "frozenset[str]", manifest: Manifest) -> dict[str, 
     return found
 
 
-def _first_sound(run: Run, phase: str, manifest: Manifest) -> "receipts.Receipt | None":
+def _first_sound(run: Run, phase: str, manifest: Manifest) -> "Receipt | None":
     there = run.finished(phase)  # one listing: a phase under way has thousands of shards without a receipt
     for shard in run.plan.of_phase(phase):
         if shard.id not in there:

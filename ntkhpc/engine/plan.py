@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from ntkhpc import studies
 from ntkhpc.errors import StudyError
+from ntkhpc.phase.array import Array
 from ntkhpc.phase.layout import Layout
 from ntkhpc.studies.base import Study
 
@@ -61,16 +62,30 @@ def make(study: Study) -> Plan:
     layout = studies.layout(study)
     _require_few(layout)
     shards = tuple(shard for phase in layout.phases for shard in _shards(layout, phase))
-    arrays, lines = layout.arrays(), _SHARD_BYTES * len(shards)
-    chunks = {array.name: layout.chunk_count(array) for array in arrays}
+    lines = _SHARD_BYTES * len(shards)
+    store = [array for array in layout.arrays() if not array.scratch]
+    chunks, size = _amount(layout, store)
     return Plan(
         study_id=study.id,
         run_name=study.run_name,
         shards=shards,
         memory_bytes={name: phase.memory_bytes(study) + lines for name, phase in layout.phases.items()},
-        store_bytes=sum(chunks[array.name] * layout.chunk_bytes(array) for array in arrays),
-        files=sum(chunks.values()) + len(arrays) + 1 + len(shards),
+        store_bytes=size,
+        files=chunks + len(store) + 1 + len(shards),
     )
+
+
+def scratch(layout: Layout) -> tuple[int, int]:
+    """Files and bytes of kernel.zarr; 0 where a study has no scratch arrays."""
+    arrays = [array for array in layout.arrays() if array.scratch]
+    chunks, size = _amount(layout, arrays)
+    return (chunks + len(arrays) + 1 if arrays else 0), size
+
+
+def _amount(layout: Layout, arrays: list[Array]) -> tuple[int, int]:
+    """Chunks of these arrays, and bytes."""
+    counts = [layout.chunk_count(array) for array in arrays]
+    return sum(counts), sum(n * layout.chunk_bytes(array) for n, array in zip(counts, arrays, strict=True))
 
 
 def _require_few(layout: Layout) -> None:
@@ -156,6 +171,16 @@ class _RegionNotRead:
 _NOT_READ: Any = _RegionNotRead()
 
 
-def longest_first(shards: list[Shard]) -> list[Shard]:
-    """The order in which workers take shards: it keeps the last one from running alone."""
-    return sorted(shards, key=lambda shard: (-shard.seconds, shard.id))
+def longest_first(layout: Layout, shards: list[Shard]) -> list[Shard]:
+    """The order in which workers take shards: it keeps the last one from running alone. Chains stay in their order."""
+    return [shard for chain in chains(layout, shards) for shard in chain]
+
+
+def chains(layout: Layout, shards: list[Shard]) -> list[list[Shard]]:
+    """Shards of chained phases that come one after another, in order; all others alone. The longest comes first."""
+    found: dict[str, list[Shard]] = {}
+    for shard in shards:
+        before = layout.before(shard.phase, shard.region)
+        chain = found.pop(before, []) if before else []  # none where the one before is finished
+        found[shard.id] = [*chain, shard]
+    return sorted(found.values(), key=lambda chain: (-sum(shard.seconds for shard in chain), chain[0].id))

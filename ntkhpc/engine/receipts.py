@@ -39,7 +39,8 @@ class Receipt(Struct, frozen=True, kw_only=True):
 
     `inputs` is the hash of the values it was computed from: those of every receipt of the phases it needs. `study` is
     the sha256 of the study.toml that the worker had, `read` what it read of each array. Receipts of older versions have
-    neither.
+    neither. `chunks` are the digests of the chunks of scratch arrays, in the order of their files; the sha256 of their
+    list stands in `values`.
     """
 
     study_id: str
@@ -49,6 +50,7 @@ class Receipt(Struct, frozen=True, kw_only=True):
     inputs: str
     study: str = ""
     read: dict[str, Read] = {}
+    chunks: dict[str, tuple[str, ...]] = {}
     code: str
     lock: str
     git: dict[str, Any] | None

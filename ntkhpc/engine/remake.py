@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from ntkhpc import files
-from ntkhpc.engine import frozen_code, plan, store
+from ntkhpc.engine import arrays, frozen_code, plan, store
 from ntkhpc.engine.run import Run
 from ntkhpc.errors import NtkhpcError
 
@@ -33,11 +33,10 @@ def _candidates(run: Run, name: str, scratch: Path) -> Iterator[bytes]:
             yield json.loads(files.read(run.store / "zarr.json"))["attributes"]["study_toml"].encode()
         elif name == "plan.json":
             yield plan.dumps(plan.make(run.study))
-        elif name.startswith(f"{run.store.name}/"):
-            made = scratch / run.store.name
-            if not made.exists():
-                store.create(made, run.study)
-            yield (made / name.partition("/")[2]).read_bytes()
+        elif name.startswith((f"{run.store.name}/", f"{arrays.SCRATCH}/")):
+            if not (scratch / run.store.name).exists():
+                store.create(scratch / run.store.name, run.study)
+            yield (scratch / name).read_bytes()
         elif name.startswith("code/"):
             yield frozen_code.source(name.split("/", 2)[2])
     except (NtkhpcError, OSError, ValueError, TypeError, KeyError):

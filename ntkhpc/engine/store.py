@@ -9,7 +9,6 @@ import math
 import warnings
 from collections.abc import Callable, Iterator
 from functools import partial
-from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -59,12 +58,22 @@ class _Unshared(LocalStore):
 def create(path: Path, study: Study) -> None:
     """Make every array, dimension name, unit and coordinate. Nothing but whole chunks is written afterwards.
 
-    The metadata are consolidated here and now, which is safe because they never change again.
+    The metadata are consolidated here and now, which is safe because they never change again. Scratch arrays, where a
+    study has some, are made in a store beside `path`.
     """
-
     layout = studies.layout(study)
+    _create(path, layout, [array for array in layout.arrays() if not array.scratch])
+    if scratch := [array for array in layout.arrays() if array.scratch]:
+        _create(arrays.scratch(path), layout, scratch)
+    for array in layout.arrays(CREATE):
+        if array.values is not None:
+            made, values = open_array(path, array.name, writable=True), np.asarray(array.values(study))
+            files.patiently(partial(made.set_basic_selection, ..., values), refusals.ANSWERED_TWICE)
+
+
+def _create(path: Path, layout: Layout, wanted: list[Array]) -> None:
     group = zarr.create_group(_Unshared(path), zarr_format=3, attributes=_attributes(layout))
-    for array in layout.arrays():
+    for array in wanted:
         group.create_array(
             array.name,
             shape=layout.shape(array),
@@ -79,10 +88,6 @@ def create(path: Path, study: Study) -> None:
             attributes={"units": layout.unit(array), "long_name": array.meaning},
             config=_WHOLE,
         )
-    for array in layout.arrays(CREATE):
-        if array.values is not None:
-            made, values = open_array(path, array.name, writable=True), np.asarray(array.values(study))
-            files.patiently(partial(made.set_basic_selection, ..., values), refusals.ANSWERED_TWICE)
     with warnings.catch_warnings():
         # zarr says that consolidation is not in the v3 specification yet; xarray warns when it is missing.
         warnings.simplefilter("ignore", ZarrUserWarning)
@@ -109,13 +114,13 @@ def written(path: Path, study: Study, phase: str) -> tuple[Array, ...]:
 
 def open_array(path: Path, name: str, *, writable: bool = False) -> zarr.Array:
     """One array, by its own metadata; a chunk that is written exists even where it equals the fill value."""
-    array = zarr.open_array(path / name, mode="r+" if writable else "r", zarr_format=3)
+    array = zarr.open_array(arrays.folder(path, name), mode="r+" if writable else "r", zarr_format=3)
     return array.with_config(_WHOLE)
 
 
 def load(path: Path, *names: str) -> dict[str, np.ndarray]:
     """Whole arrays by name. Raises DamagedError if a chunk does not match its checksum."""
-    return {name: _read(path, name, ..., path / name) for name in names}
+    return {name: _read(path, name, ..., arrays.folder(path, name)) for name in names}
 
 
 def write(path: Path, study: Study, shard: Shard, values: Values, *, before: Callable[[], None] = lambda: None) -> None:
@@ -143,38 +148,37 @@ def write(path: Path, study: Study, shard: Shard, values: Values, *, before: Cal
         failpoints.reach("chunk-written", path)
     failpoints.reach("chunks-written", path)
     for array in expected:
-        files.patiently(partial(files.sync_directory, path / array.name))
+        files.patiently(partial(files.sync_directory, arrays.folder(path, array.name)))
     failpoints.reach("chunks-synced", path)
     for array in expected:
-        if read(path, study, shard, array).tobytes() != values[array.name].tobytes():
-            raise DamagedError(
-                f"{array.name} reads back with other bytes than were written",
-                where=path / array.name,
-                cause="a failing disk or file system, or two jobs writing this shard",
-                todo="make verify shows what is damaged; then make resume",
-            )
+        stored = arrays.of(path, array.name)
+        for box, value in _boxes(stored, shard, values[array.name]):
+            if part(stored, box).tobytes() != value.tobytes():
+                raise DamagedError(
+                    f"{array.name} reads back with other bytes than were written",
+                    where=stored.folder,
+                    cause="a failing disk or file system, or two jobs writing this shard",
+                    todo="make verify shows what is damaged; then make resume",
+                )
     failpoints.reach("values-compared", path)
+
+
+def _boxes(stored: Stored, shard: Shard, value: np.ndarray) -> Iterator[tuple[tuple[slice, ...], np.ndarray]]:
+    """Each chunk of a shard's part of an array, as a part of the array, and the values that belong there."""
+    region = stored.region(shard.region)
+    for box in stored.chunks_of(shard.region):
+        yield box, value[tuple(slice(b.start - r.start, b.stop - r.start) for b, r in zip(box, region, strict=True))]
 
 
 def _write_array(
     path: Path, study: Study, shard: Shard, array: Array, value: np.ndarray, before: Callable[[], None]
 ) -> None:
-    opened, region = open_array(path, array.name, writable=True), _own_region(path, shard, array.name)
-    for part in _chunks(region, opened.chunks):
-        within = tuple(slice(p.start - r.start, p.stop - r.start) for p, r in zip(part, region, strict=True))
+    opened = open_array(path, array.name, writable=True)
+    for box, part_of_it in _boxes(arrays.of(path, array.name), shard, value):
         before()
-        opened[part] = value[within]
+        opened[box] = part_of_it
     for chunk in chunk_files(path, study, shard, array):
         files.sync_file(chunk)
-
-
-def _chunks(region: tuple[slice, ...], chunks: tuple[int, ...]) -> Iterator[tuple[slice, ...]]:
-    """The chunks that a region is made of, each as a part of the array."""
-    steps = [
-        [slice(start, min(start + size, part.stop)) for start in range(part.start, part.stop, size)]
-        for part, size in zip(region, chunks, strict=True)
-    ]
-    return product(*steps)
 
 
 def read(path: Path, study: Study, shard: Shard, array: Array) -> np.ndarray:
@@ -184,20 +188,23 @@ def read(path: Path, study: Study, shard: Shard, array: Array) -> np.ndarray:
     """
     chunks = chunk_files(path, study, shard, array)
     _require_there(chunks)
-    where = chunks[0] if len(chunks) == 1 else path / array.name
+    where = chunks[0] if len(chunks) == 1 else arrays.folder(path, array.name)
     return _read(path, array.name, _own_region(path, shard, array.name), where)
 
 
-def part(path: Path, stored: Stored, region: tuple[slice, ...]) -> np.ndarray:
+def part(stored: Stored, region: tuple[slice, ...]) -> np.ndarray:
     """A part of an array as it is on disk, read without zarr's threads: what is small is read a thousand times faster.
 
     Raises DamagedError, naming the chunk, where one is missing or is not as it was written.
     """
     spans = {dim: (one.start, one.stop) for dim, one in zip(stored.dims, region, strict=True)}
-    chunks = stored.chunk_files(path, spans)
+    chunks = stored.chunk_files(spans)
     _require_there(chunks)
     if not stored.plain:
-        return _read(path, stored.name, region, chunks[0] if len(chunks) == 1 else path / stored.name)
+        where = chunks[0] if len(chunks) == 1 else stored.folder
+        return _read(stored.folder.parent, stored.name, region, where)
+    if len(chunks) == 1 and tuple(one.stop - one.start for one in region) == stored.chunks:
+        return _plain(chunks[0], stored)  # no second copy of what may be large
     found = np.empty([one.stop - one.start for one in region], stored.dtype)
     for chunk, corner in zip(chunks, stored.corners(spans), strict=True):
         values = _plain(chunk, stored)
@@ -255,7 +262,7 @@ def chunk_files(path: Path, study: Study, shard: Shard, array: Array | None = No
     if array is None:
         return [file for one in written(path, study, shard.phase) for file in chunk_files(path, study, shard, one)]
     _own_region(path, shard, array.name)
-    return arrays.of(path, array.name).chunk_files(path, shard.region)
+    return arrays.of(path, array.name).chunk_files(shard.region)
 
 
 def digests(values: Values) -> dict[str, str]:
@@ -268,3 +275,8 @@ def digest(value: np.ndarray) -> str:
     found = hashlib.sha256(f"{value.dtype.str}{value.shape}".encode())
     found.update(np.ascontiguousarray(value).reshape(-1).view(np.uint8).data)
     return found.hexdigest()
+
+
+def chunk_digests(value: np.ndarray, stored: Stored, shard: Shard) -> tuple[str, ...]:
+    """The same of each chunk of a shard's part of an array, in the order of its files."""
+    return tuple(digest(one) for _, one in _boxes(stored, shard, value))

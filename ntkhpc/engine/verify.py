@@ -17,6 +17,7 @@ from ntkhpc.engine import (
     confirmed,
     conflicts,
     frozen_code,
+    kernels,
     published,
     receipts,
     store,
@@ -62,7 +63,10 @@ def problems(run: Run) -> Iterator[Discrepancy]:
         return
     yield from _room_problems(run)
     damaged: set[str] = set()
+    freed = kernels.are_freed(run)
     for name, digest in sorted(manifest.files.items()):
+        if freed and name.startswith(f"{arrays.SCRATCH}/"):
+            continue
         if (problem := _of_making(run.path / name, digest)) is not None:
             yield problem
             damaged.add(name)
@@ -77,13 +81,13 @@ def problems(run: Run) -> Iterator[Discrepancy]:
     for shard in run.plan.shards:
         known.add(run.receipt(shard))
         for array in layout.of_phase(shard.phase):
-            known.update(array.chunk_files(run.store, shard.region))
+            known.update(array.chunk_files(shard.region))
         yield from _shard_problems(run, shard, manifest, layout, stale)
     for chunk in layout.chunks_of_no_phase(run, manifest):
         if chunk not in known:
             yield from _chunk_problems(chunk, layout.is_checksummed(chunk))
         known.add(chunk)
-    for room in ("store.zarr", "receipts"):
+    for room in ("store.zarr", arrays.SCRATCH, "receipts"):
         for path in _foreign(run.path / room, known):
             yield Discrepancy(path, OF_NO_PLAN, todo=OF_NOBODY)
     yield from _code_problems(run, manifest, known, damaged)
@@ -231,7 +235,7 @@ def notes(run: Run) -> list[str]:
 
 _ROOMS = (
     "study.toml", "plan.json", "manifest.json", "launch.json", "code", "store.zarr", "receipts", "claims", "partial",
-    "failures", "logs", "submissions", "analysis", "conflicts", "quarantine",
+    "failures", "logs", "submissions", "analysis", "conflicts", "quarantine", arrays.SCRATCH, kernels.FREED,
 )  # fmt: skip
 
 
@@ -259,7 +263,8 @@ class _Layout:
     def chunks_of_no_phase(self, run: Run, manifest: Manifest) -> list[Path]:
         """Chunks of arrays that the store was made with, whose metadata are damaged or whose phase nothing tells."""
         made = {(run.path / name).parent for name in manifest.files}
-        folders = [one for one in sorted(run.store.glob("*")) if one in made and one.is_dir()]
+        rooms = (run.store, arrays.scratch(run.store))
+        folders = [one for room in rooms for one in sorted(room.glob("*")) if one in made and one.is_dir()]
         placed = {name for name in self.arrays if name in self.phases}
         return [chunk for folder in folders if folder.name not in placed for chunk in sorted(folder.glob("c*"))]
 
@@ -270,8 +275,13 @@ def _layout(run: Run, manifest: Manifest, damaged: set[str]) -> _Layout:
     So an array that newer code adds to a phase, or no longer knows, makes no older run look damaged.
     """
     own = arrays.stored(run.store)
-    readable = frozenset(name for name in own if f"{run.store.name}/{name}/{arrays.METADATA}" not in damaged)
-    copies = {} if f"{run.store.name}/{arrays.METADATA}" in damaged else arrays.consolidated(run.store)
+    readable = frozenset(
+        name for name in own if f"{own[name].folder.parent.name}/{name}/{arrays.METADATA}" not in damaged
+    )
+    copies: dict[str, Stored] = {}
+    for room in arrays.rooms(run.store):
+        if f"{room.name}/{arrays.METADATA}" not in damaged:
+            copies |= arrays.consolidated(room)
     there = copies | {name: own[name] for name in readable}
     return _Layout(there, readable, confirmed.writers(run, frozenset(there), manifest))
 
@@ -301,19 +311,19 @@ def _shard_problems(
         yield Discrepancy(path, "was computed from other values than the phases before it have now", shard)
     written = receipt.values if receipt is not None else {}
     for array in layout.of_phase(shard.phase):
-        chunks = array.chunk_files(run.store, shard.region)
+        chunks = array.chunk_files(shard.region)
         finished = array.name in written
         found = [one for chunk in chunks for one in _chunk_problems(chunk, array.checksummed, shard, finished=finished)]
         yield from found
         if finished and array.name in layout.readable and not found:
             try:
-                same = _holds(run, shard, array, written)
+                same = receipt is not None and _holds(shard, array, receipt)
             except OSError as error:
-                yield unreadable(run.store / array.name, error, shard)
+                yield unreadable(array.folder, error, shard)
                 continue
             if not same:
                 what = f"the values of {shard.id} are not those of its receipt"
-                yield Discrepancy(run.store / array.name, what, shard)
+                yield Discrepancy(array.folder, what, shard)
 
 
 def _chunk_problems(
@@ -332,13 +342,16 @@ def _chunk_problems(
         yield unreadable(chunk, error, shard, todo)
 
 
-def _holds(run: Run, shard: Shard, array: Stored, written: dict[str, str]) -> bool:
+def _holds(shard: Shard, array: Stored, receipt: Receipt) -> bool:
     """Whether a shard's part of an array has the values of its receipt."""
+    said = receipt.values[array.name]
     try:
-        values = store.part(run.store, array, array.region(shard.region))
+        if not array.scratch:
+            return store.digest(store.part(array, array.region(shard.region))) == said
+        found = tuple(store.digest(store.part(array, box)) for box in array.chunks_of(shard.region))
     except DamagedError:
         return False
-    return store.digest(values) == written[array.name]
+    return found == receipt.chunks.get(array.name) and receipts.digests_hash(found) == said
 
 
 def remarks(run: Run) -> tuple[str, ...]:

@@ -20,6 +20,7 @@ import msgspec
 
 from ntkhpc import files, filesystem, programs
 from ntkhpc.engine import (
+    arrays,
     claims,
     confirmed,
     conflicts,
@@ -77,6 +78,11 @@ def run_shards(
     outcomes, first = {}, None
     for shard_id in shard_ids:
         stop.check()
+        before = run.layout.before(shards[shard_id].phase, shards[shard_id].region)
+        if before and before not in run.finished(shards[shard_id].phase):
+            print(f"{shards[shard_id].phase}/{shard_id}: left, as {before} comes before it", flush=True)
+            outcomes[shard_id] = f"not before {before}"
+            continue
         try:
             outcomes[shard_id] = _attempt(bench, shards[shard_id], claims.gone_from_here)
         except Exception as error:  # recorded by _attempt once it has a claim; the first is raised after all had a turn
@@ -152,7 +158,13 @@ def _compute(bench: _Bench, shard: Shard, inputs: str, kept: Tiles) -> Values:
     if phase.compute is None:
         bench.computations[phase.name](load(run.path))  # it may look at every shard
         return {}
-    work = Work(run.study, run.layout.block(shard.region), bench.inputs.of(phase, inputs, shard.region), kept)
+    work = Work(
+        run.study,
+        run.layout.block(shard.region),
+        bench.inputs.of(phase, inputs, shard.region),
+        kept,
+        threads=len(os.sched_getaffinity(0)) if phase.wide else 1,
+    )
     try:
         with pinned():
             return phase.compute(work)
@@ -170,8 +182,14 @@ def _compute_and_publish(bench: _Bench, shard: Shard, claim: Claim) -> str:
     confirmed.require_metadata(run)
     values = _compute(bench, shard, inputs, kept)
     failpoints.reach("shard-computed", run.path)
-    there = {array.name for array in store.written(run.store, run.study, shard.phase)}
-    digests = store.digests({name: value for name, value in values.items() if name in there})
+    there = {array.name: array for array in store.written(run.store, run.study, shard.phase)}
+    chunks = {
+        name: store.chunk_digests(value, arrays.of(run.store, name), shard)
+        for name, value in values.items()
+        if name in there and there[name].scratch
+    }
+    digests = store.digests({name: value for name, value in values.items() if name in there and name not in chunks})
+    digests |= {name: receipts.digests_hash(found) for name, found in chunks.items()}
     receipt = Receipt(
         study_id=manifest.study_id,
         phase=shard.phase,
@@ -180,6 +198,7 @@ def _compute_and_publish(bench: _Bench, shard: Shard, claim: Claim) -> str:
         inputs=inputs,
         study=manifest.files["study.toml"],
         read=bench.inputs.read if run.layout.phases[shard.phase].compute else {},
+        chunks=chunks,
         code=manifest.code,
         lock=manifest.lock,
         git=manifest.git,

@@ -55,7 +55,9 @@ def run(target: Run, console: Console, cores: int | None = None) -> None:
             phases = tuple(phase for phase in stage if any(shard.phase == phase for shard in missing))
             if missing:
                 count = min(prepare.workers_that_fit(target.plan, phases, cores), len(missing))
-                _run_stage(target, phases, [shard.id for shard in plan.longest_first(missing)], count, console)
+                _run_stage(
+                    target, phases, [shard.id for shard in plan.longest_first(target.layout, missing)], count, console
+                )
             # Also where nothing was missing: a submission may have been killed between its last receipt and this.
             complete = [phase for phase in stage if not target.missing(phase)]
             for phase in complete:

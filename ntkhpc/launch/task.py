@@ -68,7 +68,7 @@ def _run(run_directory: str, submission_id: str, array_name: str) -> int:
     intent = Submission(run.path / "submissions" / submission_id).intent
     array = next(one for one in intent.arrays if one.name == array_name)
     mine = set(array.tasks[index])
-    shards = [shard for shard in run.plan.of_phase(array.phase) if shard.id in mine]
+    shards = [shard for shard in run.regions(array.phase) if shard.id in mine]
     _say(f"task {index} of {array_name}: {len(shards)} shards, {array.workers} workers, on {os.uname().nodename}")
     if incomplete := _earlier_phases(run, array, stop):
         return exits.STOPPED if stop.told() else _incomplete(run, array, incomplete, stop)
@@ -80,7 +80,8 @@ def _run(run_directory: str, submission_id: str, array_name: str) -> int:
     if stop.told():
         _say(f"told to stop with {len(left)} shards left; finished shards and tiles are kept")
         # Without tiles the same time would not do another time either; a preempted task gets TERM alone.
-        again = run.layout.phases[array.phase].keeps_tiles or not stop.by_limit
+        phase = run.layout.phases[array.phase]
+        again = phase.keeps_tiles or (phase.chained and len(left) < len(shards)) or not stop.by_limit
         return exits.STOPPED if again else exits.TOO_SHORT
     _say(f"{len(left)} shards are left; see {run.path / 'failures'}")
     return 1
@@ -109,7 +110,7 @@ def _incomplete(run: Run, array: JobArray, phases: list[str], stop: _Stop) -> in
 
 
 def _supervise(run: Run, array: JobArray, shards: list[Shard], stop: _Stop) -> None:
-    names = [shard.id for shard in plan.longest_first(_left(run, shards))]
+    names = [shard.id for shard in plan.longest_first(run.layout, _left(run, shards))]
     if not names or stop.told():
         return
     environment = {**os.environ, "NTKHPC_PLATFORM": "gpu" if array.gpu else "cpu"}

@@ -21,6 +21,9 @@ SUPERVISOR_MB = 250
 START_SECONDS = 240.0
 """Tasks ask for so much more time, to start a container, import and compile on a cold file system."""
 
+WIDE = 0.6
+"""A wide phase is so many times as fast, for each core of its node, as one core."""
+
 MORE_MEMORY = 1.6
 MORE_TIME = 2.0
 """Each time that memory or time did not suffice for a shard, the next task asks for so many times as much."""
@@ -76,7 +79,7 @@ def arrays(
         pieces = [
             (tasks, resources)
             for factors, group in sorted(groups.items())
-            for tasks, resources in _pieces(planned, described, group, profile, factors, array_size, speed)
+            for tasks, resources in _pieces(layout, planned, described, group, profile, factors, array_size, speed)
         ]
         for number, (tasks, (workers, memory_mb, minutes)) in enumerate(pieces):
             found.append(
@@ -86,7 +89,7 @@ def arrays(
                     partition=profile.partition_of(phase),
                     tasks=tasks,
                     workers=workers,
-                    cpus=profile[phase].cores if profile[phase].gpu else workers,
+                    cpus=profile[phase].cores if profile[phase].gpu or described.wide else workers,
                     gpu=bool(profile[phase].gpu),
                     memory_mb=memory_mb,
                     minutes=minutes,
@@ -107,6 +110,7 @@ Resources = tuple[int, int, int]
 
 
 def _pieces(
+    layout: Layout,
     planned: Plan,
     phase: Phase,
     shards: list[Shard],
@@ -128,8 +132,10 @@ def _pieces(
     side_by_side = len(shards)
     if phase.name == analysis.NAME and profile.analysis.dask == "local":
         side_by_side = profile.analysis.workers  # of Dask, in one shard
-    workers = 1 if partition.gpu else max(1, min(partition.cores, room // worker_mb, side_by_side))
-    tasks = _distribute(shards, workers, profile, speed)
+    workers = 1 if partition.gpu or phase.wide else max(1, min(partition.cores, room // worker_mb, side_by_side))
+    if phase.wide:
+        speed *= max(1.0, WIDE * partition.cores)
+    tasks = _distribute(plan.chains(layout, shards), workers, profile, speed)
     longest = longer * max(_seconds(task, workers) for task in tasks) / speed
     beside = START_SECONDS + profile.limits.stop_seconds
     minutes = math.ceil((2 * longest + beside) / 60)
@@ -143,17 +149,17 @@ def _pieces(
     return [(named[first : first + array_size], resources) for first in range(0, len(named), array_size)]
 
 
-def _distribute(shards: list[Shard], workers: int, profile: Profile, speed: float) -> list[list[Shard]]:
-    """Put each shard, the longest first, into the emptiest of as many tasks as take about `task_minutes` each."""
+def _distribute(chains: list[list[Shard]], workers: int, profile: Profile, speed: float) -> list[list[Shard]]:
+    """Put each chain, the longest first, into the emptiest of as many tasks as take about `task_minutes` each."""
     aim = profile.limits.task_minutes * 60.0 * workers * speed
-    total = sum(shard.seconds for shard in shards)
-    count = min(len(shards), profile.limits.tasks, max(1, math.ceil(total / aim)))
+    total = sum(shard.seconds for chain in chains for shard in chain)
+    count = min(len(chains), profile.limits.tasks, max(1, math.ceil(total / aim)))
     tasks: list[list[Shard]] = [[] for _ in range(count)]
     loads = [(0.0, index) for index in range(count)]
-    for shard in plan.longest_first(shards):
+    for chain in chains:
         load, index = heapq.heappop(loads)
-        tasks[index].append(shard)
-        heapq.heappush(loads, (load + shard.seconds, index))
+        tasks[index].extend(chain)
+        heapq.heappush(loads, (load + sum(shard.seconds for shard in chain), index))
     return tasks
 
 

@@ -20,7 +20,9 @@ class Array:
     """One array: its dimensions, type, unit and meaning.
 
     `when` tells of which studies' stores it is a part. `values` makes the values of an array that is a function of the
-    study alone and is written with the run directory; the phase that lists any other array writes it.
+    study alone and is written with the run directory; the phase that lists any other array writes it. A `scratch` array
+    is kept in kernel.zarr, beside the store, until what is made from it is there; its chunks are large, and each is
+    confirmed by itself.
     """
 
     name: str
@@ -30,6 +32,7 @@ class Array:
     meaning: str
     when: Callable[[Any], bool] = always
     values: Callable[[Any], Sequence[Any]] | None = None
+    scratch: bool = False
 
     @property
     def itemsize(self) -> int:

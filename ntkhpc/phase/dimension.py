@@ -18,7 +18,8 @@ class Dim:
     `values` gives what stands along it, `size` the length of a dimension along which nothing stands: one of the two.
     A dimension with a `meaning` has a coordinate array of its own name. `label` is its letter in the names of shards.
     A phase that is cut along it takes `every` indices a shard. One that `follows` another is cut with it: its index i
-    belongs to the indices of the other from i * `every` on.
+    belongs to the indices of the other from i * `every` on. With `span` index i of the other has those in the half-open
+    range span(study, i) instead, which follow one another.
     """
 
     name: str
@@ -28,6 +29,7 @@ class Dim:
     size: Callable[[Any], int] | None = None
     every: Callable[[Any], int] = one
     follows: str = ""
+    span: Callable[[Any, int], tuple[int, int]] | None = None
     label: str = ""
 
     def length(self, study: Any) -> int:

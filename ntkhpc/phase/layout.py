@@ -127,8 +127,11 @@ class Layout:
             return {}
         names = (*self.phases[phase].blocks, *self.phases[phase].chunked)
         every = {name: self.dims[name].every(self.study) for name in names}
-        followers = {dim.name: dim for dim in self.kind.dims if dim.follows in every}
-        return every | {name: every[dim.follows] // dim.every(self.study) for name, dim in followers.items()}
+        for dim in self.kind.dims:
+            if dim.follows in every:
+                step = dim.every(self.study)
+                every[dim.name] = every[dim.follows] // step if dim.span is None else step
+        return every
 
     def count(self, phase: Phase) -> int:
         """How many shards a phase has."""
@@ -146,7 +149,10 @@ class Layout:
             }
             for dim in followers:
                 (start, stop), step = region[dim.follows], dim.every(self.study)
-                region[dim.name] = (start // step, math.ceil(stop / step))
+                if dim.span is None:
+                    region[dim.name] = (start // step, math.ceil(stop / step))
+                else:
+                    region[dim.name] = (dim.span(self.study, start)[0], dim.span(self.study, stop - 1)[1])
             yield self.block(region)
 
     def block(self, region: Region) -> Block:
@@ -155,6 +161,17 @@ class Layout:
     @cached_property
     def _axes(self) -> dict[str, Sequence[Any]]:
         return {dim.name: dim.values(self.study) for dim in self.kind.dims if dim.values is not None}
+
+    def before(self, phase: str, region: Region) -> str:
+        """The shard of a chained phase that must be finished before the one of this region; nothing for all others."""
+        described = self.phases.get(phase)
+        if described is None or not described.chained or not region[described.blocks[-1]][0]:
+            return ""
+        dim = described.blocks[-1]
+        start = region[dim][0]
+        return self.shard_name(
+            described, self.block({**region, dim: (start - self.dims[dim].every(self.study), start)})
+        )
 
     def shard_name(self, phase: Phase, block: Block) -> str:
         """The id of a shard, made of values so that a person can tell what failed; unique because values are."""

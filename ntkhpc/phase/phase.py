@@ -22,7 +22,9 @@ class Phase:
     `prefix` begins the names of its shards, which must differ from those of all other phases; None is its own name.
     `fewer`, `lower` and `shorten` say what in a study makes its shards fewer, smaller in memory, and its tiles quicker.
     `probed` phases are those whose speed on a device is timed. Each tile of a `sequential` one goes on where
-    the one before ended. Shards share compiled programs where they agree in the dimensions `compiled`.
+    the one before ended. Shards share compiled programs where they agree in the dimensions `compiled`. A shard of a
+    `chained` phase needs the one before it along the last of its dimensions. One of a `wide` phase is computed by all
+    cores that its task has.
     """
 
     name: str
@@ -42,6 +44,8 @@ class Phase:
     probed: bool = False
     sequential: bool = False
     compiled: tuple[str, ...] = ()
+    chained: bool = False
+    wide: bool = False
 
     @property
     def keeps_tiles(self) -> bool:

@@ -12,6 +12,12 @@ FLOPS_FLOAT64 = 30e9
 
 SECONDS_PER_SHARD = 1.8
 
+NUMBERS_READ = 60e6
+"""Numbers of a scratch array that are read and hashed in a second, half as fast as they come."""
+
+NUMBERS_WRITTEN = 15e6
+"""Numbers of one that are hashed, written, flushed, read back and compared in a second."""
+
 
 def kernel_seconds(pairs: float, features: int, depth: int) -> float:
     """Both kernels, of so many pairs of inputs."""

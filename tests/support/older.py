@@ -53,7 +53,7 @@ def chunks(target: Run, shard_id: str) -> list[Path]:
     receipt = receipts.read(target, shard)
     twin = receipts.read(target, target.plan.of_phase(shard.phase)[0])
     names = (receipt or twin).values  # type: ignore[union-attr]
-    return [path for name in names for path in there[name].chunk_files(target.store, shard.region)]
+    return [path for name in names for path in there[name].chunk_files(shard.region)]
 
 
 def content(path: Path) -> dict[str, bytes]:

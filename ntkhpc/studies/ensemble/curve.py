@@ -32,7 +32,8 @@ TIMES: tuple[Time, ...] = ("steps", "fixed", "infinite")
 class InfiniteWidth(Settings, frozen=True, kw_only=True):
     """The exact learning curve of infinitely wide networks. Without `n_train`, at the ensemble's sizes.
 
-    `redraws` are further draws of the training set, at the ensemble's own sizes and steps (phase `redraws`).
+    `redraws` are further draws of the training set, at the ensemble's own sizes and steps (phase `redraws`). Kernels of
+    more than `tile` training points are computed, factored and kept in tiles of so many rows.
     """
 
     introduced: ClassVar[dict[str, object]] = {"redraws": 0}
@@ -42,6 +43,7 @@ class InfiniteWidth(Settings, frozen=True, kw_only=True):
     times: Annotated[tuple[Time, ...], Meta(min_length=1)] = ("steps", "infinite")
     fixed_steps: Positive = 512
     redraws: Natural = 32
+    tile: Annotated[int, Meta(ge=16, le=32768)] = 4096
 
     def __post_init__(self) -> None:
         require_increasing("n_train", self.n_train)
@@ -83,7 +85,7 @@ ARRAYS = (
           "infinite width: Cov(l_a, L) of each test point, of which Var L is the mean"),
 )  # fmt: skip
 
-_COLUMNS = {
+COLUMNS = {
     "curve_mu": "mu_L",
     "curve_sigma2": "sigma2_L",
     "curve_population_variance": "population_variance",
@@ -106,7 +108,7 @@ def compute(work: "Work[EnsembleStudy]") -> Values:
     statistics = curve(study, blocks, inputs["y_train"][chosen], inputs["y_test"])
     return {
         array: np.array([[[getattr(one, column) for one in row] for row in statistics]])
-        for array, column in _COLUMNS.items()
+        for array, column in COLUMNS.items()
     }
 
 
@@ -169,11 +171,16 @@ def memory_bytes(study: "EnsembleStudy") -> int:
     return memory.KERNELS + memory.rows(study) + memory.of_numbers(max(moments))
 
 
+def fits_a_tile(study: "EnsembleStudy") -> bool:
+    return study.curve_sizes[-1] <= study.infinite_width.tile
+
+
 PHASE = Phase(
     "curve",
     reads=("x_train", "y_train", "x_test", "y_test", "permutation"),
     writes=ARRAYS,
     blocks=("curve_draw",),
+    when=fits_a_tile,
     seconds=seconds,
     memory_bytes=memory_bytes,
     compute=compute,

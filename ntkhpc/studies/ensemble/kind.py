@@ -9,7 +9,18 @@ from ntkhpc.phase.block import Block
 from ntkhpc.phase.dimension import Dim
 from ntkhpc.phase.kind import Kind
 from ntkhpc.studies import analysis, dims, memory
-from ntkhpc.studies.ensemble import curve, data, law, moments, recheck, redraws, train
+from ntkhpc.studies.ensemble import (
+    curve,
+    data,
+    factor,
+    kernel,
+    law,
+    moments,
+    recheck,
+    redraws,
+    tiled_curve,
+    train,
+)
 from ntkhpc.studies.ensemble.probe import speed
 from ntkhpc.studies.ensemble.study import EnsembleStudy
 
@@ -31,7 +42,12 @@ DIMS = (
         label="d"),
     Dim("redraw", redraws.numbers, "number of the draw of the training set, after the ensemble's own",
         every=lambda study: redraws.DRAWS, label="d"),
-    Dim("curve_n_train", lambda study: study.curve_sizes, "training-set size N_D at infinite width"),
+    Dim("curve_n_train", lambda study: study.curve_sizes, "training-set size N_D at infinite width", label="n"),
+    Dim("factor_column", lambda study: range(kernel.column_count(study)), label="c"),
+    Dim("kernel_tile", lambda study: range(kernel.tile_count(study)), label="t", follows="factor_column",
+        span=lambda study, column: kernel.blocks(study).span(column)),
+    Dim("tile_row", size=kernel.tile_size),
+    Dim("tile_column", size=kernel.tile_size),
 )  # fmt: skip
 
 
@@ -76,7 +92,18 @@ def remarks(study: EnsembleStudy, load: Callable[[str], Any]) -> tuple[str, ...]
     )
 
 
-_PHASES = (data.PHASE, train.PHASE, law.PHASE, curve.PHASE, redraws.PHASE, moments.PHASE, recheck.PHASE)
+_PHASES = (
+    data.PHASE,
+    train.PHASE,
+    law.PHASE,
+    kernel.PHASE,
+    factor.PHASE,
+    curve.PHASE,
+    tiled_curve.PHASE,
+    redraws.PHASE,
+    moments.PHASE,
+    recheck.PHASE,
+)
 
 KIND = Kind(
     "ensemble",

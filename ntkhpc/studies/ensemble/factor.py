@@ -1,0 +1,78 @@
+"""Phase `factor`: the Cholesky factor of the NTK of one draw, a column of tiles after the other."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ntkhpc.phase.array import Array
+from ntkhpc.phase.block import Block
+from ntkhpc.phase.phase import Phase
+from ntkhpc.phase.work import Values, Work
+from ntkhpc.studies import cost, memory
+from ntkhpc.studies.ensemble.kernel import TILE, blocks, is_tiled
+
+if TYPE_CHECKING:
+    from ntkhpc.studies.ensemble.study import EnsembleStudy
+
+ARRAYS = (
+    Array("kernel_factor", TILE, "f8", "1",
+          "Cholesky factor of the NTK, in the same tiles; the rows of the test points are T_*X L^-T", scratch=True),
+)  # fmt: skip
+
+
+def compute(work: "Work[EnsembleStudy]") -> Values:
+    from ntkhpc import tiled
+
+    cut, draw, j = blocks(work.study), work.block.index("curve_draw"), work.block.index("factor_column")
+    ntk, factor = work.inputs.open("kernel_ntk"), work.inputs.open("kernel_factor")
+    column = tiled.factor_column(
+        j,
+        cut,
+        lambda row, column: ntk[draw, cut.number(row, column)],
+        lambda row, column: factor[draw, cut.number(row, column)],
+        threads=work.threads,
+    )
+    found = np.empty((1, len(cut.column(j)), cut.size, cut.size))
+    for place, tile in enumerate(column):
+        found[0, place] = tile
+    return {"kernel_factor": found}
+
+
+def flops(study: "EnsembleStudy", j: int) -> float:
+    """Of a column: each of its tiles less the products of j pairs of tiles, then divided by the one on the diagonal."""
+    cut = blocks(study)
+    tiles, size = len(cut.column(j)), float(cut.size)
+    return size**3 * ((2 * j + 1) * (tiles - 1) + j + 1 / 3)
+
+
+def seconds(study: "EnsembleStudy", block: Block) -> float:
+    cut, j = blocks(study), block.index("factor_column")
+    read, written = (2 * j + 1) * len(cut.column(j)) / 2 + j, len(cut.column(j))
+    moved = read / cost.NUMBERS_READ + written / cost.NUMBERS_WRITTEN
+    return cost.SECONDS_PER_SHARD + flops(study, j) / cost.FLOPS_FLOAT64 + moved * cut.size**2
+
+
+def memory_bytes(study: "EnsembleStudy") -> int:
+    """The row of tiles on the left, the column that is made, and five tiles: read, reduced, in products and files.
+
+    A row of j tiles goes with a column that has j tiles less than the first one.
+    """
+    cut = blocks(study)
+    tiles = cut.train + cut.test + 5
+    return memory.KERNELS + memory.of_numbers(tiles * cut.size**2)
+
+
+PHASE = Phase(
+    "factor",
+    reads=("kernel_ntk", "kernel_factor"),
+    writes=ARRAYS,
+    blocks=("curve_draw", "factor_column"),
+    when=is_tiled,
+    seconds=seconds,
+    memory_bytes=memory_bytes,
+    compute=compute,
+    fewer="raise infinite_width.tile, or lower infinite_width.n_train",
+    lower="infinite_width.tile or infinite_width.n_train",
+    chained=True,
+    wide=True,
+)
