@@ -30,7 +30,7 @@ export PYTHONPATH := $(CURDIR)
 export PYTHONSAFEPATH := 1
 NTKHPC := sh containers/ntkhpc.sh
 
-.PHONY: help venv lock image image-test plan submit status resume report verify showers doctor efficiency test test-cluster bench calibrate docs check clean
+.PHONY: help venv lock image image-test plan submit status resume report verify clean-kernels showers doctor efficiency test test-cluster bench calibrate docs check clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -86,6 +86,9 @@ verify: ## check every file of the making of TASK or RUN, every chunk and every 
 
 doctor: ## check this machine, and with PROFILE a compute node (with TASK it is timed too)
 	@$(NTKHPC) doctor
+
+clean-kernels: ## remove kernel.zarr of TASK or RUN, once its curve is there
+	@$(NTKHPC) clean-kernels
 
 efficiency: ## what the tasks of TASK or RUN asked for against what they used
 	@$(NTKHPC) efficiency

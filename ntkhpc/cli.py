@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from rich.markup import escape
 
 from ntkhpc import files, studies, terminal
-from ntkhpc.engine import claims, conflicts, plan, published, run, status
+from ntkhpc.engine import arrays, claims, conflicts, plan, published, run, status
 from ntkhpc.engine.discrepancies import FROM_A_COPY, MADE_AGAIN
 from ntkhpc.engine.run import Run
 from ntkhpc.errors import DamagedError, DataError, NtkhpcError, RunError, SchedulerError, show_calls, unexpected
@@ -83,6 +83,12 @@ def _plan(options: argparse.Namespace) -> int:
         f"  in all    {status.duration(planned.seconds)} of one reference core, {planned.store_bytes / 2**20:,.0f} MiB "
         f"in {planned.files:,} files"
     )
+    tiles, size = plan.scratch(studies.layout(wanted))
+    if tiles:
+        _console.print(
+            f"  kernel.zarr beside it has {size / 2**20:,.0f} MiB in {tiles:,} files; once the curve is there, "
+            "make clean-kernels frees them"
+        )
     profile = choose.choose(options.profile, _console)
     there, refusal = None, ""
     try:
@@ -134,7 +140,7 @@ def _submit_missing(target: Run, options: argparse.Namespace, profile: "Profile"
 
 
 def _run_missing(target: Run, options: argparse.Namespace, profile: "Profile | None") -> int:
-    from ntkhpc.engine import verify
+    from ntkhpc.engine import kernels, verify
     from ntkhpc.launch import local, prepare, queue  # submitit and zarr are not needed to plan or to look
 
     if profile is not None:
@@ -152,6 +158,8 @@ def _run_missing(target: Run, options: argparse.Namespace, profile: "Profile | N
         )
         for owner in taken:
             _console.print(f"taken over from {escape(str(owner))}")
+    if again := kernels.require(target):
+        _console.print(f"kernels were freed, and are wanted again: {len(again):,} shards are computed anew")
     if profile is not None and not status.is_complete(target):
         return _submit_missing(target, options, profile)
     if not status.is_complete(target):
@@ -300,6 +308,16 @@ def _verify(options: argparse.Namespace) -> int:
     return 1
 
 
+def _clean_kernels(options: argparse.Namespace) -> int:
+    from ntkhpc.engine import kernels
+
+    target = _existing(options)
+    freed = kernels.free(target)
+    said = f"{freed / 2**20:,.0f} MiB freed" if freed else "was freed before"
+    print(f"{target.path / arrays.SCRATCH}: {said}")
+    return 0
+
+
 def _schema(options: argparse.Namespace) -> int:
     print(studies.markdown(), end="")
     return 0
@@ -338,5 +356,6 @@ _VERBS: dict[str, Callable[[argparse.Namespace], int]] = {
     "efficiency": _efficiency,
     "doctor": _doctor,
     "verify": _verify,
+    "clean-kernels": _clean_kernels,
     "schema": _schema,
 }

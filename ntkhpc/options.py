@@ -20,6 +20,7 @@ VERBS = {
     "efficiency": "what the tasks of a run asked for against what they used",
     "doctor": "check this machine, and with a profile the compute nodes, before anything is submitted",
     "verify": "check every file, chunk and receipt of a run",
+    "clean-kernels": "remove the kernels of a run whose curve is there",
     "schema": "print the table of the store's arrays",
 }
 """Each verb and what it does."""
@@ -81,7 +82,7 @@ def _parser() -> argparse.ArgumentParser:
     _study(subs["plan"])
     _study(subs["submit"])
     _study(subs["doctor"], "time this study on a compute node, for `plan`: a name of jobs/, or a path")
-    for name in ("status", "resume", "report", "efficiency", "verify"):
+    for name in ("status", "resume", "report", "efficiency", "verify", "clean-kernels"):
         _study(subs[name])
         _value(subs[name], "run", "a run directory, instead of --task and --runs")
     for name in ("plan", "submit", "resume", "doctor"):

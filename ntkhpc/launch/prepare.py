@@ -12,6 +12,7 @@ from ntkhpc.engine.run import Run
 from ntkhpc.errors import RunError, SurroundingsError
 from ntkhpc.launch import container, room, speed, tasks
 from ntkhpc.launch.profile import Profile
+from ntkhpc.phase.layout import Layout
 from ntkhpc.studies.base import Study
 from ntkhpc.studies.memory import MARGIN
 
@@ -61,7 +62,7 @@ def no_room(runs: Path, study: Study, wanted: plan.Plan, profile: Profile | None
     """Say what a run does not fit, what fills it, and what to do. Returns None if it fits all that is known."""
     layout = studies.layout(study)
     most = layout.phases[max(layout.phases, key=lambda name: len(wanted.of_phase(name)))]
-    needed_bytes, needed_files = needed(wanted)
+    needed_bytes, needed_files = needed(layout, wanted)
     commands = room.Commands()
     for limit in room.limits(runs, profile, commands):
         if refusal := limit.refusal(needed_bytes, needed_files):
@@ -86,10 +87,13 @@ RECEIPT_BYTES = 8 * 2**10
 """A receipt, and what a file system takes beside the content of a file of some kilobytes."""
 
 
-def needed(wanted: plan.Plan) -> tuple[float, float]:
-    """Bytes and files of a whole run: the store and its receipts; tiles and claims of running shards; code and logs."""
-    shards = len(wanted.shards)
-    return wanted.store_bytes * 1.1 + RECEIPT_BYTES * shards + 8 * 2**20, wanted.files * 1.5 + 500
+def needed(layout: Layout, wanted: plan.Plan) -> tuple[float, float]:
+    """Bytes and files of a whole run: the store and its receipts; tiles and claims of running shards; code and logs.
+
+    Kernels beyond one tile come on top.
+    """
+    shards, (files, size) = len(wanted.shards), plan.scratch(layout)
+    return wanted.store_bytes * 1.1 + RECEIPT_BYTES * shards + 8 * 2**20 + size, wanted.files * 1.5 + 500 + files
 
 
 def workers_that_fit(wanted: plan.Plan, phases: tuple[str, ...], cores: int) -> int:

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 Time = Literal["steps", "fixed", "infinite"]
 
+LARGEST_FINITE = 20_000
+"""Training points of laws after a finite number of steps: beyond, an eigendecomposition is no sensible way."""
+
 TIMES: tuple[Time, ...] = ("steps", "fixed", "infinite")
 """Meaning of the coordinate `time`: 0, 1, 2."""
 
@@ -49,6 +52,18 @@ class InfiniteWidth(Settings, frozen=True, kw_only=True):
         require_increasing("n_train", self.n_train)
         if len(set(self.times)) < len(self.times):
             raise ValueError(f"times = {list(self.times)} names one of them twice")
+
+    def require_possible(self, sizes: tuple[int, ...]) -> None:
+        """Raises ValueError for a finite number of steps at more points than an eigendecomposition is made of."""
+        finite = [time for time in self.times if time != "infinite"]
+        if finite and sizes[-1] > LARGEST_FINITE:
+            hours = 30.0 * sizes[-1] ** 3 / cost.FLOPS_FLOAT64 / 3600
+            gib = memory.of_numbers(5 * sizes[-1] ** 2) / 2**30
+            raise ValueError(
+                f"infinite_width.times = {list(self.times)} has {finite[0]!r}, which takes an eigendecomposition of "
+                f"each size: {gib:,.0f} GiB and {hours:,.0f} h of one core for {sizes[-1]:,} points; {LARGEST_FINITE:,} "
+                "points are the most. times = ['infinite'] has no such limit"
+            )
 
     def description(self, rule: str, sizes: tuple[int, ...]) -> str:
         """The curve in a sentence of a methods section; `rule` says how many steps the ensemble trains."""

@@ -25,6 +25,7 @@ class EnsembleStudy(Study, frozen=True, kw_only=True):
         super().__post_init__()
         for section, sizes in (("ensemble", self.ensemble.n_train), ("infinite_width", self.curve_sizes)):
             self.require_pool(f"{section}.n_train", sizes[-1])
+        self.infinite_width.require_possible(self.curve_sizes)
         for n in (*self.ensemble.n_train, *self.curve_sizes):
             self.training.steps(n)  # which refuses more than there can be
         fewest = self.training.steps(self.ensemble.n_train[0])

@@ -17,9 +17,6 @@ if TYPE_CHECKING:
     from ntkhpc.studies.ensemble.study import EnsembleStudy
     from ntkhpc.tiled import Tile
 
-LARGEST_FINITE = 20_000
-"""Training points of the laws after a finite number of steps, each of which takes an eigendecomposition of its own."""
-
 
 def compute(work: "Work[EnsembleStudy]") -> Values:
     from ntkhpc import loss_law
