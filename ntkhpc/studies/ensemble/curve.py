@@ -61,7 +61,7 @@ class InfiniteWidth(Settings, frozen=True, kw_only=True):
             gib = memory.of_numbers(5 * sizes[-1] ** 2) / 2**30
             raise ValueError(
                 f"infinite_width.times = {list(self.times)} has {finite[0]!r}, which takes an eigendecomposition of "
-                f"each size: {gib:,.0f} GiB and {hours:,.0f} h of one core for {sizes[-1]:,} points; {LARGEST_FINITE:,} "
+                f"each size: {gib:,.0f} GiB and {hours:,.0f} h of one core for {sizes[-1]:,}; {LARGEST_FINITE:,} "
                 "points are the most. times = ['infinite'] has no such limit"
             )
 

@@ -1,0 +1,220 @@
+"""Phases kernel, factor and curve by tiles: the numbers of whole matrices, through kills, in any order, and damage."""
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from support.runs import RUN_SHARDS, made_once, ntkhpc, run_shards, tiny_text, worker_settings
+
+from ntkhpc import files, studies
+from ntkhpc.engine import arrays, plan, run, store, verify
+from ntkhpc.engine.run import Run
+from ntkhpc.engine.store import digest
+from ntkhpc.errors import StudyError
+
+TILED = ("kernel", "factor", "curve")
+KILLS = int(os.environ.get("NTKHPC_KILLS", "4"))
+"""Of each phase. Twenty take two minutes a phase."""
+
+
+def text(tile: int = 16, n_train: str = "[10, 16, 30, 38]", times: str = '["steps", "infinite"]') -> str:
+    section = f"[infinite_width]\nn_train = {n_train}\ntimes = {times}\ntile = {tile}\ndraws = 2\n"
+    return tiny_text(redraws=0).replace("[infinite_width]\n", section)
+
+
+def make(runs: Path, **changes: object) -> Run:
+    return run.create(runs, studies.loads(text(**changes)))  # type: ignore[arg-type]
+
+
+def names(target: Run, phase: str) -> list[str]:
+    return [shard.id for shard in target.plan.of_phase(phase)]
+
+
+def compute(target: Run, *phases: str) -> Run:
+    for phase in phases:
+        done = run_shards(target, names(target, phase))
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert not target.missing(phase)
+    return target
+
+
+@pytest.fixture(scope="module")
+def tiled(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return made_once(tmp_path_factory, "tiled", lambda folder: compute(make(folder), "data", *TILED))
+
+
+@pytest.fixture
+def copy(tiled: Run, tmp_path: Path) -> Run:
+    return Run(shutil.copytree(tiled.path, tmp_path / tiled.path.name))
+
+
+def bytes_of(target: Run) -> dict[str, bytes]:
+    """Every file of the arrays that the tiled phases write."""
+    written = [array.name for phase in TILED for array in target.layout.arrays(phase)]
+    folders = [arrays.folder(target.store, name) for name in written]
+    return {f"{folder.name}/{path.name}": path.read_bytes() for folder in folders for path in folder.iterdir()}
+
+
+def without(target: Run, *phases: str) -> Run:
+    """What was not computed of these phases yet."""
+    for phase in phases:
+        shutil.rmtree(target.path / "receipts" / phase)
+    return target
+
+
+@pytest.mark.promise("A learning curve by tiles has the numbers of whole matrices to 1e-10.")
+def test_a_curve_by_tiles_is_that_of_whole_matrices(tiled: Run, runs: Path) -> None:
+    whole = compute(make(runs, tile=4096), "data", "curve")
+    assert names(whole, "curve") == ["curve-d0", "curve-d1"]
+    for array in whole.layout.arrays("curve"):
+        found, expected = (store.load(one.store, array.name)[array.name] for one in (tiled, whole))
+        np.testing.assert_allclose(found, expected, rtol=1e-8, atol=1e-10 * np.abs(expected).max(), err_msg=array.name)
+    assert list(verify.problems(tiled)) == []
+
+
+@pytest.mark.promise(
+    "Workers killed at seeded moments of kernel, factor and curve, and run again, change no stored bit."
+)
+@pytest.mark.parametrize("phase", TILED)
+def test_kills_of_workers_change_no_bit(phase: str, tiled: Run, copy: Run) -> None:
+    without(copy, *TILED[TILED.index(phase) :])
+    for room in (arrays.folder(copy.store, array.name) for array in copy.layout.arrays(phase)):
+        for chunk in room.glob("c.*"):
+            chunk.unlink()
+    moments, killed = random.Random(phase), 0
+    stages = ("claimed", "shard-computed", "chunk-written", "chunks-synced", "values-compared", "receipt-published")
+    for _ in range(KILLS):
+        failpoint = f"{moments.choice(stages)}:{moments.randint(1, 2)}"
+        missing = [shard.id for shard in copy.missing(phase)]
+        killed += run_shards(copy, missing, failpoint=failpoint).returncode == -signal.SIGKILL
+    assert killed
+    compute(copy, *TILED[TILED.index(phase) :])
+    assert bytes_of(copy) == bytes_of(tiled)
+    assert list(verify.problems(copy)) == []
+
+
+@pytest.mark.promise("Several workers, in any order, compute kernels, factors and curves of the same bits.")
+def test_workers_in_any_order_compute_the_same_bits(tiled: Run, copy: Run) -> None:
+    without(copy, *TILED)
+    order = random.Random(2)
+    for phase in TILED:
+        while copy.missing(phase):
+            workers = []
+            for _ in range(3):
+                shards = names(copy, phase)
+                order.shuffle(shards)
+                command = [sys.executable, "-c", RUN_SHARDS, str(copy.path), *shards]
+                workers.append(subprocess.Popen(command, env=worker_settings(copy), stdout=subprocess.DEVNULL))
+            assert [worker.wait() for worker in workers] == [0] * 3
+    assert bytes_of(copy) == bytes_of(tiled)
+
+
+def test_a_column_is_left_until_the_one_before_it_is_there(copy: Run) -> None:
+    without(copy, "factor")
+    first, second, *_ = names(copy, "factor")
+    left = run_shards(copy, [second])
+    assert left.returncode == 0
+    assert f"{second}: left, as {first} comes before it" in left.stdout
+    assert len(copy.missing("factor")) == len(names(copy, "factor"))
+
+
+def flip(path: Path, at: int, *, sealed: bool) -> None:
+    """One bit of a chunk's values; `sealed` makes its checksum that of the new values."""
+    content = bytearray(path.read_bytes())
+    content[at] ^= 1
+    if sealed:
+        import google_crc32c
+
+        content[-4:] = google_crc32c.value(bytes(content[:-4])).to_bytes(4, "little")
+    path.write_bytes(bytes(content))
+
+
+@pytest.mark.promise("A bit that was flipped in a tile is found before the tile is used, and make verify names it.")
+@pytest.mark.parametrize("sealed", [False, True], ids=["damaged", "exchanged"])
+@pytest.mark.parametrize(
+    ("name", "reader"), [("kernel_ntk", "factor"), ("kernel_nngp", "curve"), ("kernel_factor", "curve")]
+)
+def test_a_flipped_bit_is_found_before_a_tile_is_used(name: str, reader: str, sealed: bool, copy: Run) -> None:
+    without(copy, *TILED[TILED.index(reader) :])
+    for room in (arrays.folder(copy.store, array.name) for array in copy.layout.arrays(reader)):
+        for chunk in room.glob("c.*"):
+            chunk.unlink()
+    chunk = arrays.folder(copy.store, name) / "c.0.1.0.0"
+    flip(chunk, 100, sealed=sealed)
+    refused = run_shards(copy, [names(copy, reader)[len(names(copy, reader)) // 2 - 1 if reader == "curve" else 0]])
+    assert refused.returncode != 0
+    assert str(chunk) in refused.stderr
+    found = [problem for problem in verify.problems(copy) if problem.shard and problem.shard.phase in TILED]
+    assert found
+    writer = "factor" if name == "kernel_factor" else "kernel"
+    assert {problem.shard.phase for problem in found if problem.shard} == {writer}
+    assert not list((arrays.folder(copy.store, copy.layout.arrays(reader)[0].name)).glob("c.0.*"))
+
+
+def test_what_a_damaged_tile_was_made_into_is_set_aside_and_computed_again(tiled: Run, copy: Run) -> None:
+    flip(arrays.folder(copy.store, "kernel_factor") / "c.0.1.0.0", 100, sealed=True)
+    assert ntkhpc("verify", f"--run={copy.path}", "--set-aside").returncode == 1
+    assert {shard.phase for shard in copy.missing("factor") + copy.missing("curve")} == {"factor", "curve"}
+    assert not copy.missing("kernel")
+    compute(copy, "factor", "curve")
+    assert bytes_of(copy) == bytes_of(tiled)
+
+
+@pytest.mark.promise(
+    "make clean-kernels frees kernel.zarr once the curve is there; what needs it again computes it again."
+)
+def test_kernels_are_freed_and_computed_again_where_they_are_wanted(tiled: Run, copy: Run) -> None:
+    receipt = copy.receipt(copy.plan.of_phase("curve")[1])
+    kept = receipt.read_bytes()
+    receipt.unlink()
+    refused = ntkhpc("clean-kernels", f"--run={copy.path}")
+    assert refused.returncode != 0
+    assert "1 shards of phase curve are missing" in refused.stderr
+    receipt.write_bytes(kept)
+    freed = ntkhpc("clean-kernels", f"--run={copy.path}")
+    assert "MiB freed" in freed.stdout, freed.stderr
+    assert not (copy.path / arrays.SCRATCH).exists()
+    assert list(verify.problems(copy)) == []
+    assert "freed before" in ntkhpc("clean-kernels", f"--run={copy.path}").stdout
+    receipt.unlink()
+    assert ntkhpc("resume", f"--run={copy.path}", "--cores=2").returncode == 0
+    assert bytes_of(copy) == bytes_of(tiled)
+    assert list(verify.problems(copy)) == []
+
+
+def test_a_run_without_kernels_says_so(finished: Run) -> None:
+    refused = ntkhpc("clean-kernels", f"--run={finished.path}")
+    assert refused.returncode != 0
+    assert "no kernels" in refused.stderr
+
+
+def test_receipts_name_every_tile(tiled: Run) -> None:
+    shard = tiled.plan.of_phase("factor")[1]
+    receipt = files.read_sealed(tiled.receipt(shard))
+    first, end = shard.region["kernel_tile"]
+    values = store.load(tiled.store, "kernel_factor")["kernel_factor"]
+    draw = shard.region["curve_draw"][0]
+    assert receipt["chunks"] == {
+        "kernel_factor": [digest(values[draw : draw + 1, t : t + 1]) for t in range(first, end)]
+    }
+
+
+def test_kernels_are_projected_beside_the_store() -> None:
+    wanted = studies.loads(text())
+    layout = studies.layout(wanted)
+    tiles = 2 * (3 + 2 + 1 + 3)
+    assert plan.scratch(layout) == (3 * tiles + 4, 3 * tiles * (8 * 16**2 + 4))
+    assert plan.scratch(studies.layout(studies.loads(text(tile=4096)))) == (0, 0)
+
+
+def test_steps_at_more_points_than_can_be_decomposed_are_refused_with_their_cost() -> None:
+    wanted = text(n_train="[30, 30000]").replace("pool = 40", "pool = 40000")
+    with pytest.raises(StudyError, match="eigendecomposition.*34 GiB and 8 h"):
+        studies.loads(wanted)
+    studies.loads(wanted.replace('times = ["steps", "infinite"]', 'times = ["infinite"]'))

@@ -1,0 +1,123 @@
+"""Laws from tiles of kernels, against those of whole matrices."""
+
+import re
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from ntkhpc import infinite_width, tiled
+from ntkhpc.blocks import Blocks
+from ntkhpc.errors import DataError
+from ntkhpc.infinite_width import Law
+from ntkhpc.networks import MLP
+
+N, TEST, OUTPUTS = 1_050, 130, 3
+SIZES = (50, 64, 300, 777, N)
+NETWORK = MLP(2, "relu", 2.0, 0.1, OUTPUTS)
+
+rng = np.random.default_rng(0)
+X_TRAIN, X_TEST = rng.normal(size=(N, 12)), rng.normal(size=(TEST, 12))
+Y_TRAIN = rng.normal(size=(N, OUTPUTS))
+
+
+Tiles = dict[tuple[int, int], np.ndarray]
+
+
+def kernels(blocks: Blocks, x_train: np.ndarray = X_TRAIN) -> tuple[Tiles, Tiles]:
+    """NNGP and NTK by tile."""
+    found = {
+        (i, j): tiled.kernel_tile(NETWORK, blocks, x_train, X_TEST, i, j)
+        for j in range(blocks.train)
+        for i in blocks.column(j)
+    }
+    return {at: nngp for at, (nngp, _) in found.items()}, {at: ntk for at, (_, ntk) in found.items()}
+
+
+def factored(blocks: Blocks, kernel: Tiles, *, ridge: float = 0.0, threads: int = 1) -> Tiles:
+    found: Tiles = {}
+    for j in range(blocks.train):
+        column = tiled.factor_column(j, blocks, look(kernel), look(found), ridge=ridge, threads=threads)
+        for i, tile in zip(blocks.column(j), column, strict=True):
+            found[i, j] = tile
+    return found
+
+
+def look(tiles: Tiles) -> Callable[[int, int], np.ndarray]:
+    return lambda i, j: tiles[i, j]
+
+
+@pytest.fixture(scope="module")
+def whole() -> infinite_width.Panels:
+    return infinite_width.panels(NETWORK, X_TRAIN, X_TEST)
+
+
+def assert_equal(found: Law, expected: Law) -> None:
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one, other, rtol=0, atol=1e-10 * np.abs(other).max())
+
+
+@pytest.mark.parametrize("size", [64, 100, 333, 1_000])
+@pytest.mark.parametrize(("posterior", "ridge"), [(False, 0.0), (False, 0.3), (True, 0.3)])
+def test_laws_from_tiles_are_those_of_whole_matrices(
+    size: int, posterior: bool, ridge: float, whole: infinite_width.Panels
+) -> None:
+    """At the end of training, with ridge, and the NNGP posterior; of several outputs, and at sizes off the borders."""
+    blocks = Blocks(N, TEST, size)
+    nngp, ntk = kernels(blocks)
+    factor = factored(blocks, nngp if posterior else ntk, ridge=ridge, threads=2)
+    for n in SIZES:
+        found = tiled.law(n, blocks, look(factor), look(nngp), whole.nngp_test, Y_TRAIN, posterior=posterior, threads=2)
+        expected = infinite_width.nested_laws(
+            whole.leading(n), Y_TRAIN[:n], [n], ridge=ridge, kind="nngp" if posterior else "ntk"
+        )
+        assert_equal(found, next(expected))
+
+
+def test_the_number_of_threads_changes_no_bit(whole: infinite_width.Panels) -> None:
+    blocks = Blocks(N, TEST, 600)
+    nngp, ntk = kernels(blocks)
+    one, nine = (factored(blocks, ntk, threads=threads) for threads in (1, 9))
+    assert all(one[at].tobytes() == nine[at].tobytes() for at in one)
+    laws = [
+        tiled.law(777, blocks, look(one), look(nngp), whole.nngp_test, Y_TRAIN, threads=threads) for threads in (1, 9)
+    ]
+    assert all(a.tobytes() == b.tobytes() for a, b in zip(*laws, strict=True))
+
+
+def test_a_longer_curve_goes_on_with_the_tiles_of_a_shorter_one() -> None:
+    """But for those that the shorter one had filled up, and its test points, which stand in other rows."""
+    short, long = Blocks(777, TEST, 100), Blocks(N, TEST, 100)
+    (_, before), (_, after) = kernels(short), kernels(long)
+    for tiles, larger in ((before, after), (factored(short, before), factored(long, after))):
+        for (i, j), tile in tiles.items():
+            row = i if i < short.train else i - short.train + long.train
+            if short.train - 1 not in (i, j):
+                np.testing.assert_allclose(tile, larger[row, j], rtol=1e-12, atol=1e-12)
+
+
+def test_leading_blocks_and_panels_are_put_together_from_tiles(whole: infinite_width.Panels) -> None:
+    blocks = Blocks(N, TEST, 100)
+    nngp, ntk = kernels(blocks)
+    np.testing.assert_allclose(tiled.leading(333, blocks, look(ntk)), whole.ntk_train[:333, :333], rtol=1e-12)
+    np.testing.assert_allclose(tiled.panel(333, blocks, look(nngp)).T, whole.nngp_cross[:333], rtol=1e-12, atol=1e-13)
+
+
+@pytest.mark.parametrize("double", [1, 250, 700])
+def test_a_singular_kernel_is_named_by_its_rows(double: int) -> None:
+    """Of a training input that is there twice, in the same tile or in another one."""
+    x_train = X_TRAIN.copy()
+    x_train[777] = x_train[double]
+    blocks = Blocks(N, TEST, 300)
+    with pytest.raises(DataError, match="singular") as refusal:
+        factored(blocks, kernels(blocks, x_train)[1])
+    first, last = re.findall(r"training inputs ([\d,]+) to ([\d,]+) of a draw", str(refusal.value))[0]
+    assert int(first) <= 777 <= int(last)
+
+
+def test_tiles_are_counted_column_by_column() -> None:
+    blocks = Blocks(1_000, 250, 100)
+    places = [(i, j) for j in range(blocks.train) for i in blocks.column(j)]
+    assert [blocks.place(number) for number in range(blocks.tiles)] == places
+    assert [blocks.number(i, j) for i, j in places] == list(range(blocks.tiles))
+    assert [blocks.span(j) for j in (0, 1)] == [(0, 13), (13, 25)]
