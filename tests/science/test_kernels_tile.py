@@ -40,9 +40,8 @@ def test_the_angle_may_take_the_place_of_the_radius() -> None:
 
 
 @pytest.mark.parametrize("shape", [(ROWS, COLUMNS), (1, 1), (5, 77)])
-@pytest.mark.parametrize("bias", [0.0, 0.4])
 @pytest.mark.parametrize("activation", ["relu", "erf"])
-@pytest.mark.parametrize("depth", [1, 2, 3, 33])
+@pytest.mark.parametrize(("depth", "bias"), [(1, 0.0), (2, 0.0), (32, 0.0), (400, 0.0), (1, 0.4), (3, 0.4), (33, 0.4)])
 def test_a_tile_is_the_plain_recursion(activation: str, bias: float, depth: int, shape: tuple[int, int]) -> None:
     mlp = MLP(depth, activation, weight_variance=1.7, bias_variance=bias)
     rng = np.random.default_rng(depth)
@@ -55,7 +54,7 @@ def test_a_tile_is_the_plain_recursion(activation: str, bias: float, depth: int,
     close = kernel_tile(mlp, nngp, 6, (radii(mlp, variances[0]), radii(mlp, variances[1])), (nngp, ntk), scratch)
     assert close is None
     for found, plain in zip((nngp, ntk), expected, strict=True):
-        np.testing.assert_allclose(found, plain, rtol=1e-12 * depth, atol=1e-14)
+        np.testing.assert_allclose(found, plain, rtol=1e-12 * depth, atol=1e-14 * abs(plain).max())
 
 
 def test_pairs_that_are_too_close_to_tell_are_named() -> None:
