@@ -7,6 +7,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +75,10 @@ def ensemble_tile(width: int, n_train: int, members: int = 10) -> None:
 
 
 def kernel(n: int, features: int) -> None:
-    """NNGP and NTK against one matrix product with elementwise passes over its result, and neural-tangents jitted."""
+    """NNGP and NTK against one matrix product with elementwise passes over its result, and neural-tangents jitted.
+
+    And with two threads against one.
+    """
     x = np.random.default_rng(0).normal(size=(n, features))
     mlp, other = MLP(depth=3, activation="relu"), x.copy()
     theirs = jax.jit(lambda x: tuple(stax_kernel(3)(x, None, ("nngp", "ntk"))))
@@ -85,10 +89,12 @@ def kernel(n: int, features: int) -> None:
 
     with jax.enable_x64(True):
         device = jnp.asarray(x)
-        times = best(lambda: kernels.nngp_ntk(mlp, x), bound, lambda: theirs(device), repeats=3)
+        two = partial(kernels.nngp_ntk, mlp, x, threads=2)
+        times = best(lambda: kernels.nngp_ntk(mlp, x), bound, lambda: theirs(device), two, repeats=3)
     print(
         f"kernels, depth 3, n {n}, d {features}, float64: {times[0]:.2f} s, {times[0] / times[1]:.1f} times GEMM and "
-        f"writes; neural-tangents jitted takes {times[2] / times[0]:.1f} times as long"
+        f"writes; neural-tangents jitted takes {times[2] / times[0]:.1f} times as long, two threads "
+        f"{times[3] / times[0]:.2f}"
     )
 
 

@@ -23,7 +23,7 @@ def phase(
     """The last phase of a kind with the other phases `others`."""
     return Phase(
         NAME,
-        reads=tuple(array.name for one in others for array in one.writes),
+        reads=tuple(array.name for one in others for array in one.writes if not array.scratch),
         writes=(),
         seconds=seconds,
         memory_bytes=memory_bytes,

@@ -170,6 +170,7 @@ def test_what_a_damaged_tile_was_made_into_is_set_aside_and_computed_again(tiled
     "make clean-kernels frees kernel.zarr once the curve is there; what needs it again computes it again."
 )
 def test_kernels_are_freed_and_computed_again_where_they_are_wanted(tiled: Run, copy: Run) -> None:
+    compute(copy, "ensemble", "law", "finalise")
     receipt = copy.receipt(copy.plan.of_phase("curve")[1])
     kept = receipt.read_bytes()
     receipt.unlink()
@@ -215,6 +216,6 @@ def test_kernels_are_projected_beside_the_store() -> None:
 
 def test_steps_at_more_points_than_can_be_decomposed_are_refused_with_their_cost() -> None:
     wanted = text(n_train="[30, 30000]").replace("pool = 40", "pool = 40000")
-    with pytest.raises(StudyError, match="eigendecomposition.*34 GiB and 8 h"):
+    with pytest.raises(StudyError, match=r"eigendecomposition.*34 GiB and 8 h"):
         studies.loads(wanted)
     studies.loads(wanted.replace('times = ["steps", "infinite"]', 'times = ["infinite"]'))

@@ -1,5 +1,7 @@
 """Kernels against quadrature of their defining expectations and against wide random networks."""
 
+import tracemalloc
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -86,6 +88,8 @@ def test_the_symmetric_kernel_is_the_general_one_with_an_exact_diagonal(mlp: MLP
 
 def in_long_double(mlp: MLP, x1: np.ndarray, x2: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The textbook recursion for pairs of rows in 80-bit arithmetic, whose lost digits are not float64's."""
+    if mlp.activation == "erf":
+        return erf_in_long_double(mlp, x1, x2)
     one, two, pi = x1.astype(np.longdouble), x2.astype(np.longdouble), np.arccos(np.longdouble(-1))
     scale = np.longdouble(mlp.weight_variance) / x1.shape[1]
     k, k11, k22 = (scale * (a * b).sum(axis=1) + mlp.bias_variance for a, b in ((one, two), (one, one), (two, two)))
@@ -96,6 +100,22 @@ def in_long_double(mlp: MLP, x1: np.ndarray, x2: np.ndarray) -> tuple[np.ndarray
         k = mlp.weight_variance * (root + outside * k) / (2 * pi) + mlp.bias_variance
         theta = k + mlp.weight_variance * outside / (2 * pi) * theta
         k11, k22 = (mlp.weight_variance * variance / 2 + mlp.bias_variance for variance in (k11, k22))
+    return k, theta
+
+
+def erf_in_long_double(mlp: MLP, x1: np.ndarray, x2: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    one, two, pi = x1.astype(np.longdouble), x2.astype(np.longdouble), np.arccos(np.longdouble(-1))
+    scale = np.longdouble(mlp.weight_variance) / x1.shape[1]
+    k, k11, k22 = (scale * (a * b).sum(axis=1) + mlp.bias_variance for a, b in ((one, two), (one, one), (two, two)))
+    theta = k
+    for _ in range(mlp.depth):
+        root = np.sqrt((1 + 2 * k11) * (1 + 2 * k22))
+        slope = 4 / pi / np.sqrt(root**2 - 4 * k**2)
+        k, k11, k22 = (
+            mlp.weight_variance * 2 / pi * np.arcsin(2 * a / b) + mlp.bias_variance
+            for a, b in ((k, root), (k11, 1 + 2 * k11), (k22, 1 + 2 * k22))
+        )
+        theta = k + mlp.weight_variance * slope * theta
     return k, theta
 
 
@@ -123,12 +143,86 @@ def test_kernels_keep_12_digits_however_opposite_two_inputs_are(mlp: MLP, apart:
         assert (abs(np.diag(found) - expected) / size).max() < (1e-12 if apart else 1e-9)  # in long double, sqrt(1e-19)
 
 
-def test_equal_inputs_have_exactly_equal_rows() -> None:
+def with_neighbours(n: int) -> np.ndarray:
+    """Inputs (n, 9), n > 300, of which some are nearly parallel or opposite: in one tile, and in tiles far apart."""
+    rng = np.random.default_rng(10)
+    x = rng.normal(size=(n, 9))
+    for i, j, factor in ((3, 299, 1.5), (40, 41, 1), (63, 64, -2), (255, 256, 1), (280, 257, -1), (299, 130, 0.7)):
+        x[i] = factor * x[j] + 1e-5 * rng.normal(size=9)
+    return x
+
+
+@pytest.mark.promise("Every entry of a kernel keeps 12 digits, wherever it lies in its tile, for ReLU and erf.")
+@pytest.mark.parametrize("mlp", [*NETWORKS, MLP(depth=40, activation="relu")], ids=[*names, "relu-40"])
+@pytest.mark.parametrize("symmetric", [True, False])
+def test_every_entry_of_every_tile_is_that_of_the_textbook(mlp: MLP, symmetric: bool) -> None:
+    """Relative to the kernels' size, |x1| |x2|: those of nearly opposite inputs vanish."""
+    x = with_neighbours(330)
+    rows, columns = (x, x) if symmetric else (x[:300], x[70:])
+    i, j = np.indices((len(rows), len(columns))).reshape(2, -1)
+    off = i != j if symmetric else i != j + 70  # no two inputs are equal: their sine is lost in long double too
+    found = kernels.nngp_ntk(mlp, x) if symmetric else kernels.nngp_ntk(mlp, rows, columns)
+    sizes = np.linalg.norm(rows, axis=1)[i] * np.linalg.norm(columns, axis=1)[j]
+    for kernel, expected in zip(found, in_long_double(mlp, rows[i], columns[j]), strict=True):
+        assert (abs(kernel.ravel() - expected) / sizes)[off].max() < 1e-12 * mlp.depth
+
+
+@pytest.mark.promise("The number of threads changes no bit of a kernel.")
+@pytest.mark.parametrize("mlp", NETWORKS, ids=names)
+def test_the_number_of_threads_changes_no_bit(mlp: MLP) -> None:
+    x = with_neighbours(900)
+    for inputs in ((x,), (x, x[:301])):
+        alone = kernels.nngp_ntk(mlp, *inputs)
+        for threads in (2, 3, 50):
+            for one, many in zip(alone, kernels.nngp_ntk(mlp, *inputs, threads=threads), strict=True):
+                np.testing.assert_array_equal(one, many)
+
+
+def test_what_fails_in_a_thread_fails_in_the_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise MemoryError("no room")
+
+    monkeypatch.setattr(kernels, "kernel_tile", fail)
+    with pytest.raises(MemoryError, match="no room"):
+        kernels.nngp_ntk(NETWORKS[0], np.ones((600, 2)), threads=2)
+
+
+def test_no_thread_is_refused() -> None:
+    with pytest.raises(ValueError, match="threads = 0"):
+        kernels.nngp_ntk(NETWORKS[0], np.ones((2, 3)), threads=0)
+
+
+@pytest.mark.parametrize("mlp", NETWORKS, ids=names)
+def test_a_block_by_itself_is_that_of_the_whole(mlp: MLP) -> None:
+    x = with_neighbours(700)
+    blocks = (slice(100, 333), slice(400, 655)), (slice(0, 1), slice(650, 700)), (slice(290, 310), slice(0, 290))
+    whole = kernels.nngp_ntk(mlp, x)
+    for rows, columns in blocks:
+        for kernel, block in zip(whole, kernels.nngp_ntk(mlp, x[rows], x[columns]), strict=True):
+            np.testing.assert_allclose(block, kernel[rows, columns], rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.promise("Kernels take less than 1 MiB of arrays a thread beside themselves, if no inputs are parallel.")
+@pytest.mark.parametrize("symmetric", [True, False])
+@pytest.mark.parametrize("mlp", NETWORKS, ids=names)
+def test_kernels_take_little_memory_beside_themselves(mlp: MLP, symmetric: bool) -> None:
+    x1, x2 = np.random.default_rng(11).normal(size=(2, 1000, 300))
+    kernels.nngp_ntk(mlp, x1[:2])  # what is imported and kept
+    tracemalloc.start()
+    kernels.nngp_ntk(mlp, x1, None if symmetric else x2, threads=2)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert 0 < peak - 2 * 8 * 1000**2 < 2 * 2**20
+
+
+def test_equal_inputs_have_equal_rows_and_meet_as_on_the_diagonal() -> None:
     x = np.random.default_rng(9).normal(size=(600, 7))
     x[500] = x[3]
     for mlp in NETWORKS:
         for kernel in kernels.nngp_ntk(mlp, x):
             np.testing.assert_allclose(kernel[500], kernel[3], rtol=1e-15)
+            if mlp.activation == "relu":
+                assert kernel[500, 500] == kernel[3, 3] == kernel[500, 3]
             np.testing.assert_array_equal(kernel, kernel.T)
 
 
