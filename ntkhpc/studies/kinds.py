@@ -45,8 +45,8 @@ def _table(kind: Kind) -> str:
     found: list[tuple[str, Array]] = [("create", array) for array in constants if array is not None]
     found += [(phase.name, array) for phase in kind.phases for array in phase.writes]
     rows = ["| array | dimensions | type | unit | written by | meaning |", "|---|---|---|---|---|---|"]
-    for phase, array in found:
-        dims = ", ".join(array.dims)
-        cells = (f"`{array.name}`", dims, array.dtype, array.unit, phase, array.meaning)
+    for phase, array in dict.fromkeys(found):  # a phase may have two ways to compute its arrays
+        dims, where = ", ".join(array.dims), f"{phase}, in kernel.zarr" if array.scratch else phase
+        cells = (f"`{array.name}`", dims, array.dtype, array.unit, where, array.meaning)
         rows.append("| " + " | ".join(cells) + " |")
     return "\n".join(rows) + "\n"

@@ -69,6 +69,19 @@ def test_a_bayesian_study_runs_as_arrays_and_has_the_bytes_of_a_local_run(lab: L
     assert_bits_are_local(lab, target)
 
 
+@pytest.mark.promise("Kernels, factors and curves by tiles on SLURM in the image have the bytes of a local run.")
+def test_a_curve_by_tiles_runs_as_arrays_and_has_the_bytes_of_a_local_run(lab: Lab) -> None:
+    lab.profile(cores=2, task_minutes=0.01)
+    target = submit(lab, study_text("tiled") + "[infinite_width]\nn_train = [8, 16, 30]\ntile = 16\nredraws = 0\n")
+    made = {array.phase: array for array in submissions.read(target)[0].intent.arrays}
+    assert len(made["kernel"].tasks) > 1
+    assert len(made["factor"].tasks) == 1
+    assert (made["factor"].workers, made["factor"].cpus) == (1, 2)
+    wait_until_idle(target)
+    assert complete(target), logs(target)
+    assert_bits_are_local(lab, target)
+
+
 @pytest.mark.promise("37 shards under MaxArraySize 4 run exactly once each.")
 def test_37_shards_over_arrays_of_4_each_exactly_once(lab: Lab) -> None:
     lab.profile(task_minutes=0.01)

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from ntkhpc import studies
-from ntkhpc.engine import receipts, run
+from ntkhpc.engine import arrays, receipts, run
 from ntkhpc.engine.run import Run
 from ntkhpc.launch import submissions
 from ntkhpc.studies import facts
@@ -217,9 +217,11 @@ def logs(target: Run) -> str:
 
 
 def store_bytes(target: Run) -> dict[str, bytes]:
+    """Every file of the store, and of kernel.zarr beside it."""
     return {
-        str(path.relative_to(target.store)): path.read_bytes()
-        for path in target.store.rglob("*")
+        str(path.relative_to(target.path)): path.read_bytes()
+        for room in arrays.rooms(target.store)
+        for path in room.rglob("*")
         if path.is_file() and not path.name.endswith(".partial")
     }
 
