@@ -75,10 +75,10 @@ def run_shards(
         for shard_id in shard_ids[:1]:
             failures.record(run, shards[shard_id], claims.this_process(uuid.uuid4().hex[:12]), error)
         raise
-    outcomes, first = {}, None
+    outcomes, first, layout = {}, None, run.layout
     for shard_id in shard_ids:
         stop.check()
-        before = run.layout.before(shards[shard_id].phase, shards[shard_id].region)
+        before = layout.before(shards[shard_id].phase, shards[shard_id].region)
         if before and before not in run.finished(shards[shard_id].phase):
             print(f"{shards[shard_id].phase}/{shard_id}: left, as {before} comes before it", flush=True)
             outcomes[shard_id] = f"not before {before}"
