@@ -216,7 +216,7 @@ def _result(
     sums: Sums, without: Sums | None, bounds: Sums, shape: tuple[int, ...], count: int, solutions: list[Solution]
 ) -> IteratedStatistics:
     values = probing.statistics_of(sums, *shape)
-    probe_errors = probing.jackknife(without, *shape) if without else dict.fromkeys(probing.NAMES, 0.0)
+    probe_errors = probing.jackknife(sums, without, *shape) if without else dict.fromkeys(probing.NAMES, 0.0)
     residual_errors = probing.propagated(sums, bounds, *shape)
     return IteratedStatistics(
         **{name: Estimated(float(values[name]), probe_errors[name], residual_errors[name]) for name in probing.NAMES},

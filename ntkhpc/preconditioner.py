@@ -14,6 +14,7 @@ from ntkhpc.kernel_products import Kernel, SymmetricProducts
 
 _PROPOSALS = 40
 _NOTHING_LEFT = 1e-14
+_LEAST_SHIFT = 1e-9
 
 
 @dataclass(frozen=True)
@@ -42,12 +43,13 @@ def preconditioner(
 ) -> Preconditioner:
     """That of kernel + ridge, of a rank at most `rank` (0: a multiple of the identity).
 
-    The shift is the ridge and the mean of what F leaves of the diagonal.
+    The shift is the ridge and the mean of what F leaves of the diagonal, but at least 1e-9 of the largest eigenvalue:
+    powers of M lose as many digits as the shift is smaller.
     """
     factor, left = pivoted_cholesky(kernels, kernel, rank, rng)
     vectors, singular_values, _ = scipy.linalg.svd(factor, full_matrices=False, overwrite_a=True, check_finite=False)
-    diagonal = kernels.diagonal(kernel).mean()
-    return Preconditioner(vectors, singular_values**2, ridge + max(left.mean(), np.finfo(float).eps * diagonal))
+    largest = singular_values.max(initial=0) ** 2
+    return Preconditioner(vectors, singular_values**2, max(ridge + left.mean(), _LEAST_SHIFT * largest))
 
 
 def pivoted_cholesky(

@@ -9,6 +9,7 @@ U-statistic. With it tr Sigma^2 - sum_a Sigma_aa^2 is the sum over test points o
 Standard errors are those of the jackknife over probes.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -104,34 +105,45 @@ def statistics_of(sums: Sums, points: int, outputs: int) -> dict[str, Any]:
     return dict(zip(NAMES, values, strict=True))
 
 
-def jackknife(without: Sums, points: int, outputs: int) -> dict[str, float]:
-    """Standard errors of the statistics, from those of all probes but one; 0 where probes have no part in a number."""
-    left_out = statistics_of(without, points, outputs)
+def jackknife(whole: Sums, without: Sums, points: int, outputs: int) -> dict[str, float]:
+    """Standard errors of the statistics, from those of all probes but one; 0 where probes have no part in a number.
+
+    That of eps_pop is from sigma_pop^2 plus and minus its error, the larger: the root is steep where it may be zero.
+    """
+    values, left_out = statistics_of(whole, points, outputs), statistics_of(without, points, outputs)
     errors = {}
-    for name, values in left_out.items():
-        p, spread = len(values), float(np.sqrt(((values - values.mean()) ** 2).sum()))
-        errors[name] = 0.0 if name == "bias2" else float(np.sqrt((p - 1) / p)) * spread
+    for name, column in left_out.items():
+        p = len(column)
+        errors[name] = math.sqrt((p - 1) / p * float(((column - column.mean()) ** 2).sum()))
+    errors["bias2"] = 0.0
+    along = abs(values["eps_pop"]) * errors["mu_L"] / values["mu_L"]
+    errors["eps_pop"] = math.hypot(_moved(values, errors["population_variance"]), along)
     return errors
 
 
 def propagated(sums: Sums, bounds: Sums, points: int, outputs: int) -> dict[str, float]:
     """By how much the statistics may be wrong where the sums may be wrong by `bounds`: all of them to one side."""
     values, linear = statistics_of(sums, points, outputs), statistics_of(bounds, points, outputs)
-    mu, sigma2, population = linear["mu_L"], linear["sigma2_L"], values["population_variance"]
+    mu, sigma2 = linear["mu_L"], linear["sigma2_L"]
     single = (outputs * bounds.diagonal2 + 2 * bounds.weighted) / (2 * outputs**2 * points**2)
     of_population = (sigma2 + single) * (points / (points - 1) if points > 1 else np.nan)
-    root = _signed_root(population)
-    moved = max(abs(_signed_root(population + by) - root) for by in (-of_population, of_population))
     errors = (
         mu,
         sigma2,
         values["eps_L"] * (sigma2 / (2 * values["sigma2_L"]) + mu / values["mu_L"]),
         of_population,
-        moved / values["mu_L"] + abs(values["eps_pop"]) * mu / values["mu_L"],
+        _moved(values, of_population) + abs(values["eps_pop"]) * mu / values["mu_L"],
         linear["bias2"],
         linear["variance"],
     )
     return {name: float(error) for name, error in zip(NAMES, errors, strict=True)}
+
+
+def _moved(values: dict[str, Any], by: float) -> float:
+    """How far eps_pop goes where sigma_pop^2 goes up or down by so much."""
+    population = values["population_variance"]
+    ends = (_signed_root(population + sign * by) for sign in (-1, 1))
+    return float(max(abs(end - _signed_root(population)) for end in ends) / values["mu_L"])
 
 
 def _signed_root(value: Any) -> Any:

@@ -35,7 +35,8 @@ class Solved:
 
 def energies(preconditioner: Preconditioner, smallest: float, vectors: np.ndarray) -> np.ndarray:
     """Bounds (r,) of v^T T^-1 v for vectors (n, r), given the least eigenvalue of M^-1/2 T M^-1/2."""
-    return np.einsum("ij,ij->j", vectors, preconditioner.power(-1, vectors)) / smallest
+    found = np.einsum("ij,ij->j", vectors, preconditioner.power(-1, vectors)) / smallest
+    return np.maximum(found, 0)  # rounding may leave a little less
 
 
 def exact_bounds(
@@ -87,11 +88,8 @@ class Stages:
 
 def probe_bounds(stages: Stages, probes: np.ndarray, turned: np.ndarray, d: np.ndarray, form: float) -> Sums:
     """Bounds where Sigma was multiplied with probes (m, p) to give `turned` (m, p), d is (m, outputs)."""
-    p, first, own = probes.shape[1], _cross(stages), np.linalg.norm(turned, axis=0)
-    crossed, second = first
-    trace = abs(np.diag(crossed).mean()) + np.diag(second).mean()
-    # Of each Sigma z, as (m,) vectors: the mean over probes z' of (z'.error)^2 is the square of its norm.
-    wrong = np.sqrt(((np.abs(crossed) + second) ** 2).mean(axis=0))
+    p, own = probes.shape[1], np.linalg.norm(turned, axis=0)
+    trace, wrong = _of_products(stages)
     points, d2 = probes * turned, (d**2).sum(axis=1)
     diagonal = points.mean(axis=1)
     differences, targets = stages.differences, stages.targets
@@ -117,15 +115,22 @@ def probe_bounds(stages: Stages, probes: np.ndarray, turned: np.ndarray, d: np.n
     )
 
 
-def _cross(stages: Stages) -> tuple[np.ndarray, np.ndarray]:
-    """|z_j.(error of Sigma z_i)| (p, p): the first order with its sign, and a bound of the second."""
-    probes, twice = stages.probes, stages.twice
+def _of_products(stages: Stages) -> tuple[float, np.ndarray]:
+    """Bound of the error of tr Sigma, and norms (p,) of the errors of Sigma z.
+
+    The square of a norm is the mean of (z'.error)^2 over probes z', here those whose search had no part in it.
+    """
+    probes, twice, checks = stages.probes, stages.twice, stages.checks
     root = np.sqrt(probes.energies)
     if twice is None:
-        return -probes.x.T @ probes.residuals, np.outer(root, root)
+        trace = abs(np.einsum("ij,ij->j", probes.x, probes.residuals).mean()) + probes.energies.mean()
+        seen = np.abs(checks.x.T @ probes.residuals) + np.outer(np.sqrt(checks.energies), root)
+        return trace, np.sqrt((seen**2).mean(axis=0))
     other = np.sqrt(twice.energies)
     first = twice.x.T @ probes.residuals + probes.x.T @ twice.residuals
-    return first, np.outer(root, root) + np.outer(other, root) + np.outer(root, other)
+    second = np.outer(root, root) + np.outer(other, root) + np.outer(root, other)
+    trace = (abs(np.trace(first)) + np.trace(second)) / len(root)
+    return trace, np.sqrt(((np.abs(first) + second) ** 2).mean(axis=0))
 
 
 def _shift(stages: Stages) -> np.ndarray:
