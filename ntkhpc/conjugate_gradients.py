@@ -112,7 +112,7 @@ class System:
             f"{self.tolerance:.1e}",
             where=f"{self.kernels.size} training points, a preconditioner of rank {self.preconditioner.rank}",
             cause="the kernel of the training inputs is ill-conditioned: nearly equal inputs, or a smooth activation",
-            todo="give a preconditioner of larger rank, more iterations, a larger tolerance, or a ridge",
+            todo="give a preconditioner of larger rank, more products, a larger tolerance, or a ridge",
         )
 
 

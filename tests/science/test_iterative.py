@@ -1,6 +1,7 @@
 """Statistics of the test loss by conjugate gradients and probes against those of whole matrices, and stated errors."""
 
 import dataclasses
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from support.kernel_matrices import Matrices, law_kernels
 from ntkhpc import infinite_width, iterative, loss_law
 from ntkhpc.errors import DataError, DivergedError
 from ntkhpc.iterative import IteratedStatistics, Iteration, law_statistics, trained_statistics
+from ntkhpc.kernel_products import ComputedCross, ComputedKernels
 from ntkhpc.loss_law import Statistics
 from ntkhpc.networks import MLP
 from ntkhpc.probes import NAMES
@@ -166,12 +168,32 @@ def test_sizes_of_one_curve_share_their_probes() -> None:
 
 def test_all_test_points_are_solved_for_where_that_costs_less() -> None:
     mlp, _, _ = CASES["relu"]
-    x_train, y_train, x_test, y_test = problem(80, 500, 1)
+    x_train, y_train, x_test, y_test = problem(80, 1100, 1)
     assert trained_statistics(mlp, x_train, y_train, x_test[:40], y_test[:40]).exact
-    assert not trained_statistics(mlp, x_train, y_train, x_test, y_test, Iteration(probes=8)).exact
+    assert not trained_statistics(mlp, x_train, y_train, x_test, y_test).exact
     # Kernels of many features are dear, so that many vectors to multiply them with are cheap beside them.
-    assert iterative.exact_costs_less(100_000, 2000, 1, 32)
-    assert not iterative.exact_costs_less(500, 2000, 1, 32)
+    assert iterative.exact_costs_less(3_000, 1000, 1, 32)
+    assert not iterative.exact_costs_less(0, 1000, 1, 32)
+    assert not iterative.exact_costs_less(100_000, 5000, 1, 32)  # for the sake of memory
+    assert all(iterative.exact_costs_less(500, few, 1, 32) for few in (1, 2, 8, 32))
+
+
+def test_memory_is_that_of_tiles_and_vectors() -> None:
+    """2,500 training points, whose kernels are 95 MiB: n (rank + 12 (probes + outputs + 8)) numbers, and 20 MiB."""
+    x_train, y_train, x_test, y_test = problem(2500, 300, 1)
+    chosen = Iteration(probes=16, rank=40, tolerance=0.3, exact=False)
+    kernels = iterative.LawKernels(
+        ComputedKernels(MLP(1, "relu"), x_train, tile=256),
+        ComputedCross(MLP(1, "relu"), x_train, x_test, tile=256),
+        ComputedKernels(MLP(1, "relu"), x_test, tile=256),
+    )
+    tracemalloc.start()
+    try:
+        law_statistics(kernels, y_train, y_test, chosen)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 8 * 2500 * (40 + 12 * (16 + 1 + 8)) + 20 * 2**20
 
 
 def test_what_has_no_law_is_named() -> None:
