@@ -164,7 +164,7 @@ def _solved_whole(kernels: LawKernels, system: System, y_train: np.ndarray, y_te
     unit = np.eye(points)
     cross = kernels.cross.products({"nngp": unit, system.kernel: unit})
     solution = system.solve(np.hstack([cross[system.kernel], y_train]))
-    weights, targets = _parts(system, solution, points)
+    weights, targets = _parts(system, solution, points, solution.smallest)
     mean = cross[system.kernel].T @ targets.x
     test = kernels.test.products({"nngp": unit})["nngp"]
     if system.kernel == "nngp":
@@ -186,8 +186,7 @@ def _probed(
     z, more = (probing.signs(points, many, iteration.seed, i) for i, many in enumerate((count, _CHECKS)))
     cross = kernels.cross.products({"nngp": z, kernel: z})
     first = system.solve(np.hstack([cross[kernel], y_train]))
-    of_probes, targets = _parts(system, first, count)
-    d = kernels.cross.transposed({kernel: targets.x})[kernel] - y_test
+    d = kernels.cross.transposed({kernel: first.x[:, count:]})[kernel] - y_test
 
     both = np.hstack([d, more])
     crossed = kernels.cross.products({"nngp": both, kernel: both})
@@ -195,7 +194,9 @@ def _probed(
     if kernel == "ntk":
         right.append(first.nngp[:, :count] - cross["nngp"])
     second = system.solve(np.hstack(right))
-    differences, rest = _parts(system, second, outputs)
+    smallest = min(first.smallest, second.smallest)
+    of_probes, targets = _parts(system, first, count, smallest)
+    differences, rest = _parts(system, second, outputs, smallest)
     checks, twice = rest.part(slice(_CHECKS)), rest.part(slice(_CHECKS, None))
 
     test = kernels.test.products({"nngp": np.hstack([z, d])})["nngp"]
@@ -205,7 +206,7 @@ def _probed(
         forms += np.vdot(differences.x, turned - of_d)
         back = kernels.cross.transposed({"nngp": of_probes.x, "ntk": twice.x})
         found = test[:, :count] - back["nngp"] + back["ntk"]
-        energies = residuals.energies(system.preconditioner, min(first.smallest, second.smallest), turned)
+        energies = residuals.energies(system.preconditioner, smallest, turned)
         stages = residuals.Stages(targets, of_probes, differences, checks, twice, energies)
     else:
         forms -= np.vdot(differences.x, of_d)
@@ -216,9 +217,9 @@ def _probed(
     return _result(whole, without, bounds, y_test.shape, count, [first, second])
 
 
-def _parts(system: System, solution: Solution, border: int) -> tuple[Solved, Solved]:
+def _parts(system: System, solution: Solution, border: int, smallest: float) -> tuple[Solved, Solved]:
     """The columns before and after the border, with their energies."""
-    found = residuals.energies(system.preconditioner, solution.smallest, solution.residuals)
+    found = residuals.energies(system.preconditioner, smallest, solution.residuals)
     solved = Solved(solution.x, solution.residuals, found)
     return solved.part(slice(border)), solved.part(slice(border, None))
 

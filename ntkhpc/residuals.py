@@ -7,8 +7,8 @@ where A = T_*X T^-1 and R = (K_*X - A K_XX) T^-1. As A^T z and -R^T z are b and 
 
 is what other probes' solutions say about a probe's error. Products of two errors are bounded by energies E =
 rho^T T^-1 rho <= rho^T M^-1 rho / (least eigenvalue of M^-1/2 T M^-1/2), M the preconditioner, and by K <= T, as an NTK
-is its NNGP and more. That eigenvalue is taken from the iteration, which sees it from above, and norms of errors from a
-sample of probes: the bounds are estimates as far as that goes.
+is its NNGP and more. That eigenvalue is taken from the iterations, which see it from above (the least of both rounds),
+and norms of errors from a sample of probes: the bounds are estimates as far as that goes.
 
 The NNGP posterior has Sigma z = K_** z - K_*X b, wrong by A rho_1: the same with c = -b and without rho_2.
 """
@@ -19,6 +19,9 @@ import numpy as np
 
 from ntkhpc.preconditioner import Preconditioner
 from ntkhpc.probes import Sums
+
+_OF_FEW = 2.0
+"""A norm by the eight further probes is less than half of the true one in 2 of 100 cases (chi-squared of 8)."""
 
 
 @dataclass(frozen=True)
@@ -125,7 +128,7 @@ def _of_products(stages: Stages) -> tuple[float, np.ndarray]:
     if twice is None:
         trace = abs(np.einsum("ij,ij->j", probes.x, probes.residuals).mean()) + probes.energies.mean()
         seen = np.abs(checks.x.T @ probes.residuals) + np.outer(np.sqrt(checks.energies), root)
-        return trace, np.sqrt((seen**2).mean(axis=0))
+        return trace, _OF_FEW * np.sqrt((seen**2).mean(axis=0))
     other = np.sqrt(twice.energies)
     first = twice.x.T @ probes.residuals + probes.x.T @ twice.residuals
     second = np.outer(root, root) + np.outer(other, root) + np.outer(root, other)
@@ -137,4 +140,4 @@ def _shift(stages: Stages) -> np.ndarray:
     """Norms (outputs,) of the error of d, by the further probes: the first ones shared the targets' search."""
     checks, targets = stages.checks, stages.targets
     seen = np.abs(checks.x.T @ targets.residuals) + np.sqrt(np.outer(checks.energies, targets.energies))
-    return np.sqrt((seen**2).mean(axis=0))
+    return _OF_FEW * np.sqrt((seen**2).mean(axis=0))

@@ -111,7 +111,7 @@ def test_intervals_cover_over_two_hundred_seeds() -> None:
             assert abs(np.mean(pulls[name])) < 4 * np.std(pulls[name]) / np.sqrt(200) + 0.1, name
 
 
-@pytest.mark.promise("What residuals change is at most 1.3 times what is stated, whatever the tolerance.")
+@pytest.mark.promise("What residuals of conjugate gradients change is at most 1.1 times what is stated.")
 @pytest.mark.parametrize("tolerance", [0.1, 1e-2, 1e-3, 1e-5])
 @pytest.mark.parametrize("exact", [True, False], ids=["whole", "probed"])
 @pytest.mark.parametrize("case", CASES)
@@ -130,7 +130,7 @@ def test_residuals_change_no_number_by_more_than_is_stated(case: str, exact: boo
             found, true = getattr(loose, name), getattr(tight, name).value
             ratios[name].append(abs(found.value - true) / (found.residual_error + 1e-11 * abs(true)))
     for name in NAMES:
-        assert max(ratios[name]) < 1.3, name
+        assert max(ratios[name]) < 1.1, name
     if not exact:
         assert max(ratios["mu_L"]) > 1e-3
 
