@@ -77,7 +77,7 @@ class RunError(NtkhpcError):
 
 
 class DivergedError(NtkhpcError):
-    """A computation left the finite numbers, and would do so again."""
+    """A computation left the finite numbers or did not converge, and would do so again."""
 
     retry = Retry.BUG
 

@@ -9,6 +9,7 @@ if TYPE_CHECKING:  # plans are made without JAX
 
 # Fixed for ever: changing one changes every stored value.
 ENSEMBLE, PERMUTATION, SHOWERS, ENERGIES, ROWS, PARTICLES, CHAIN, POPULATION = 1, 2, 3, 4, 5, 6, 7, 8
+PROBES, PIVOTS, DIRECTION = 9, 10, 11
 
 
 def member_key(seed: "Array | int", width: "Array | int", member: "Array | int") -> "Array":
