@@ -58,8 +58,11 @@ def nngp_ntk(network: MLP | Any, x1: Any, x2: Any = None, *, threads: int = 1) -
     return kernels
 
 
-def lambda_max(kernel: np.ndarray) -> float:
-    """Largest eigenvalue of a symmetric (n, n) matrix, by Lanczos iteration from a fixed start."""
+def lambda_max(kernel: Any) -> float:
+    """Largest eigenvalue of a symmetric (n, n) matrix, by Lanczos iteration from a fixed start.
+
+    From 3 rows on `kernel` may be a scipy.sparse.linalg.LinearOperator.
+    """
     from scipy.sparse import linalg  # half a second to import, and only the data phase asks
 
     n = kernel.shape[0]

@@ -10,7 +10,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support.runs import RUN_SHARDS, made_once, ntkhpc, run_shards, tiny_text, worker_settings
+from support.runs import (
+    RUN_SHARDS,
+    assert_every_array_is_covered_once,
+    made_once,
+    ntkhpc,
+    run_shards,
+    tiny_text,
+    worker_settings,
+)
 
 from ntkhpc import files, studies
 from ntkhpc.engine import arrays, plan, run, store, verify
@@ -204,6 +212,18 @@ def test_receipts_name_every_tile(tiled: Run) -> None:
     assert receipt["chunks"] == {
         "kernel_factor": [digest(values[draw : draw + 1, t : t + 1]) for t in range(first, end)]
     }
+
+
+@pytest.mark.parametrize("tile", [16, 17, 19, 38])
+def test_shards_cover_every_tile_exactly_once(tile: int) -> None:
+    assert_every_array_is_covered_once(studies.loads(text(tile=tile)))
+
+
+def test_the_projection_of_bytes_and_files_of_kernels_is_exact(tiled: Run) -> None:
+    room = tiled.path / arrays.SCRATCH
+    chunks = list(room.glob("*/c.*"))
+    metadata = list(room.rglob("zarr.json"))
+    assert plan.scratch(tiled.layout) == (len(chunks) + len(metadata), sum(path.stat().st_size for path in chunks))
 
 
 def test_kernels_are_projected_beside_the_store() -> None:

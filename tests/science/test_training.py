@@ -106,6 +106,20 @@ def test_learning_rates_are_the_fraction_of_the_stability_bound() -> None:
     assert grows(2.01 * rate[0, 1])
 
 
+def test_learning_rates_of_large_sizes_come_from_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two draws of three sizes, of which two are beyond what is held whole."""
+    wanted = studies.loads(
+        'name = "t"\n[data]\nsource = "calorimeter"\n[network]\nwidths = [8]\ndepth = 2\n'
+        "[ensemble]\nn_train = [9, 300, 520]\nmembers = 2\ndraws = 2"
+    )
+    rng = np.random.default_rng(3)
+    x, order = rng.normal(size=(520, 6)), np.stack([rng.permutation(520) for _ in range(2)])
+    whole = data_phase.learning_rates(wanted, x, order)
+    monkeypatch.setattr(data_phase, "DENSE", 100)
+    for found, expected in zip(data_phase.learning_rates(wanted, x, order), whole, strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-12)
+
+
 @pytest.mark.promise("300 networks of width 2048 follow the law of their own steps, and not that of fewer steps.")
 def test_a_wide_ensemble_follows_the_exact_law_of_its_own_steps() -> None:
     """300 networks of width 2048 after 40 steps against G_t = I - (I - eta T/c)^t [arXiv:1902.06720].

@@ -20,6 +20,9 @@ SIZES = {
         pool=4096, test=1500, widths=[16, 256], n_train=[32, 512], members=60, curve=[512, 1024],
         times=["steps", "infinite"],
     ),
+    "tiled ensemble": memory.ENSEMBLE.format(
+        pool=4096, test=600, widths=[16], n_train=[16], members=20, curve=[512, 3000], times=["infinite"]
+    ) + "tile = 1024\n",
     "small posterior": memory.POSTERIOR.format(
         n_train=32, test=100, widths=[16], sampler="hmc", neurons=200, populations=2
     ),

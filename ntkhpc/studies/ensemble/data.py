@@ -14,6 +14,12 @@ from ntkhpc.studies.ensemble.network import mlp
 if TYPE_CHECKING:
     from ntkhpc.studies.ensemble.study import EnsembleStudy
 
+DENSE = 4096
+"""Training points up to which the largest eigenvalue is found of a whole kernel."""
+
+PRODUCTS = 20
+"""With a vector, that Lanczos' method takes for it: the first eigenvalue is far from the others."""
+
 ARRAYS = (
     Array("lambda_max", ("draw", "n_train"), "f8", "1", "largest eigenvalue of the infinite-width NTK"),
     Array("learning_rate", ("draw", "n_train"), "f8", "1", "step size eta of the cost per sample and output"),
@@ -37,25 +43,42 @@ def learning_rates(
     from ntkhpc import kernels
 
     training, sizes = study.training, study.ensemble.n_train
+    dense, tiled = [n for n in sizes if n <= DENSE], [n for n in sizes if n > DENSE]
     lambda_max = np.empty((study.ensemble.draws, len(sizes)))
     for draw, order in enumerate(permutation[: study.ensemble.draws]):
         # Sizes are nested, so every smaller kernel is a leading block of the largest.
-        kernel = kernels.nngp_ntk(mlp(study), x_train[order[: sizes[-1]]])[1]
-        lambda_max[draw] = [kernels.lambda_max(kernel[:n, :n]) for n in sizes]
+        kernel = kernels.nngp_ntk(mlp(study), x_train[order[: dense[-1]]])[1] if dense else np.empty((0, 0))
+        found = [kernels.lambda_max(kernel[:n, :n]) for n in dense]
+        lambda_max[draw] = found + [_of_tiles(study, x_train[order[:n]]) for n in tiled]
     bound = 2 * (1 + training.momentum) * np.array(sizes) * study.outputs / lambda_max
     return lambda_max, training.learning_rate_fraction * bound
 
 
+def _of_tiles(study: "EnsembleStudy", x: np.ndarray) -> float:
+    """The largest eigenvalue of the NTK of x (n, d), which is multiplied tile by tile."""
+    from scipy.sparse.linalg import LinearOperator
+
+    from ntkhpc import kernels
+    from ntkhpc.kernel_products import ComputedKernels
+
+    ntk = ComputedKernels(mlp(study), x)
+
+    def product(vector: np.ndarray) -> np.ndarray:
+        return ntk.products({"ntk": vector.reshape(-1, 1)})["ntk"][:, 0]
+
+    return kernels.lambda_max(LinearOperator((len(x), len(x)), matvec=product, dtype=np.float64))
+
+
 def seconds(study: "EnsembleStudy", block: Block) -> float:
-    """Kernels, for the learning rates, come on top."""
-    sizes = sum(size**2 for size in study.ensemble.n_train)
+    """Kernels, for the learning rates, come on top: of sizes beyond DENSE once for each product."""
+    sizes = sum(size**2 * (1 if size <= DENSE else PRODUCTS) for size in study.ensemble.n_train)
     pairs = study.ensemble.draws * sizes * (study.features + 60 * study.network.depth)
     return data.seconds(study, block) + pairs / 1e9
 
 
 def memory_bytes(study: "EnsembleStudy") -> int:
-    """The rows as they are loaded, then, beside them, both kernels."""
-    kernels = memory.of_numbers(2 * study.ensemble.n_train[-1] ** 2)
+    """The rows as they are loaded, then, beside them, both kernels up to DENSE."""
+    kernels = memory.of_numbers(2 * max((n for n in study.ensemble.n_train if n <= DENSE), default=0) ** 2)
     return memory.LEARNING_RATES + max(data.loading_bytes(study), memory.rows(study) + kernels)
 
 
