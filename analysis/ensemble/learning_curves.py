@@ -77,18 +77,19 @@ def _about_losses(results: EnsembleResults) -> list[str]:
 
 def _about_inputs(results: EnsembleResults) -> list[str]:
     data, network = results.study.data, results.study.network
-    deviation = results.store.x_train.values.std(axis=0)
-    found = []
-    if len(deviation) < FEW_FEATURES and network.bias_variance == 0 and network.activation == "relu":
+    features, found = results.store.sizes["feature"], []
+    if features < FEW_FEATURES and network.bias_variance == 0 and network.activation == "relu":
         found.append(
-            f"networks of {len(deviation)} inputs without biases are linear along every ray from the mean input, "
+            f"networks of {features} inputs without biases are linear along every ray from the mean input, "
             "which bounds what they can learn: network.bias_variance = 0.1 gives them biases"
         )
-    if data.mixed_units and (faint := deviation < FAINT * deviation.max()).any():
-        found.append(
-            f"{faint.sum()} of {len(faint)} inputs vary by less than {FAINT:g} of the one that varies most, and are "
-            'hardly seen: data.scaling = "feature" gives each the same weight'
-        )
+    if data.mixed_units:
+        deviation = results.store.x_train.values.std(axis=0)
+        if (faint := deviation < FAINT * deviation.max()).any():
+            found.append(
+                f"{faint.sum()} of {len(faint)} inputs vary by less than {FAINT:g} of the one that varies most, and "
+                'are hardly seen: data.scaling = "feature" gives each the same weight'
+            )
     return found
 
 
