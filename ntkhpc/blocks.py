@@ -43,6 +43,11 @@ class Blocks:
     def tiles(self) -> int:
         return self.span(self.train - 1)[1]
 
+    def height(self, i: int) -> int:
+        """How many rows a block row has; the last one of the training inputs and that of the test inputs may be lower."""
+        rows = self.rows(i)
+        return rows.stop - rows.start
+
     def rows(self, i: int) -> slice:
         """The training rows of a block row, or the test rows, counted by themselves."""
         inner, end = (i, self.n) if i < self.train else (i - self.train, self.m)

@@ -75,21 +75,23 @@ def factor_column(
     for i in blocks.column(j)[1:]:
         places += [(kernel, i, j), *((factor, i, k) for k in range(j))]
     with _pool(threads) as pool, _ahead(places) as tiles:
-        # Not the kernel's own memory, which may be a file's.
-        diagonal = np.array(next(tiles))
+        # What fills up the last blocks is not worked with. Not in the kernel's own memory, which may be a file's.
+        width = blocks.height(j)
+        diagonal = np.array(next(tiles)[:width, :width])
         if ridge:
-            diagonal[np.diag_indices(blocks.size)] += ridge
+            diagonal[np.diag_indices(width)] += ridge
         unreduced, row = np.diag(diagonal).copy(), []
         for k in range(j):
-            row.append(next(tiles))
+            row.append(next(tiles)[:width])
             _reduce(diagonal, row[k], pool)
         diagonal = _cholesky(diagonal, unreduced, blocks.rows(j), pool)
-        yield diagonal
-        for _ in blocks.column(j)[1:]:
-            left = np.array(next(tiles))
+        yield _filled(diagonal, blocks.size, diagonal=True)
+        for i in blocks.column(j)[1:]:
+            height = blocks.height(i)
+            left = np.array(next(tiles)[:height, :width])
             for k in range(j):
-                _subtract(left, next(tiles), row[k], pool)
-            yield _divide(left, diagonal, pool)
+                _subtract(left, next(tiles)[:height], row[k], pool)
+            yield _filled(_divide(left, diagonal, pool), blocks.size, diagonal=False)
 
 
 def _subtract(left: np.ndarray, a: np.ndarray, b: np.ndarray, pool: ThreadPoolExecutor) -> None:

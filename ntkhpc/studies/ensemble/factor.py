@@ -39,10 +39,11 @@ def compute(work: "Work[EnsembleStudy]") -> Values:
 
 
 def flops(study: "EnsembleStudy", j: int) -> float:
-    """Of a column: each of its tiles less the products of j pairs of tiles, then divided by the one on the diagonal."""
+    """Of a column: its rows less products with what is on the left of it, then divided by the tile on the diagonal."""
     cut = blocks(study)
-    tiles, size = len(cut.column(j)), float(cut.size)
-    return size**3 * ((2 * j + 1) * (tiles - 1) + j + 1 / 3)
+    left, width = float(j * cut.size), float(cut.height(j))
+    below = study.curve_sizes[-1] - left - width + study.data.test
+    return below * width * (2 * left + width) + width**2 * (left + width / 3)
 
 
 def seconds(study: "EnsembleStudy", block: Block) -> float:
