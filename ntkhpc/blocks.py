@@ -44,7 +44,7 @@ class Blocks:
         return self.span(self.train - 1)[1]
 
     def height(self, i: int) -> int:
-        """How many rows a block row has; the last one of the training inputs and that of the test inputs may be lower."""
+        """How many rows a block row has: of the last training and of the last test inputs there may be fewer."""
         rows = self.rows(i)
         return rows.stop - rows.start
 
