@@ -33,7 +33,7 @@ def compute(work: "Work[EnsembleStudy]") -> Values:
 
 def _laws(work: "Work[EnsembleStudy]", n: int, y_train: np.ndarray) -> "list[Law]":
     """After each of the study's times, in their order."""
-    from ntkhpc import infinite_width, kernels, tiled
+    from ntkhpc import infinite_width, kernels, tile_panels, tiled
 
     study, cut = work.study, blocks(work.study)
     nngp, ntk, factor = (_tiles(work, name) for name in ("kernel_nngp", "kernel_ntk", "kernel_factor"))
@@ -44,8 +44,8 @@ def _laws(work: "Work[EnsembleStudy]", n: int, y_train: np.ndarray) -> "list[Law
     if finite := [time for time in study.infinite_width.times if time != "infinite"]:
         trainings = [curve.training(study, study.curve_steps(time, n)) for time in finite]
         panels = infinite_width.Panels(
-            tiled.leading(n, cut, nngp), tiled.leading(n, cut, ntk), tiled.panel(n, cut, nngp).T,
-            tiled.panel(n, cut, ntk).T, nngp_test,
+            tiled.leading(n, cut, nngp), tiled.leading(n, cut, ntk), tile_panels.panel(n, cut, nngp).T,
+            tile_panels.panel(n, cut, ntk).T, nngp_test,
         )  # fmt: skip
         laws |= dict(zip(finite, infinite_width.finite_time_laws(panels, y_train, trainings), strict=True))
     return [laws[time] for time in study.infinite_width.times]
