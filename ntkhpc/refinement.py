@@ -41,7 +41,7 @@ TOLERANCE = 1e-11
 SWEEPS = 6
 
 
-def refined(
+def refine(
     weights: np.ndarray,
     n: int,
     blocks: Blocks,
@@ -50,10 +50,10 @@ def refined(
     workers: ThreadPoolExecutor,
     *,
     ridge: float = 0.0,
-) -> np.ndarray:
-    """A (m, n) in float64 from a first guess, which is overwritten; `factor` is that of `kernel` plus ridge.
+) -> None:
+    """Refine a first guess of A (m, n), in place and in float64; `factor` is that of `kernel` plus ridge.
 
-    Holds one panel (m, n) in float64 and one in float32 besides. Raises DataError with the condition of the kernel if
+    Holds one more panel (m, n) in float64 and one in float32. Raises DataError with the condition of the kernel if
     it is too large for float32.
     """
     before, squared = 1.0, 0.0
@@ -79,12 +79,12 @@ def refined(
         weights += correction
         if sweep == 0:
             condition = _condition(squared, residual, correction)
-        del residual
         change = _relative(correction, weights)
+        del residual, correction
         if not ROUNDING * condition <= 1 / LEAST_GAIN:
             raise ill_conditioned(f"a condition of about {condition:.1e}", where)
         if change**2 <= TOLERANCE * before:
-            return weights
+            return
         if not change <= before / LEAST_GAIN:
             gain = f"{before / change:.1f} times" if change > 0 else "nothing"
             raise ill_conditioned(

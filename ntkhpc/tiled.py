@@ -28,7 +28,7 @@ from ntkhpc.blocks import Blocks
 from ntkhpc.errors import DataError
 from ntkhpc.infinite_width import Law
 from ntkhpc.kernels import nngp_ntk
-from ntkhpc.refinement import SMALLEST_PIVOT, ill_conditioned, refined
+from ntkhpc.refinement import SMALLEST_PIVOT, ill_conditioned, refine
 from ntkhpc.tile_panels import STRIP, Tile, backward, each, multiply, panel, pool
 
 Precision = Literal["float64", "float32"]
@@ -180,7 +180,8 @@ def law(
         if weights.dtype == np.float32:
             if kernel is None:
                 raise ValueError("a factor in float32 needs the kernel that it is of")
-            weights = refined(weights.astype(np.float64), n, blocks, factor, kernel, workers, ridge=ridge)
+            weights = weights.astype(np.float64)
+            refine(weights, n, blocks, factor, kernel, workers, ridge=ridge)
         turned = panel(n, blocks, nngp)
         turned *= -0.5 if posterior else -1.0
         if not posterior:

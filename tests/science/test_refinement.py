@@ -1,6 +1,7 @@
 """Laws from factors in float32, refined, against those of whole matrices in float64."""
 
 import re
+import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -139,12 +140,28 @@ def test_weights_are_refined_to_what_a_solve_in_float64_leaves() -> None:
     with ThreadPoolExecutor(2) as workers:
         guess = tile_panels.panel(N, blocks, look(factor))
         tile_panels.backward(guess, N, blocks, look(factor), workers)
-        found = refinement.refined(guess.astype(np.float64), N, blocks, look(factor), look(tiles[1]), workers)
+        found = guess.astype(np.float64)
+        refinement.refine(found, N, blocks, look(factor), look(tiles[1]), workers)
     exact = scipy.linalg.solve(whole.ntk_train, whole.ntk_cross, assume_a="pos").T
     assert np.abs(guess - exact).max() > 1e-5 * np.abs(exact).max()
     residuals = [np.abs(whole.ntk_cross.T - one @ whole.ntk_train).max() for one in (found, exact)]
     assert residuals[0] < 10 * residuals[1]
     np.testing.assert_allclose(found, exact, rtol=0, atol=1e-9 * np.abs(exact).max())
+
+
+def test_the_law_holds_the_panels_that_are_projected() -> None:
+    """Two, or two and a half where weights are refined, and the test points' covariance with three of its parts."""
+    n, blocks = 1_000, Blocks(1_000, TEST, 100)
+    x_train = rng.normal(size=(n, 12))
+    nngp, ntk = kernels(NETWORK, blocks, x_train, X_TEST)
+    nngp_test, y_train = np.eye(TEST), rng.normal(size=(n, 1))
+    for precision, panels in (("float64", 2.0), ("float32", 2.5)):
+        factor = factored(blocks, ntk, precision=precision)  # type: ignore[arg-type]
+        tracemalloc.start()
+        tiled.law(n, blocks, look(factor), look(nngp), nngp_test, y_train, kernel=look(ntk))
+        peak = tracemalloc.get_traced_memory()[1] / (8 * n * TEST)
+        tracemalloc.stop()
+        assert panels - 0.1 < peak < panels + 4 * TEST / n + 0.1, precision
 
 
 def test_a_factor_in_float32_needs_its_kernel() -> None:

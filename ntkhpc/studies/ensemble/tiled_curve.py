@@ -16,7 +16,7 @@ from ntkhpc.studies.ensemble.network import mlp
 if TYPE_CHECKING:
     from ntkhpc.infinite_width import Law
     from ntkhpc.studies.ensemble.study import EnsembleStudy
-    from ntkhpc.tiled import Tile
+    from ntkhpc.tile_panels import Tile
 
 
 def compute(work: "Work[EnsembleStudy]") -> Values:
@@ -58,7 +58,7 @@ def _tiles(work: "Work[EnsembleStudy]", name: str) -> "Tile":
 
 
 SWEEPS = 3
-"""Of refinement; a well-conditioned kernel takes two, one at the edge of what is refused five."""
+"""Of refinement: two at a condition of 3e4, three at 2e5, five at the edge of what is refused."""
 
 
 def seconds(study: "EnsembleStudy", block: Block) -> float:
