@@ -12,14 +12,14 @@ alone. A leading block of n rows is factored by the leading block of L, at whate
     mean = A Y ;  Sigma = K_** - A K_X* - K_*X A^T + A K_XX A^T      (NTK; K the NNGP kernel)
     mean = A Y ;  Sigma = K_** - A K_X*                              (NNGP posterior: T = K + noise)
 
-[arXiv:1902.06720; Golub and Van Loan, Matrix Computations, 4.2.] Work is cut into strips of rows, which threads take:
-their number changes no bit.
+[arXiv:1902.06720; Golub and Van Loan, Matrix Computations, 4.2.] A factor may be in float32; then A is refined (see
+`refinement`). Work is cut into strips of rows, which threads take: their number changes no bit.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 import scipy.linalg
@@ -28,12 +28,10 @@ from ntkhpc.blocks import Blocks
 from ntkhpc.errors import DataError
 from ntkhpc.infinite_width import Law
 from ntkhpc.kernels import nngp_ntk
+from ntkhpc.refinement import SMALLEST_PIVOT, ill_conditioned, refine
+from ntkhpc.tile_panels import STRIP, Tile, backward, each, multiply, panel, pool
 
-Tile = Callable[[int, int], np.ndarray]
-"""The tile (b, b) of block row i and block column j."""
-
-STRIP = 256
-"""Rows of a piece of work. It fixes the bits."""
+Precision = Literal["float64", "float32"]
 
 _SINGULAR = 1e-14
 
@@ -57,92 +55,105 @@ def kernel_tile(
 def _filled(tile: np.ndarray, size: int, *, diagonal: bool) -> np.ndarray:
     if tile.shape == (size, size):
         return tile
-    filled = np.eye(size) if diagonal else np.zeros((size, size))
+    filled = np.eye(size, dtype=tile.dtype) if diagonal else np.zeros((size, size), tile.dtype)
     rows, columns = tile.shape
     filled[:rows, :columns] = tile
     return filled
 
 
 def factor_column(
-    j: int, blocks: Blocks, kernel: Tile, factor: Tile, *, ridge: float = 0.0, threads: int = 1
+    j: int,
+    blocks: Blocks,
+    kernel: Tile,
+    factor: Tile,
+    *,
+    ridge: float = 0.0,
+    precision: Precision = "float64",
+    threads: int = 1,
 ) -> Iterator[np.ndarray]:
     """The tiles (b, b) of column j of the factor, for the block rows `blocks.column(j)`, in that order.
 
     `kernel(i, j)` gives tiles of T, `factor(i, k)` those of the columns k < j. `ridge` is added to the diagonal of T.
-    The row j of the factor is held meanwhile: j tiles. Raises DataError for a kernel that is singular.
+    The row j of the factor is held meanwhile: j tiles. With `precision` "float32" tiles of T are rounded to it as they
+    come, and all of the column is made in it. Raises DataError for a kernel that is singular, or, in float32, has a
+    pivot so small that its condition is certainly beyond what `refinement` can mend.
     """
+    if precision not in get_args(Precision):
+        raise ValueError(f"precision = {precision!r} is neither 'float64' nor 'float32'")
     places = [(kernel, j, j), *((factor, j, k) for k in range(j))]
     for i in blocks.column(j)[1:]:
         places += [(kernel, i, j), *((factor, i, k) for k in range(j))]
-    with _pool(threads) as pool, _ahead(places) as tiles:
+    with pool(threads) as workers, _ahead(places) as tiles:
         # What fills up the last blocks is not worked with. Not in the kernel's own memory, which may be a file's.
         width = blocks.height(j)
         diagonal = np.array(next(tiles)[:width, :width])
         if ridge:
             diagonal[np.diag_indices(width)] += ridge
+        diagonal = diagonal.astype(precision, copy=False)
         unreduced, row = np.diag(diagonal).copy(), []
         for k in range(j):
             row.append(next(tiles)[:width])
-            _reduce(diagonal, row[k], pool)
-        diagonal = _cholesky(diagonal, unreduced, blocks.rows(j), pool)
+            _reduce(diagonal, row[k], workers)
+        diagonal = _cholesky(diagonal, unreduced, blocks.rows(j), workers)
         yield _filled(diagonal, blocks.size, diagonal=True)
         for i in blocks.column(j)[1:]:
             height = blocks.height(i)
-            left = np.array(next(tiles)[:height, :width])
+            left = np.array(next(tiles)[:height, :width], precision)
             for k in range(j):
-                _subtract(left, next(tiles)[:height], row[k], pool)
-            yield _filled(_divide(left, diagonal, pool), blocks.size, diagonal=False)
+                _subtract(left, next(tiles)[:height], row[k], workers)
+            yield _filled(_divide(left, diagonal, workers), blocks.size, diagonal=False)
 
 
-def _subtract(left: np.ndarray, a: np.ndarray, b: np.ndarray, pool: ThreadPoolExecutor) -> None:
+def _subtract(left: np.ndarray, a: np.ndarray, b: np.ndarray, workers: ThreadPoolExecutor) -> None:
     """left -= a b^T, strip by strip."""
 
     def strip(rows: slice) -> None:
         left[rows] -= a[rows] @ b.T
 
-    _each(pool, strip, len(left))
+    each(workers, strip, len(left))
 
 
-def _divide(left: np.ndarray, diagonal: np.ndarray, pool: ThreadPoolExecutor) -> np.ndarray:
+def _divide(left: np.ndarray, diagonal: np.ndarray, workers: ThreadPoolExecutor) -> np.ndarray:
     """left diagonal^-T for a lower triangular diagonal."""
 
     def strip(rows: slice) -> None:
         solved = scipy.linalg.solve_triangular(diagonal, left[rows].T, lower=True, check_finite=False)
         left[rows] = solved.T
 
-    _each(pool, strip, len(left))
+    each(workers, strip, len(left))
     return left
 
 
-def _cholesky(matrix: np.ndarray, unreduced: np.ndarray, rows: slice, pool: ThreadPoolExecutor) -> np.ndarray:
+def _cholesky(matrix: np.ndarray, unreduced: np.ndarray, rows: slice, workers: ThreadPoolExecutor) -> np.ndarray:
     """The factor of one tile, whose lower triangle is overwritten, by strips: columns as in the whole matrix."""
     size = len(matrix)
+    smallest, refusal = (_SINGULAR, _singular) if matrix.dtype == np.float64 else (SMALLEST_PIVOT, _broken_down)
     for start in range(0, size, STRIP):
         here, below = slice(start, min(start + STRIP, size)), slice(min(start + STRIP, size), size)
         try:
             corner = scipy.linalg.cholesky(matrix[here, here], lower=True, check_finite=False)
         except scipy.linalg.LinAlgError as error:
-            raise _singular(rows.start + start) from error
-        if (np.diag(corner) ** 2 < _SINGULAR * unreduced[here]).any():
-            raise _singular(rows.start + start)
+            raise refusal(rows.start + start) from error
+        if (np.diag(corner) ** 2 < smallest * unreduced[here]).any():
+            raise refusal(rows.start + start)
         matrix[here, here] = corner
-        _divide_below(matrix[below, here], corner, pool)
-        _reduce(matrix[below, below], matrix[below, here], pool)
+        _divide_below(matrix[below, here], corner, workers)
+        _reduce(matrix[below, below], matrix[below, here], workers)
     return np.tril(matrix)
 
 
-def _divide_below(panel: np.ndarray, corner: np.ndarray, pool: ThreadPoolExecutor) -> None:
+def _divide_below(panel: np.ndarray, corner: np.ndarray, workers: ThreadPoolExecutor) -> None:
     if len(panel):
-        panel[...] = _divide(np.ascontiguousarray(panel), corner, pool)
+        panel[...] = _divide(np.ascontiguousarray(panel), corner, workers)
 
 
-def _reduce(rest: np.ndarray, panel: np.ndarray, pool: ThreadPoolExecutor) -> None:
+def _reduce(rest: np.ndarray, panel: np.ndarray, workers: ThreadPoolExecutor) -> None:
     """rest -= panel panel^T, up to the diagonal of each strip."""
 
     def strip(rows: slice) -> None:
         rest[rows, : rows.stop] -= panel[rows] @ panel[: rows.stop].T
 
-    _each(pool, strip, len(rest))
+    each(workers, strip, len(rest))
 
 
 def law(
@@ -154,42 +165,36 @@ def law(
     y_train: np.ndarray,
     *,
     posterior: bool = False,
+    kernel: Tile | None = None,
+    ridge: float = 0.0,
     threads: int = 1,
 ) -> Law:
     """Mean (m, outputs) and covariance (m, m) of the outputs at the test points, for the first n training points.
 
     `factor(i, j)` and `nngp(i, j)` give tiles, `nngp_test` (m, m) is the NNGP kernel of the test inputs, y_train
     (n or more, outputs). With `posterior` the factor is that of the NNGP kernel with its noise. Two panels (m, n) are
-    held meanwhile.
+    held meanwhile. A factor in float32 needs the tiles of T without its ridge, `kernel`, and `ridge`: A is refined, in
+    two panels and a half, or a DataError says why it cannot be.
     """
-    with _pool(threads) as pool:
+    with pool(threads) as workers:
         weights = panel(n, blocks, factor)
-        _back_substitute(weights, n, blocks, factor, pool)
-        cross = panel(n, blocks, nngp)
-        if posterior:
-            turned = -cross / 2
-        else:
-            turned = -cross
-            _multiply(turned, weights, n, blocks, nngp, pool)
+        backward(weights, n, blocks, factor, workers)
+        if weights.dtype == np.float32:
+            if kernel is None:
+                raise ValueError("a factor in float32 needs the kernel that it is of")
+            weights = weights.astype(np.float64)
+            refine(weights, n, blocks, factor, kernel, workers, ridge=ridge)
+        turned = panel(n, blocks, nngp)
+        turned *= -0.5 if posterior else -1.0
+        if not posterior:
+            multiply(turned, weights, 0.5, n, blocks, nngp, workers)
         covariance = np.array(nngp_test)
 
         def strip(rows: slice) -> None:
             covariance[rows] += turned[rows] @ weights.T + weights[rows] @ turned.T
 
-        _each(pool, strip, blocks.m)
+        each(workers, strip, blocks.m)
         return weights @ y_train[:n], covariance
-
-
-def panel(n: int, blocks: Blocks, tile: Tile) -> np.ndarray:
-    """The rows of the test inputs (m, n) of the first n columns."""
-    found = np.empty((blocks.m, n))
-    for t in range(blocks.test):
-        rows = blocks.rows(blocks.train + t)
-        for j in range(-(-n // blocks.size)):
-            columns = slice(j * blocks.size, min((j + 1) * blocks.size, n))
-            part = tile(blocks.train + t, j)
-            found[rows, columns] = part[: rows.stop - rows.start, : columns.stop - columns.start]
-    return found
 
 
 def leading(n: int, blocks: Blocks, tile: Tile) -> np.ndarray:
@@ -205,55 +210,10 @@ def leading(n: int, blocks: Blocks, tile: Tile) -> np.ndarray:
     return found
 
 
-def _back_substitute(panel: np.ndarray, n: int, blocks: Blocks, factor: Tile, pool: ThreadPoolExecutor) -> None:
-    """panel <- panel L_n^-1, from the last column on; L_n is the leading block of n rows of the factor."""
-    last = -(-n // blocks.size) - 1
-    for j in range(last, -1, -1):
-        columns = slice(j * blocks.size, min((j + 1) * blocks.size, n))
-        for i in range(last, j, -1):
-            rows = slice(i * blocks.size, min((i + 1) * blocks.size, n))
-            below = factor(i, j)[: rows.stop - rows.start]
-
-            def subtract(strip: slice, rows: slice = rows, below: np.ndarray = below, at: slice = columns) -> None:
-                panel[strip, at] -= panel[strip, rows] @ below
-
-            _each(pool, subtract, len(panel))
-        size = columns.stop - columns.start
-        corner = factor(j, j)[:size, :size]
-
-        def divide(strip: slice, corner: np.ndarray = corner, at: slice = columns) -> None:
-            solved = scipy.linalg.solve_triangular(corner, panel[strip, at].T, lower=True, trans=1, check_finite=False)
-            panel[strip, at] = solved.T
-
-        _each(pool, divide, len(panel))
-
-
-def _multiply(
-    turned: np.ndarray, weights: np.ndarray, n: int, blocks: Blocks, nngp: Tile, pool: ThreadPoolExecutor
-) -> None:
-    """turned += weights K_nn / 2, by the tiles on and below the diagonal of the symmetric K_nn."""
-    count = -(-n // blocks.size)
-    for j in range(count):
-        columns = slice(j * blocks.size, min((j + 1) * blocks.size, n))
-        for i in range(j, count):
-            rows = slice(i * blocks.size, min((i + 1) * blocks.size, n))
-            tile = nngp(i, j)[: rows.stop - rows.start, : columns.stop - columns.start]
-
-            def add(
-                strip: slice, tile: np.ndarray = tile, i: int = i, j: int = j, at: tuple[slice, slice] = (rows, columns)
-            ) -> None:
-                rows, columns = at
-                turned[strip, columns] += weights[strip, rows] @ tile / 2
-                if i != j:
-                    turned[strip, rows] += weights[strip, columns] @ tile.T / 2
-
-            _each(pool, add, len(turned))
-
-
 @contextmanager
 def _ahead(places: list[tuple[Tile, int, int]]) -> Iterator[Iterator[np.ndarray]]:
     """Tiles in this order, each read while the one before it is worked with."""
-    with _pool(1) as reader:
+    with pool(1) as reader:
 
         def tiles() -> Iterator[np.ndarray]:
             coming = reader.submit(places[0][0], *places[0][1:])
@@ -265,20 +225,6 @@ def _ahead(places: list[tuple[Tile, int, int]]) -> Iterator[Iterator[np.ndarray]
         yield tiles()
 
 
-@contextmanager
-def _pool(threads: int) -> Iterator[ThreadPoolExecutor]:
-    pool = ThreadPoolExecutor(threads)
-    try:
-        yield pool
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _each(pool: ThreadPoolExecutor, work: Callable[[slice], None], rows: int) -> None:
-    for done in [pool.submit(work, slice(start, min(start + STRIP, rows))) for start in range(0, rows, STRIP)]:
-        done.result()
-
-
 def _singular(row: int) -> DataError:
     return DataError(
         "the kernel of the training inputs is singular, so the law at infinite time does not exist",
@@ -286,3 +232,8 @@ def _singular(row: int) -> DataError:
         cause="an input there is equal to another one before it, or a multiple, or depends on others under this kernel",
         todo="remove duplicate rows, or give a ridge (or a finite time)",
     )
+
+
+def _broken_down(row: int) -> DataError:
+    where = f"training inputs {row:,} to {row + STRIP - 1:,} of a draw"
+    return ill_conditioned(f"a condition of at least {1 / SMALLEST_PIVOT:.1e}", where)

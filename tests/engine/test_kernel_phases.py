@@ -226,6 +226,29 @@ def test_the_projection_of_bytes_and_files_of_kernels_is_exact(tiled: Run) -> No
     assert plan.scratch(tiled.layout) == (len(chunks) + len(metadata), sum(path.stat().st_size for path in chunks))
 
 
+@pytest.mark.promise("A curve by a factor in float32 has the numbers of one in float64 to 1e-8, in half of its bytes.")
+def test_a_curve_by_a_factor_in_float32_is_that_in_float64(tiled: Run, runs: Path) -> None:
+    """eps_L and its like are differences, which have less digits than the law's 1e-9."""
+    wanted = studies.loads(text().replace("tile = 16", 'tile = 16\nfactor_precision = "float32"'))
+    single = compute(run.create(runs, wanted), "data", *TILED)
+    factor, double = (store.load(one.store, "kernel_factor")["kernel_factor"] for one in (single, tiled))
+    assert (factor.dtype, factor.nbytes) == (np.float32, double.nbytes / 2)
+    for array in single.layout.arrays("curve"):
+        found, expected = (store.load(one.store, array.name)[array.name] for one in (single, tiled))
+        np.testing.assert_allclose(found, expected, rtol=1e-8, atol=1e-9 * np.abs(expected).max(), err_msg=array.name)
+    assert list(verify.problems(single)) == []
+    assert "refined" in " ".join(wanted.methods())
+    assert "refined" not in " ".join(tiled.layout.study.methods())
+
+
+def test_a_factor_in_float32_is_projected_with_half_of_its_bytes() -> None:
+    layouts = [studies.layout(studies.loads(text().replace("tile = 16", f"tile = 16\n{line}")))
+               for line in ("", 'factor_precision = "float32"')]  # fmt: skip
+    (chunks, double), (same, single) = (plan.scratch(layout) for layout in layouts)
+    tiles = 2 * (3 + 2 + 1 + 3)
+    assert (same, double - single) == (chunks, tiles * 4 * 16**2)
+
+
 def test_kernels_are_projected_beside_the_store() -> None:
     wanted = studies.loads(text())
     layout = studies.layout(wanted)

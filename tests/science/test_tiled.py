@@ -1,12 +1,13 @@
 """Laws from tiles of kernels, against those of whole matrices."""
 
 import re
-from collections.abc import Callable
 
 import numpy as np
 import pytest
+from support import tiles
+from support.tiles import Tiles, factored, look
 
-from ntkhpc import infinite_width, tiled
+from ntkhpc import infinite_width, tile_panels, tiled
 from ntkhpc.blocks import Blocks
 from ntkhpc.errors import DataError
 from ntkhpc.infinite_width import Law
@@ -21,30 +22,8 @@ X_TRAIN, X_TEST = rng.normal(size=(N, 12)), rng.normal(size=(TEST, 12))
 Y_TRAIN = rng.normal(size=(N, OUTPUTS))
 
 
-Tiles = dict[tuple[int, int], np.ndarray]
-
-
 def kernels(blocks: Blocks, x_train: np.ndarray = X_TRAIN) -> tuple[Tiles, Tiles]:
-    """NNGP and NTK by tile."""
-    found = {
-        (i, j): tiled.kernel_tile(NETWORK, blocks, x_train, X_TEST, i, j)
-        for j in range(blocks.train)
-        for i in blocks.column(j)
-    }
-    return {at: nngp for at, (nngp, _) in found.items()}, {at: ntk for at, (_, ntk) in found.items()}
-
-
-def factored(blocks: Blocks, kernel: Tiles, *, ridge: float = 0.0, threads: int = 1) -> Tiles:
-    found: Tiles = {}
-    for j in range(blocks.train):
-        column = tiled.factor_column(j, blocks, look(kernel), look(found), ridge=ridge, threads=threads)
-        for i, tile in zip(blocks.column(j), column, strict=True):
-            found[i, j] = tile
-    return found
-
-
-def look(tiles: Tiles) -> Callable[[int, int], np.ndarray]:
-    return lambda i, j: tiles[i, j]
+    return tiles.kernels(NETWORK, blocks, x_train, X_TEST)
 
 
 @pytest.fixture(scope="module")
@@ -89,8 +68,8 @@ def test_a_longer_curve_goes_on_with_the_tiles_of_a_shorter_one() -> None:
     """But for those that the shorter one had filled up, and its test points, which stand in other rows."""
     short, long = Blocks(777, TEST, 100), Blocks(N, TEST, 100)
     (_, before), (_, after) = kernels(short), kernels(long)
-    for tiles, larger in ((before, after), (factored(short, before), factored(long, after))):
-        for (i, j), tile in tiles.items():
+    for smaller, larger in ((before, after), (factored(short, before), factored(long, after))):
+        for (i, j), tile in smaller.items():
             row = i if i < short.train else i - short.train + long.train
             if short.train - 1 not in (i, j):
                 np.testing.assert_allclose(tile, larger[row, j], rtol=1e-12, atol=1e-12)
@@ -100,7 +79,9 @@ def test_leading_blocks_and_panels_are_put_together_from_tiles(whole: infinite_w
     blocks = Blocks(N, TEST, 100)
     nngp, ntk = kernels(blocks)
     np.testing.assert_allclose(tiled.leading(333, blocks, look(ntk)), whole.ntk_train[:333, :333], rtol=1e-12)
-    np.testing.assert_allclose(tiled.panel(333, blocks, look(nngp)).T, whole.nngp_cross[:333], rtol=1e-12, atol=1e-13)
+    np.testing.assert_allclose(
+        tile_panels.panel(333, blocks, look(nngp)).T, whole.nngp_cross[:333], rtol=1e-12, atol=1e-13
+    )
 
 
 @pytest.mark.parametrize("double", [1, 250, 700])

@@ -36,7 +36,8 @@ class InfiniteWidth(Settings, frozen=True, kw_only=True):
     """The exact learning curve of infinitely wide networks. Without `n_train`, at the ensemble's sizes.
 
     `redraws` are further draws of the training set, at the ensemble's own sizes and steps (phase `redraws`). Kernels of
-    more than `tile` training points are computed, factored and kept in tiles of so many rows.
+    more than `tile` training points are computed, factored and kept in tiles of so many rows; the factor is one in
+    `factor_precision`, and one in float32 is refined against the kernel in float64.
     """
 
     introduced: ClassVar[dict[str, object]] = {"redraws": 0}
@@ -47,6 +48,7 @@ class InfiniteWidth(Settings, frozen=True, kw_only=True):
     fixed_steps: Positive = 512
     redraws: Natural = 32
     tile: Annotated[int, Meta(ge=16, le=32768)] = 4096
+    factor_precision: Literal["float64", "float32"] = "float64"
 
     def __post_init__(self) -> None:
         require_increasing("n_train", self.n_train)
@@ -70,7 +72,17 @@ class InfiniteWidth(Settings, frozen=True, kw_only=True):
         words = {"steps": rule, "fixed": f"{self.fixed_steps:,} steps at every N_D", "infinite": "the end of training"}
         return (
             f"Learning curves at infinite width are for {joined(words[time] for time in self.times)}, at "
-            f"N_D = {numbers(sizes)}, each for {count(self.draws, 'draw')} of the training set." + self._further()
+            f"N_D = {numbers(sizes)}, each for {count(self.draws, 'draw')} of the training set."
+            + self._refined(sizes)
+            + self._further()
+        )
+
+    def _refined(self, sizes: tuple[int, ...]) -> str:
+        if self.factor_precision == "float64" or sizes[-1] <= self.tile or "infinite" not in self.times:
+            return ""
+        return (
+            " The Cholesky factor of the NTK is in float32; the weights that follow from it are refined by residuals "
+            "in float64 until they change by less than 1e-11."
         )
 
     def _further(self) -> str:

@@ -14,9 +14,18 @@ from ntkhpc.studies.ensemble.kernel import TILE, blocks, is_tiled
 if TYPE_CHECKING:
     from ntkhpc.studies.ensemble.study import EnsembleStudy
 
+_MEANING = "Cholesky factor of the NTK, in the same tiles; the rows of the test points are T_*X L^-T"
+
+
+def is_single(study: "EnsembleStudy") -> bool:
+    """Whether the factor is in float32."""
+    return study.infinite_width.factor_precision == "float32"
+
+
 ARRAYS = (
-    Array("kernel_factor", TILE, "f8", "1",
-          "Cholesky factor of the NTK, in the same tiles; the rows of the test points are T_*X L^-T", scratch=True),
+    Array("kernel_factor", TILE, "f8", "1", _MEANING, when=lambda study: not is_single(study), scratch=True),
+    Array("kernel_factor", TILE, "f4", "1", f"{_MEANING}; where infinite_width.factor_precision is float32",
+          when=is_single, scratch=True),
 )  # fmt: skip
 
 
@@ -30,9 +39,10 @@ def compute(work: "Work[EnsembleStudy]") -> Values:
         cut,
         lambda row, column: ntk[draw, cut.number(row, column)],
         lambda row, column: factor[draw, cut.number(row, column)],
+        precision=work.study.infinite_width.factor_precision,
         threads=work.threads,
     )
-    found = np.empty((1, len(cut.column(j)), cut.size, cut.size))
+    found = np.empty((1, len(cut.column(j)), cut.size, cut.size), work.study.infinite_width.factor_precision)
     for place, tile in enumerate(column):
         found[0, place] = tile
     return {"kernel_factor": found}
@@ -48,18 +58,22 @@ def flops(study: "EnsembleStudy", j: int) -> float:
 
 def seconds(study: "EnsembleStudy", block: Block) -> float:
     cut, j = blocks(study), block.index("factor_column")
-    read, written = (2 * j + 1) * len(cut.column(j)) / 2 + j, len(cut.column(j))
+    tiles, width = len(cut.column(j)), 0.5 if is_single(study) else 1.0
+    read, written = tiles / 2 + width * (j * tiles + j), width * tiles
     moved = read / cost.NUMBERS_READ + written / cost.NUMBERS_WRITTEN
-    return cost.SECONDS_PER_SHARD + flops(study, j) / cost.FLOPS_FLOAT64 + moved * cut.size**2
+    return cost.SECONDS_PER_SHARD + width * flops(study, j) / cost.FLOPS_FLOAT64 + moved * cut.size**2
 
 
 def memory_bytes(study: "EnsembleStudy") -> int:
     """The row of tiles on the left, the column that is made, and five tiles: read, reduced, in products and files.
 
-    A row of j tiles goes with a column that has j tiles less than the first one.
+    A row of j tiles goes with a column that has j tiles less than the first one. In float32 all of them are half as
+    large, but for the tiles of the kernel: one that is read and one that is converted.
     """
     cut = blocks(study)
-    tiles = cut.train + cut.test + 5
+    tiles = cut.train + cut.test + 5.0
+    if is_single(study):
+        tiles = tiles / 2 + 1
     return memory.KERNELS + memory.of_numbers(tiles * cut.size**2)
 
 

@@ -9,13 +9,14 @@ from ntkhpc.phase.phase import Phase
 from ntkhpc.phase.work import Values, Work
 from ntkhpc.studies import cost, memory
 from ntkhpc.studies.ensemble import curve
+from ntkhpc.studies.ensemble.factor import is_single
 from ntkhpc.studies.ensemble.kernel import blocks, is_tiled
 from ntkhpc.studies.ensemble.network import mlp
 
 if TYPE_CHECKING:
     from ntkhpc.infinite_width import Law
     from ntkhpc.studies.ensemble.study import EnsembleStudy
-    from ntkhpc.tiled import Tile
+    from ntkhpc.tile_panels import Tile
 
 
 def compute(work: "Work[EnsembleStudy]") -> Values:
@@ -33,19 +34,19 @@ def compute(work: "Work[EnsembleStudy]") -> Values:
 
 def _laws(work: "Work[EnsembleStudy]", n: int, y_train: np.ndarray) -> "list[Law]":
     """After each of the study's times, in their order."""
-    from ntkhpc import infinite_width, kernels, tiled
+    from ntkhpc import infinite_width, kernels, tile_panels, tiled
 
     study, cut = work.study, blocks(work.study)
     nngp, ntk, factor = (_tiles(work, name) for name in ("kernel_nngp", "kernel_ntk", "kernel_factor"))
     nngp_test = kernels.nngp_ntk(mlp(study), work.inputs["x_test"])[0]
     laws = {}
     if "infinite" in study.infinite_width.times:
-        laws["infinite"] = tiled.law(n, cut, factor, nngp, nngp_test, y_train, threads=work.threads)
+        laws["infinite"] = tiled.law(n, cut, factor, nngp, nngp_test, y_train, kernel=ntk, threads=work.threads)
     if finite := [time for time in study.infinite_width.times if time != "infinite"]:
         trainings = [curve.training(study, study.curve_steps(time, n)) for time in finite]
         panels = infinite_width.Panels(
-            tiled.leading(n, cut, nngp), tiled.leading(n, cut, ntk), tiled.panel(n, cut, nngp).T,
-            tiled.panel(n, cut, ntk).T, nngp_test,
+            tiled.leading(n, cut, nngp), tiled.leading(n, cut, ntk), tile_panels.panel(n, cut, nngp).T,
+            tile_panels.panel(n, cut, ntk).T, nngp_test,
         )  # fmt: skip
         laws |= dict(zip(finite, infinite_width.finite_time_laws(panels, y_train, trainings), strict=True))
     return [laws[time] for time in study.infinite_width.times]
@@ -56,14 +57,24 @@ def _tiles(work: "Work[EnsembleStudy]", name: str) -> "Tile":
     return lambda i, j: opened[draw, cut.number(i, j)]
 
 
+SWEEPS = 3
+"""Of refinement: two at a condition of 3e4, three at 2e5, five at the edge of what is refused."""
+
+
 def seconds(study: "EnsembleStudy", block: Block) -> float:
-    """Of each size: tiles, two panels by half of a square of tiles, and covariances; eigenvectors at finite times."""
+    """Of each size: tiles, two panels by half of a square of tiles, and covariances; eigenvectors at finite times.
+
+    A sweep of refinement multiplies a panel by the NTK and divides it twice by the factor in float32.
+    """
     n, test = block.value("curve_n_train"), study.data.test
     finite = [time for time in study.infinite_width.times if time != "infinite"]
     flops = 3.0 * n**2 * test + 2.0 * n * test**2 if "infinite" in study.infinite_width.times else 0.0
     flops += (30.0 * n**3 + len(finite) * (4.0 * n**2 * test + 2.0 * n * test**2)) if finite else 0.0
     flops += 4.0 * len(study.infinite_width.times) * test**2
-    read = n * (n + 2 * test) * (1 + bool(finite))
+    read = n * (n + 2 * test) * (1.0 + bool(finite))
+    if is_single(study) and "infinite" in study.infinite_width.times:
+        flops += (3.0 * SWEEPS - 0.5) * n**2 * test
+        read += n * (n + test) * SWEEPS - n * (n + 2 * test) / 4
     kernels = cost.kernel_seconds(test**2 / 2, study.features, study.network.depth)
     return cost.SECONDS_PER_SHARD + kernels + flops / cost.FLOPS_FLOAT64 + read / cost.NUMBERS_READ
 
@@ -72,7 +83,7 @@ def memory_bytes(study: "EnsembleStudy") -> int:
     n, test, tile = study.curve_sizes[-1], study.data.test, study.infinite_width.tile
     moments = [0.0]
     if "infinite" in study.infinite_width.times:
-        moments.append(2 * n * test + 3 * tile**2 + 4 * test**2)
+        moments.append((2.5 if is_single(study) else 2) * n * test + 3 * tile**2 + 4 * test**2)
     if set(study.infinite_width.times) != {"infinite"}:
         moments.append(max(memory.eigenvectors(n, test), memory.covariance(n, test)))
     return memory.KERNELS + memory.rows(study) + memory.of_numbers(max(moments))
