@@ -1,4 +1,4 @@
-"""Phase curve without kernel matrices: the numbers of whole matrices within stated errors, through a kill; its report."""
+"""Phase curve without kernel matrices: the exact numbers within stated errors, through a kill; and its report."""
 
 import json
 import re
