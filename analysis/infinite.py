@@ -105,7 +105,7 @@ def curve(store: xarray.Dataset) -> xarray.Dataset:
     if is_iterated(store):
         errors = {f"{name}_error": total(parts) for name, parts in curve_errors(store).items()}
         counts = {"probes": mine.curve_probes, "iterations": mine.curve_iterations}
-        found = found.assign(**errors, **counts, largest_residual=mine.curve_residual)
+        found = found.assign({**errors, **counts, "largest_residual": mine.curve_residual})
     return found.transpose("time", "draw", "n_train", ...)
 
 
@@ -136,7 +136,7 @@ def _named(store: xarray.Dataset) -> xarray.Dataset:
 
 def total(parts: xarray.DataArray) -> xarray.DataArray:
     """The errors by probes and by residuals together, in quadrature."""
-    return np.sqrt((parts**2).sum("error_part", skipna=False))
+    return xarray.apply_ufunc(np.sqrt, (parts**2).sum("error_part", skipna=False))
 
 
 def _spreads(mu: xarray.DataArray, variance: xarray.DataArray, population: xarray.DataArray) -> xarray.Dataset:

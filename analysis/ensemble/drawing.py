@@ -69,7 +69,8 @@ def exact_lines(axis: Axes, results: EnsembleResults, name: str) -> None:
         mean, spread = results.curve[name].sel(time=time).mean("draw"), results.curve[name].sel(time=time).std("draw")
         shown = EXACT_OTHER if time == "steps" else line
         if results.is_iterated:
-            spread = np.hypot(spread, results.curve[f"{name}_error"].sel(time=time).mean("draw"))
+            error = results.curve[f"{name}_error"].sel(time=time).mean("draw")
+            spread = xarray.apply_ufunc(np.hypot, spread, error)
         draws = results.curve.sizes["draw"]
         axis.plot(mean.n_train, mean, **shown, label=f"infinite width, {label}, {draws} draws", zorder=1.4)
         axis.fill_between(mean.n_train, mean - spread, mean + spread, color=line["color"], alpha=0.15, lw=0)
