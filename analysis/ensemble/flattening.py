@@ -17,7 +17,8 @@ CAPTION = (
     "contains the fluctuation of single points, which more training data do not remove; lines are exact at "
     "infinite width, points the widest ensemble, black what an endless test set would show. Right, mean over draws "
     "of the training set: steps that stay the same while N_D grows learn a fixed number of modes, and what they "
-    "leave unlearned keeps its spread; compare the curves of the study's other times."
+    "leave unlearned keeps its spread; compare the curves of the study's other times. Bands: the error of the "
+    "iteration, where the curve was iterated."
 )
 
 
@@ -39,6 +40,9 @@ def flattening(results: EnsembleResults) -> Figure:
     for time, label, line in times(results):
         one = curve.sel(time=time)
         right.plot(one.n_train, one.eps_L, **line, label=f"{label}, $N_T$ = {sizes[-1]:,}")
+        for name in ("eps_L", "eps_pop") if results.is_iterated else ():
+            error = one[f"{name}_error"]
+            right.fill_between(one.n_train, one[name] - error, one[name] + error, color=line["color"], alpha=0.15, lw=0)
         right.plot(one.n_train, one.eps_pop, **{**line, "lw": 1.0}, marker="o", mfc="white", ms=3.5,
                    label=f"{label}, endless")  # fmt: skip
     right.set_title("training time, at infinite width")
