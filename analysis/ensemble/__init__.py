@@ -107,7 +107,8 @@ def _iterated(results: EnsembleResults) -> list[str]:
     probes = int(curve.probes.max())
     traces = f"{count(probes, 'random probe')}" if probes else "a solution for every test point"
     return [
-        f"The iterated law at infinite width took at most {int(iterations.max()):,} products with the kernels for a size and draw, with {traces}, to residuals of "
+        f"The iterated law at infinite width took at most {int(iterations.max()):,} products with the kernels for "
+        f"a size and draw, with {traces}, to residuals of "
         f"{results.study.infinite_width.tolerance:g}; the largest that was left is "
         f"{float(curve.largest_residual.max()):.1e} of its right-hand side. Errors of the iteration are jackknife "
         "errors over probes and, in quadrature, what residuals may change at most as far as their energies tell; they "
