@@ -13,7 +13,7 @@ open then. Those of exponents cover more, 97 to 99 % by `make calibrate`. Every 
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -74,9 +74,9 @@ class Levelling:
     `slope` is the exponent of the power law, `curvature` the change of the local slope from the first to the last
     size, `upper_slope` the exponent from `upper_n` to the largest size, over the upper two octaves.
     `p_slope` tests the slope against zero and `p_power` the curvature, each by Student's t of that contrast; NaN where
-    the curve is exact. A constant has neither. `aicc` is by name, of the two contrasts with the number of sizes, of
-    floors c >= 0; the lowest is preferred. It is empty where the error of the two together is not known: from fewer
-    than 4 draws.
+    the curve is exact or `untested`. A constant has neither. `aicc` is by name, of the two contrasts with the number of
+    sizes, of floors c >= 0; the lowest is preferred. It is empty where the error of the two together is not known: from
+    fewer than 4 draws.
     """
 
     n: tuple[float, float]
@@ -99,13 +99,17 @@ class Levelling:
     def end(self) -> End:
         """What the curve does over the upper two octaves; "unknown" for an exact curve of one draw."""
         low, high = self.upper_slope.interval(0.95)
-        if not self.upper_slope.parts:
+        if not self.upper_slope.parts or math.isnan(self.p_slope):
             return "unknown"
         if low > -INDEPENDENT and high < INDEPENDENT:
             return "independent"
         if self.upper_slope.p_value() < LEVEL:
             return "falls" if self.upper_slope.value < 0 else "rises"
         return "unknown"
+
+    def untested(self) -> "Levelling":
+        """The same numbers with their errors, and no test: where the errors lack a source that matters."""
+        return replace(self, floor=None, p_slope=math.nan, p_power=math.nan, aicc={})
 
     @property
     def is_curved(self) -> bool:

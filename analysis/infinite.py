@@ -12,11 +12,14 @@ LAW = (
 )  # fmt: skip
 """The arrays that `law` reads."""
 
-CURVE = (
-    "curve_mu", "curve_sigma2", "curve_population_variance", "curve_bias2", "curve_variance", "curve_size_variance",
-    "curve_largest_share",
+CURVE = ("curve_mu", "curve_sigma2", "curve_population_variance", "curve_bias2", "curve_variance")
+"""The arrays that `curve` needs."""
+
+ITERATION = (
+    "curve_mu_error", "curve_sigma2_error", "curve_eps_error", "curve_population_variance_error", "curve_eps_pop_error",
+    "curve_bias2_error", "curve_variance_error", "curve_probes", "curve_iterations", "curve_residual",
 )  # fmt: skip
-"""The arrays that `curve` reads."""
+"""The arrays that say how well an iterated curve is known."""
 
 
 REDRAWS = ("redraw_mu", "redraw_sigma2", "redraw_population_variance", "redraw_bias2", "redraw_variance")
@@ -87,20 +90,53 @@ def law(store: xarray.Dataset) -> xarray.Dataset:
 def curve(store: xarray.Dataset) -> xarray.Dataset:
     """The learning curve over (time, draw, n_train), `time` named as in the study: steps, fixed or infinite.
 
-    mu_L, sigma_L, eps_L, eps_pop, bias2, variance, largest_share; size_sigma (test_size); steps (time, n_train).
+    mu_L, sigma_L, eps_L, eps_pop, bias2, variance; steps (time, n_train); of an exact one largest_share and size_sigma
+    (test_size); of an iterated one `iteration_errors` by name and "_error", probes, iterations, largest_residual.
     """
-    names = {"curve_draw": "draw", "curve_n_train": "n_train"}
-    mine = store[[*CURVE, "curve_steps"]].compute()
-    mine = mine.drop_vars(["draw", "n_train"], errors="ignore").rename(names)
-    mine = mine.assign_coords(time=[TIMES[int(code)] for code in store.time.values])
+    others = [name for name in (*ITERATION, "curve_size_variance", "curve_largest_share") if name in store]
+    mine = store[[*CURVE, *others, "curve_steps"]].compute()
+    mine = _named(mine)
     spreads = _spreads(mine.curve_mu, mine.curve_sigma2, mine.curve_population_variance)
-    return spreads.assign(
-        bias2=mine.curve_bias2,
-        variance=mine.curve_variance,
-        largest_share=mine.curve_largest_share,
-        size_sigma=np.sqrt(mine.curve_size_variance),
-        steps=mine.curve_steps,
-    ).transpose("time", "draw", "n_train", ...)
+    found = spreads.assign(bias2=mine.curve_bias2, variance=mine.curve_variance, steps=mine.curve_steps)
+    if "curve_size_variance" in mine:
+        found["size_sigma"] = np.sqrt(mine.curve_size_variance)
+    if "curve_largest_share" in mine:
+        found["largest_share"] = mine.curve_largest_share
+    if is_iterated(store):
+        errors = {f"{name}_error": total(parts) for name, parts in curve_errors(store).items()}
+        counts = {"probes": mine.curve_probes, "iterations": mine.curve_iterations}
+        found = found.assign({**errors, **counts, "largest_residual": mine.curve_residual})
+    return found.transpose("time", "draw", "n_train", ...)
+
+
+def is_iterated(store: xarray.Dataset) -> bool:
+    """Whether the curve was iterated, so that its numbers have errors of their own."""
+    return all(name in store for name in ITERATION)
+
+
+def curve_errors(store: xarray.Dataset) -> dict[str, xarray.DataArray]:
+    """Errors of an iterated curve by quantity, over (time, draw, n_train, error_part): by probes and by residuals."""
+    mine = _named(store[[*CURVE, *ITERATION]].compute())
+    return {
+        "mu_L": mine.curve_mu_error,
+        "sigma_L": mine.curve_sigma2_error / (2 * np.sqrt(mine.curve_sigma2)),
+        "eps_L": mine.curve_eps_error,
+        "eps_pop": mine.curve_eps_pop_error,
+        "bias2": mine.curve_bias2_error,
+        "variance": mine.curve_variance_error,
+    }
+
+
+def _named(store: xarray.Dataset) -> xarray.Dataset:
+    """Arrays of the curve over (time, draw, n_train), their times by name."""
+    mine = store.drop_vars(["draw", "n_train"], errors="ignore")
+    mine = mine.rename({"curve_draw": "draw", "curve_n_train": "n_train"})
+    return mine.assign_coords(time=[TIMES[int(code)] for code in mine.time.values])
+
+
+def total(parts: xarray.DataArray) -> xarray.DataArray:
+    """The errors by probes and by residuals together, in quadrature."""
+    return xarray.apply_ufunc(np.sqrt, (parts**2).sum("error_part", skipna=False))
 
 
 def _spreads(mu: xarray.DataArray, variance: xarray.DataArray, population: xarray.DataArray) -> xarray.Dataset:

@@ -28,16 +28,8 @@ from ntkhpc.kernel_products import (
     require_independent,
 )
 from ntkhpc.preconditioner import preconditioner
-from ntkhpc.probes import Estimated, Sums
+from ntkhpc.probes import CHECKS, Estimated, Sums, exact_costs_less
 from ntkhpc.residuals import Solved
-
-_CHECKS = 8
-"""Further probes, which measure the error of the mean."""
-
-_SHARED = 0.4
-"""Products fall with this power of the number of vectors: 37 for 41, 13 for 501 (8,000 points, 25 features, ReLU)."""
-
-_MOST_POINTS = 1024
 
 
 @dataclass(frozen=True)
@@ -57,7 +49,7 @@ class Iteration:
     probes: int = 128
     seed: int = 0
     tolerance: float = 1e-6
-    rank: int = 200
+    rank: int = probing.RANK
     limit: int = 500
     exact: bool | None = None
 
@@ -146,21 +138,6 @@ def law_statistics(
     return _probed(kernels, system, y_train, y_test, iteration)
 
 
-def exact_costs_less(operations: float, points: int, outputs: int, probes: int) -> bool:
-    """Whether solving for every test point is expected to cost less than the two rounds with probes.
-
-    `operations` make a pair of entries, which then take 4 operations a vector. A search that vectors share needs fewer
-    products the more they are. Beyond a thousand test points it is never so, for the sake of memory.
-    """
-
-    def cost(columns: int) -> float:
-        return (operations + 4 * columns) * columns**-_SHARED
-
-    if points <= probes:
-        return True
-    return points <= _MOST_POINTS and cost(points + outputs) <= 2 * cost(probes + outputs + _CHECKS)
-
-
 def _solved_whole(kernels: LawKernels, system: System, y_train: np.ndarray, y_test: np.ndarray) -> IteratedStatistics:
     points = len(y_test)
     unit = np.eye(points)
@@ -185,7 +162,7 @@ def _probed(
     kernels: LawKernels, system: System, y_train: np.ndarray, y_test: np.ndarray, iteration: Iteration
 ) -> IteratedStatistics:
     (points, outputs), count, kernel = y_test.shape, iteration.probes, system.kernel
-    z, more = (probing.signs(points, many, iteration.seed, i) for i, many in enumerate((count, _CHECKS)))
+    z, more = (probing.signs(points, many, iteration.seed, i) for i, many in enumerate((count, CHECKS)))
     cross = kernels.cross.products({"nngp": z, kernel: z})
     first = system.solve(np.hstack([cross[kernel], y_train]))
     d = kernels.cross.transposed({kernel: first.x[:, count:]})[kernel] - y_test
@@ -199,7 +176,7 @@ def _probed(
     smallest = min(first.smallest, second.smallest)
     of_probes, targets = _parts(system, first, count, smallest)
     differences, rest = _parts(system, second, outputs, smallest)
-    checks, twice = rest.part(slice(_CHECKS)), rest.part(slice(_CHECKS, None))
+    checks, twice = rest.part(slice(CHECKS)), rest.part(slice(CHECKS, None))
 
     test = kernels.test.products({"nngp": np.hstack([z, d])})["nngp"]
     forms = np.vdot(d, test[:, count:])

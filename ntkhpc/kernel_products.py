@@ -14,6 +14,7 @@ import numpy as np
 
 from ntkhpc.errors import DataError
 from ntkhpc.kernels import nngp_ntk
+from ntkhpc.probes import pair_operations
 from ntkhpc.seeds import DIRECTION, generator
 
 Kernel = Literal["ntk", "nngp"]
@@ -78,8 +79,7 @@ class ComputedKernels:
 
     @property
     def operations(self) -> float:
-        """Two a feature, and the activation's expectations, which take as long as 480 a layer."""
-        return 2 * math.prod(self.x.shape[1:]) + 480 * getattr(self.network, "depth", 1)
+        return pair_operations(math.prod(self.x.shape[1:]), getattr(self.network, "depth", 1))
 
     def products(self, vectors: Vectors) -> dict[Kernel, np.ndarray]:
         """Each kernel times its vectors (n, r): one pass over half of the matrix, both kernels from one tile."""

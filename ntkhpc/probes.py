@@ -22,6 +22,17 @@ NAMES = ("mu_L", "sigma2_L", "eps_L", "population_variance", "eps_pop", "bias2",
 FEWEST = 8
 """Fewer probes do not tell their own error."""
 
+CHECKS = 8
+"""Further probes, which measure the error of the mean."""
+
+RANK = 200
+"""Of the preconditioner, if nothing else is said."""
+
+_SHARED = 0.4
+"""Products fall with this power of the number of vectors: 37 for 41, 13 for 501 (8,000 points, 25 features, ReLU)."""
+
+_MOST_POINTS = 1024
+
 
 @dataclass(frozen=True)
 class Estimated:
@@ -52,6 +63,32 @@ class Sums:
     weighted: Any
     bias: Any
     form: Any
+
+
+def pair_operations(features: int, depth: int) -> float:
+    """Floating operations for an entry of both kernels: two a feature, and the activation's expectations, which take
+    as long as 480 a layer."""
+    return 2.0 * features + 480 * depth
+
+
+def products(columns: int) -> float:
+    """How many products a search is expected to take for so many right-hand sides, at 8,000 training points."""
+    return 37 * (41 / columns) ** _SHARED
+
+
+def exact_costs_less(operations: float, points: int, outputs: int, probes: int) -> bool:
+    """Whether solving for every test point is expected to cost less than the two rounds with probes.
+
+    `operations` make a pair of entries, which then take 4 operations a vector. A search that vectors share needs fewer
+    products the more they are. Beyond a thousand test points it is never so, for the sake of memory.
+    """
+
+    def cost(columns: int) -> float:
+        return (operations + 4 * columns) * products(columns)
+
+    if points <= probes:
+        return True
+    return points <= _MOST_POINTS and cost(points + outputs) <= 2 * cost(probes + outputs + CHECKS)
 
 
 def signs(points: int, count: int, seed: int, number: int = 0) -> np.ndarray:

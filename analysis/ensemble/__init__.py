@@ -69,7 +69,7 @@ def cover(results: EnsembleResults) -> Cover:
         run_name=results.run.plan.run_name,
         subject="How much the test loss of a neural network varies with its random initialisation.",
         about=_about(results),
-        measured=[*_measured(results), STATISTICS],
+        measured=[*_measured(results), *_iterated(results), STATISTICS],
         definitions=_definitions(results),
         fits={
             "study": results.run.plan.run_name,
@@ -97,6 +97,23 @@ def _measured(results: EnsembleResults) -> list[str]:
     if not np.isfinite(rates).any():
         return []
     return [f"Learning rates are {np.nanmin(rates):.3g} to {np.nanmax(rates):.3g}, over sizes and draws."]
+
+
+def _iterated(results: EnsembleResults) -> list[str]:
+    """How well iterated curves converged, and what their errors are."""
+    if not results.is_iterated:
+        return []
+    curve, iterations = results.curve, results.curve.iterations.values
+    probes = int(curve.probes.max())
+    traces = f"{count(probes, 'random probe')}" if probes else "a solution for every test point"
+    return [
+        f"The iterated law at infinite width took at most {int(iterations.max()):,} products with the kernels for "
+        f"a size and draw, with {traces}, to residuals of "
+        f"{results.study.infinite_width.tolerance:g}; the largest that was left is "
+        f"{float(curve.largest_residual.max()):.1e} of its right-hand side. Errors of the iteration are jackknife "
+        "errors over probes and, in quadrature, what residuals may change at most as far as their energies tell; they "
+        "are part of every number of these curves."
+    ]
 
 
 def _about(results: EnsembleResults) -> str:

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis.contrasts import LEVEL, Curve
-from analysis.ensemble.curves import DRAW, MEMBERS
+from analysis.ensemble.curves import DRAW, ITERATION, MEMBERS
 from analysis.ensemble.drawing import NAMES, TIMES, exact_lines, points, times, widths
 from analysis.ensemble.results import EnsembleResults
 from analysis.floor import INDEPENDENT, Levelling, line
@@ -25,15 +25,17 @@ CAPTION = (
     "Above: the relative spread of the test loss, on this test set and as an endless one would show it. Points: "
     "trained networks, with 68 % intervals for their members; coloured lines: their power law, or where a floor is "
     "preferred their power law with a floor; black and grey: exact curves at infinite width. Below: the local "
-    "exponents of the exact curves from one size to the next, with the error of the mean over draws, and of the "
-    "trained networks over their upper two octaves (bars: 68 % intervals, members and draw). An exponent of zero is "
+    "exponents of the exact curves from one size to the next, with the error of the mean over draws (and of the "
+    "iteration, where the law was iterated), and of the trained networks over their upper two octaves (bars: 68 % "
+    "intervals, members and draw). An exponent of zero is "
     "independence of N_D."
 )
 
 NOTE = (
     "Exponent: of the power law, ± half of its 68 % interval (members and draw of the training set; of exact curves "
-    "the draw). Upper: over the upper two octaves, three sizes at least. p slope, p power: probabilities of an "
-    "exponent as far from zero, and of a bend as far from none, were there none; a constant has neither. Preferred: "
+    "the draw, and the iteration where they were iterated). Upper: over the upper two octaves, three sizes at least. p "
+    "slope, p power: probabilities of an exponent as far from zero, and of a bend as far from none, were there none; "
+    "a constant has neither. Preferred: "
     "of constant, power law and power law with a floor c >= 0 the one of lowest AICc; none where that is a power law "
     "and p power is below 0.01. Floor: the 95 % interval of c in a N_D^b + c, of either sign; open where these sizes "
     "do not bound it."
@@ -57,7 +59,7 @@ def asked(results: EnsembleResults) -> Iterator[Asked]:
                 yield Asked(name, f"width {int(width):,}", results.curves[name, int(width)].of(MEMBERS, DRAW), fit)
         for (quantity, time), fit in results.curve_fits.items():
             if quantity == name:
-                yield Asked(name, f"infinite, {TIMES[time]}", results.exact_curves[name, time].of(DRAW), fit)
+                yield Asked(name, f"infinite, {TIMES[time]}", results.exact_curves[name, time].of(DRAW, ITERATION), fit)
 
 
 def claim(results: EnsembleResults) -> str:
@@ -204,7 +206,7 @@ def answer(results: EnsembleResults) -> Figure:
                 _upper(bottom, results.fits[name, width], look)
         for time, label, drawn in times(results):
             if (name, time) in results.exact_curves:
-                _local(bottom, results.exact_curves[name, time].of(DRAW), drawn, label)
+                _local(bottom, results.exact_curves[name, time].of(DRAW, ITERATION), drawn, label)
         bottom.axhspan(-INDEPENDENT, INDEPENDENT, color="0.9", zorder=0)
         bottom.axhline(0, **UNIT)
         top.set_title(NAMES[name])

@@ -1,8 +1,8 @@
 """Every curve that the report of an ensemble speaks of, with the sources of its errors.
 
 Of trained networks: the members of the ensemble, the draw of the training set and the test points. Of the exact law:
-draw and test points. What another draw would change is learned from the exact laws of further draws, and taken to be
-the same relative change at finite width.
+draw and test points; where it was iterated, draw and iteration. What another draw would change is learned from the
+exact laws of further draws, and taken to be the same relative change at finite width.
 """
 
 from dataclasses import dataclass, replace
@@ -14,7 +14,7 @@ from analysis import test_points
 from analysis.contrasts import Curve, ErrorSource
 from analysis.fits import NOISE
 
-MEMBERS, DRAW, POINTS = "members", "draw", "test points"
+MEMBERS, DRAW, POINTS, ITERATION = "members", "draw", "test points", "iteration"
 
 FITTED = ("mu_L", "sigma_L", "eps_L", "eps_pop")
 
@@ -89,6 +89,29 @@ def averaged(draw: ErrorSource, n: np.ndarray, drawn: Drawn, count: int) -> Erro
     """
     variance = (1 + (count - 1) * drawn.overlapping(count) * n / drawn.pool) / count
     return replace(draw, deviates=draw.deviates * np.sqrt(variance)[:, None], others=draw.others / count)
+
+
+def iteration(values: xarray.DataArray, errors: xarray.DataArray, probes: xarray.DataArray) -> ErrorSource | None:
+    """What other probes would do to the mean over draws of iterated values (draw, n_train), and what residuals may.
+
+    `errors` (draw, n_train, error_part) are by probes and by residuals. Probes of two draws are independent; residuals
+    may move all draws one way. Degrees of freedom are those of the `probes` (draw, n_train) of one draw, and infinite
+    where every test point was solved for. Sizes of a draw share their probes, which makes their errors alike: taken to
+    be independent, they make exponents err on the side of caution. So do numbers with the error of the draws, whose
+    spread holds the iteration's already.
+
+    None where an error or a value is not there.
+    """
+    table = values.transpose("draw", "n_train").values[..., None]
+    found = errors.transpose("draw", "n_train", "error_part").values
+    if not np.isfinite(found).all() or not (np.isfinite(table).all() and (table > 0).all()):
+        return None
+    relative, draws = found / table, len(table)
+    by_probes, by_residuals = np.sqrt((relative[..., 0] ** 2).sum(axis=0)) / draws, relative[..., 1].mean(axis=0)
+    used = probes.values[probes.values > 0]
+    dof = float(used.min() - 1) if used.size and by_probes.any() else np.inf
+    one_way = np.hstack([np.diag(by_probes), np.diag(by_residuals)]) / np.sqrt(2)
+    return ErrorSource(ITERATION, np.hstack([one_way, -one_way]), dof)  # both ways alike: without skewness
 
 
 def points(name: str, mean: np.ndarray, covariance: np.ndarray, variance: np.ndarray) -> ErrorSource | None:

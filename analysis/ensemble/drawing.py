@@ -7,6 +7,7 @@ steps, grey dashes the end of training, dots a fixed number of steps.
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import xarray
 from matplotlib.axes import Axes
 
@@ -67,6 +68,9 @@ def exact_lines(axis: Axes, results: EnsembleResults, name: str) -> None:
             continue
         mean, spread = results.curve[name].sel(time=time).mean("draw"), results.curve[name].sel(time=time).std("draw")
         shown = EXACT_OTHER if time == "steps" else line
+        if results.is_iterated:
+            error = results.curve[f"{name}_error"].sel(time=time).mean("draw")
+            spread = xarray.apply_ufunc(np.hypot, spread, error)
         draws = results.curve.sizes["draw"]
         axis.plot(mean.n_train, mean, **shown, label=f"infinite width, {label}, {draws} draws", zorder=1.4)
         axis.fill_between(mean.n_train, mean - spread, mean + spread, color=line["color"], alpha=0.15, lw=0)

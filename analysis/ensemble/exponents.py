@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from analysis.contrasts import Curve, Estimate
-from analysis.ensemble.curves import DRAW, FITTED, LARGEST_SHARE_OF_POOL, MEMBERS, POINTS
+from analysis.ensemble.curves import DRAW, FITTED, ITERATION, LARGEST_SHARE_OF_POOL, MEMBERS, POINTS
 from analysis.ensemble.drawing import TIMES
 from analysis.ensemble.results import EnsembleResults
 from analysis.floor import Levelling
@@ -17,8 +17,9 @@ from ntkhpc.words import count
 
 NOTE = (
     "Exponent: slope of least squares of log(value) against log(N_D), every size with the same weight, ± half of its "
-    "68 % interval (members and draw of the training set; of exact curves the draw). This draw: without the part of "
-    "the draw, to compare networks trained on the same samples. Test points: what another test set would change. "
+    "68 % interval (members and draw of the training set; of exact curves the draw, and the iteration where they were "
+    "iterated). This draw: without the part of the draw, to compare networks trained on the same samples. Test "
+    "points: what another test set would change. "
     "Bend: the local exponent at the largest size less that at the smallest, and the probability of such a bend of a "
     "pure power law. Floor: c of a N_D^b + c, 95 % interval; open where the sizes do not bound it."
 )
@@ -145,7 +146,7 @@ def _record(name: str, network: str, fit: Levelling, curve: Curve) -> dict[str, 
            for level, ends in ((68, one.interval()), (95, one.interval(0.95)))
            for end, value in zip(("low", "high"), ends if one.parts else (math.nan, math.nan), strict=True)},
         "stderr_members": whole.parts.get(MEMBERS), "stderr_draw": whole.parts.get(DRAW),
-        "stderr_test_points": whole.parts.get(POINTS),
+        "stderr_test_points": whole.parts.get(POINTS), "stderr_iteration": whole.parts.get(ITERATION),
         "bend": fit.curvature.value, "bend_stderr": _stderr(fit.curvature),
         "p_slope": fit.p_slope, "p_value": fit.p_power,
         "upper_n_min": fit.upper_n, "upper_exponent": fit.upper_slope.value, "upper_stderr": _stderr(fit.upper_slope),

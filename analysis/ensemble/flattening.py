@@ -3,12 +3,12 @@
 from matplotlib.figure import Figure
 
 from analysis.contrasts import Curve
-from analysis.ensemble.curves import DRAW, POINTS
+from analysis.ensemble.curves import DRAW, ITERATION, POINTS
 from analysis.ensemble.drawing import times
 from analysis.ensemble.results import EnsembleResults, frame
 from analysis.infinite import CURVE, LAW
 from analysis.report.look import EXACT, series
-from analysis.report.numbers import estimate, slope
+from analysis.report.numbers import estimate, pm, slope
 from analysis.report.plotting import legend_under, log_x, log_y
 from analysis.report.section import Section
 
@@ -17,7 +17,8 @@ CAPTION = (
     "contains the fluctuation of single points, which more training data do not remove; lines are exact at "
     "infinite width, points the widest ensemble, black what an endless test set would show. Right, mean over draws "
     "of the training set: steps that stay the same while N_D grows learn a fixed number of modes, and what they "
-    "leave unlearned keeps its spread; compare the curves of the study's other times."
+    "leave unlearned keeps its spread; compare the curves of the study's other times. Bands: the error of the "
+    "iteration, where the curve was iterated."
 )
 
 
@@ -39,6 +40,9 @@ def flattening(results: EnsembleResults) -> Figure:
     for time, label, line in times(results):
         one = curve.sel(time=time)
         right.plot(one.n_train, one.eps_L, **line, label=f"{label}, $N_T$ = {sizes[-1]:,}")
+        for name in ("eps_L", "eps_pop") if results.is_iterated else ():
+            error = one[f"{name}_error"]
+            right.fill_between(one.n_train, one[name] - error, one[name] + error, color=line["color"], alpha=0.15, lw=0)
         right.plot(one.n_train, one.eps_pop, **{**line, "lw": 1.0}, marker="o", mfc="white", ms=3.5,
                    label=f"{label}, endless")  # fmt: skip
     right.set_title("training time, at infinite width")
@@ -69,13 +73,23 @@ def _sentence(results: EnsembleResults, time: str) -> str:
     said = f"{name}, eps_L is {_value(eps)} at N_D = {n:,}"
     if population is None:
         return f"{said}; {points:,} test points are too few to tell what an endless test set would give"
-    share = 100 * (1 - (population.value[-1] / eps.value[-1]) ** 2)
+    ratio = (population.value[-1] / eps.value[-1]) ** 2
+    share = (
+        pm(100 * (1 - ratio), 200 * ratio * _iterated(eps, population))
+        if _iterated(eps)
+        else f"{100 * (1 - ratio):.0f}"
+    )
     first, end = eps.upper()
     return (
-        f"{said}; {share:.0f} % of its square is due to having only {points:,} test points, and an endless test set "
+        f"{said}; {share} % of its square is due to having only {points:,} test points, and an endless test set "
         f"would give {_value(population)}. From N_D = {first:,.0f} on the exponent is {slope(end)}, of an endless test "
         f"set {slope(population.upper()[1])}"
     )
+
+
+def _iterated(*curves: Curve) -> float:
+    """The relative errors of the iteration at the largest sizes together: how they go with one another is not known."""
+    return sum(curve.log_value(-1).parts.get(ITERATION, 0.0) for curve in curves)
 
 
 def _value(curve: Curve) -> str:
@@ -88,7 +102,8 @@ def contents(results: EnsembleResults) -> str:
     sources = [one.name for one in curves[0].sources] if curves else []
     if not sources:
         return ""
-    names = {DRAW: "the draw of the training set", POINTS: "the choice of the test points"}
+    names = {DRAW: "the draw of the training set", POINTS: "the choice of the test points",
+             ITERATION: "the iteration (random probes and residuals)"}  # fmt: skip
     return f"Errors are those of {' and of '.join(names[one] for one in sources)}, ± half of a 68 % interval."
 
 
@@ -98,6 +113,8 @@ SECTION: Section[EnsembleResults] = Section(
     figure=flattening,
     caption=CAPTION,
     sentences=lambda results: ["At infinite width,", sentences(results), contents(results)],
-    files=lambda results: {"curve": frame(results.curve.drop_vars("size_sigma"), ("time", "draw", "n_train"))},
+    files=lambda results: {
+        "curve": frame(results.curve.drop_vars("size_sigma", errors="ignore"), ("time", "draw", "n_train"))
+    },
     order=("sentences", "figure"),
 )

@@ -14,12 +14,16 @@ from ntkhpc.data.source import FAINT
 LARGE_SHARE = 0.1
 FEW_FEATURES = 10
 
+ITERATION_ERRORS = 3.0
+"""By so many errors of the iteration a value must lie above another one to be said to."""
+
 CAPTION = (
     "Mean test loss and its relative spread over initialisations against the number of training samples. Points: "
     "ensembles of trained networks, with 68 % intervals for their finite number of members. Thick black: the "
     "exact law of infinitely wide networks, trained on the same samples for the same steps. Thin black: the same "
-    "steps, mean and spread (band) over draws of the training set, beyond the sizes that were trained. Grey dashes: "
-    "the end of training, another question. Coloured lines: power laws of least squares, every size with the same "
+    "steps, mean and spread (band) over draws of the training set, with the error of the iteration where it was "
+    "iterated, beyond the sizes that were trained. Grey dashes: the end of training, another question. Coloured "
+    "lines: power laws of least squares, every size with the same "
     "weight. Below: ratio of the ensembles to the exact law of their own steps and samples; errors of neighbours are "
     "correlated (the same initialisations, nested training sets). Points of one size are moved apart."
 )
@@ -61,8 +65,9 @@ def _about_losses(results: EnsembleResults) -> list[str]:
     constant = float((results.store.y_test.values**2).mean() / 2)
     above = {"trained networks": results.mean.mu_L.values}
     if results.has_curve:
-        above["infinitely wide ones"] = results.curve.mu_L.values
-        largest = results.curve.largest_share.max().item()
+        error = results.curve.mu_L_error.values if results.is_iterated else 0.0
+        above["infinitely wide ones"] = results.curve.mu_L.values - ITERATION_ERRORS * error
+        largest = results.curve.largest_share.max().item() if "largest_share" in results.curve else 0.0
         if largest > LARGE_SHARE:
             found.append(f"one test point carries {100 * largest:.0f} % of mu_L at infinite width: look at that point")
     for who, values in above.items():

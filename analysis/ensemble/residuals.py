@@ -1,8 +1,9 @@
 """What the power laws leave, below the exponents."""
 
+import numpy as np
 from matplotlib.figure import Figure
 
-from analysis.ensemble.curves import MEMBERS
+from analysis.ensemble.curves import ITERATION, MEMBERS
 from analysis.ensemble.drawing import NAMES, chance_label, times, widths
 from analysis.ensemble.results import EnsembleResults
 from analysis.report.look import UNIT
@@ -13,7 +14,7 @@ CAPTION = (
     "What the power laws leave, in per cent of them. Above: the ensembles, with 68 % intervals for their members; p "
     "is the probability of such a bend of a pure power law, for any draw of the training set. Networks trained on the "
     "same samples share their pattern. Below: exact curves, means over draws: this is how far they are from being "
-    "power laws."
+    "power laws; bands are 68 % intervals for the iteration, where they were iterated."
 )
 
 
@@ -36,7 +37,10 @@ def residuals(results: EnsembleResults) -> Figure:
         for time, label, line in times(results):
             exact = results.exact_curves.get((name, time))
             if exact is not None:
-                bottom.plot(exact.n, 100 * (exact.value / exact.line(exact.n) - 1), marker=".", **line, label=label)
+                left = 100 * (exact.value / exact.line(exact.n) - 1)
+                bottom.plot(exact.n, left, marker=".", **line, label=label)
+                half = np.array([100 * exact.of(ITERATION).log_value(i).half() for i in range(len(exact.n))])
+                bottom.fill_between(exact.n, left - half, left + half, color=line["color"], alpha=0.15, lw=0)
         for axis in (top, bottom):
             axis.axhline(0, **UNIT)
             legend(axis, fontsize=7.5)

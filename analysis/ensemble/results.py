@@ -12,7 +12,7 @@ from analysis import aggregate, agreement, dominance, floor, infinite, second_ru
 from analysis.agreement import AgainstLaw
 from analysis.contrasts import Curve, ErrorSource, Estimate, number, relative
 from analysis.ensemble import curves, resolution, spread
-from analysis.ensemble.curves import DRAW, FITTED, MEMBERS, Drawn
+from analysis.ensemble.curves import DRAW, FITTED, ITERATION, MEMBERS, Drawn
 from analysis.ensemble.resolution import Resolution
 from analysis.ensemble.spread import Spread
 from analysis.floor import Levelling
@@ -215,14 +215,41 @@ class EnsembleResults:
             moments = infinite.curve_point_moments(self.store, str(time))
             for name in FITTED:
                 points = curves.points(name, *moments) if moments else None
-                others = () if points is None else (points,)
+                iteration = self._iteration(name, str(time))
+                if self.is_iterated and iteration is None:
+                    continue  # nothing is said without that error
+                others = tuple(one for one in (points, iteration) if one is not None)
                 found[name, str(time)] = curves.exact(self.curve[name].sel(time=time), self.drawn, others)
         return _there(found)
 
+    @property
+    def is_iterated(self) -> bool:
+        """Whether the exact curves were iterated, and have errors of that."""
+        return infinite.is_iterated(self.store)
+
+    @cached_property
+    def iteration_errors(self) -> dict[str, xarray.DataArray]:
+        """Of iterated curves by quantity, (time, draw, n_train, error_part): by probes and by residuals."""
+        return infinite.curve_errors(self.store) if self.is_iterated else {}
+
+    def _iteration(self, name: str, time: str) -> ErrorSource | None:
+        if not self.is_iterated:
+            return None
+        values, errors = self.curve[name].sel(time=time), self.iteration_errors[name].sel(time=time)
+        return curves.iteration(values, errors, self.curve.probes.sel(time=time))
+
     @cached_property
     def curve_fits(self) -> dict[tuple[str, str], Levelling]:
-        """By (quantity, time): the exact curves, with the errors of the draws."""
-        return {key: floor.levelling(curve.of(DRAW)) for key, curve in self.exact_curves.items()}
+        """By (quantity, time): the exact curves, with the errors of the draws and of the iteration, if they have one.
+
+        Without the error of the draws nothing is tested: that of the iteration alone does not tell what another
+        training set would do.
+        """
+        found = {}
+        for key, curve in self.exact_curves.items():
+            fit = floor.levelling(curve.of(DRAW, ITERATION))
+            found[key] = fit if curve.of(DRAW).sources else fit.untested()
+        return found
 
     @cached_property
     def width_lines(self) -> dict[tuple[str, int], WidthLine]:

@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 from support.kernel_matrices import Matrices, law_kernels
 
-from ntkhpc import infinite_width, iterative, loss_law
+from ntkhpc import infinite_width, iterative, loss_law, probes
 from ntkhpc.errors import DataError, DivergedError
 from ntkhpc.iterative import IteratedStatistics, Iteration, law_statistics, trained_statistics
 from ntkhpc.kernel_products import ComputedCross, ComputedKernels
@@ -174,10 +174,10 @@ def test_all_test_points_are_solved_for_where_that_costs_less() -> None:
     assert trained_statistics(mlp, x_train, y_train, x_test[:40], y_test[:40]).exact
     assert not trained_statistics(mlp, x_train, y_train, x_test, y_test).exact
     # Kernels of many features are dear, so that many vectors to multiply them with are cheap beside them.
-    assert iterative.exact_costs_less(3_000, 1000, 1, 32)
-    assert not iterative.exact_costs_less(0, 1000, 1, 32)
-    assert not iterative.exact_costs_less(100_000, 5000, 1, 32)  # for the sake of memory
-    assert all(iterative.exact_costs_less(500, few, 1, 32) for few in (1, 2, 8, 32))
+    assert probes.exact_costs_less(3_000, 1000, 1, 32)
+    assert not probes.exact_costs_less(0, 1000, 1, 32)
+    assert not probes.exact_costs_less(100_000, 5000, 1, 32)  # for the sake of memory
+    assert all(probes.exact_costs_less(500, few, 1, 32) for few in (1, 2, 8, 32))
 
 
 def test_memory_is_that_of_tiles_and_vectors() -> None:

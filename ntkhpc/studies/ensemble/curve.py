@@ -14,6 +14,7 @@ from ntkhpc.phase.block import Block
 from ntkhpc.phase.phase import Phase
 from ntkhpc.phase.settings import Natural, Positive, Settings, require_increasing
 from ntkhpc.phase.work import Values, Work
+from ntkhpc.probes import FEWEST
 from ntkhpc.studies import cost, memory
 from ntkhpc.studies.ensemble.network import mlp
 from ntkhpc.words import count, joined, numbers
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from ntkhpc.studies.ensemble.study import EnsembleStudy
 
 Time = Literal["steps", "fixed", "infinite"]
+Method = Literal["exact", "iterative"]
 
 LARGEST_FINITE = 20_000
 """Training points of laws after a finite number of steps: beyond, an eigendecomposition is no sensible way."""
@@ -37,7 +39,9 @@ class InfiniteWidth(Settings, frozen=True, kw_only=True):
 
     `redraws` are further draws of the training set, at the ensemble's own sizes and steps (phase `redraws`). Kernels of
     more than `tile` training points are computed, factored and kept in tiles of so many rows; the factor is one in
-    `factor_precision`, and one in float32 is refined against the kernel in float64.
+    `factor_precision`, and one in float32 is refined against the kernel in float64. With `method="iterative"` none is
+    kept: conjugate gradients to relative residuals of `tolerance`, and random `probes` (phase `curve`,
+    iterative_curve.py).
     """
 
     introduced: ClassVar[dict[str, object]] = {"redraws": 0}
@@ -49,9 +53,18 @@ class InfiniteWidth(Settings, frozen=True, kw_only=True):
     redraws: Natural = 32
     tile: Annotated[int, Meta(ge=16, le=32768)] = 4096
     factor_precision: Literal["float64", "float32"] = "float64"
+    method: Method = "exact"
+    probes: Annotated[int, Meta(ge=FEWEST, le=4096)] = 128
+    tolerance: Annotated[float, Meta(ge=1e-12, lt=1)] = 1e-6
 
     def __post_init__(self) -> None:
         require_increasing("n_train", self.n_train)
+        if self.method == "iterative" and self.times != ("infinite",):
+            raise ValueError(
+                f"times = {list(self.times)}: method = 'iterative' solves linear systems, which are the law at the end "
+                "of training; after finitely many steps it takes an eigendecomposition, which needs the matrix. Say "
+                "times = ['infinite'], or method = 'exact'"
+            )
         if len(set(self.times)) < len(self.times):
             raise ValueError(f"times = {list(self.times)} names one of them twice")
 
@@ -74,15 +87,27 @@ class InfiniteWidth(Settings, frozen=True, kw_only=True):
             f"Learning curves at infinite width are for {joined(words[time] for time in self.times)}, at "
             f"N_D = {numbers(sizes)}, each for {count(self.draws, 'draw')} of the training set."
             + self._refined(sizes)
+            + self._iterated()
             + self._further()
         )
 
     def _refined(self, sizes: tuple[int, ...]) -> str:
-        if self.factor_precision == "float64" or sizes[-1] <= self.tile or "infinite" not in self.times:
+        exact = self.method == "exact" and "infinite" in self.times
+        if self.factor_precision == "float64" or sizes[-1] <= self.tile or not exact:
             return ""
         return (
             " The Cholesky factor of the NTK is in float32; the weights that follow from it are refined by residuals "
             "in float64 until they change by less than 1e-11."
+        )
+
+    def _iterated(self) -> str:
+        if self.method == "exact":
+            return ""
+        return (
+            " This law was iterated, without kernel matrices: block conjugate gradients on computed tiles, "
+            "preconditioned by a randomly pivoted Cholesky factor (arXiv:2304.12465), to residuals of "
+            f"{self.tolerance:g} of the right-hand side; traces of covariances by {self.probes:,} random probes, the "
+            "same at all sizes of a draw, or by every test point where that costs less."
         )
 
     def _further(self) -> str:
@@ -96,12 +121,17 @@ class InfiniteWidth(Settings, frozen=True, kw_only=True):
 
 CURVE = ("curve_draw", "time", "curve_n_train")
 
-ARRAYS = (
+MOMENTS = (
     Array("curve_mu", CURVE, "f8", "1", "infinite width: mu_L, the mean of L over initialisations"),
     Array("curve_sigma2", CURVE, "f8", "1", "infinite width: sigma_L^2, the variance of L"),
     Array("curve_population_variance", CURVE, "f8", "1", "infinite width: sigma_pop^2"),
     Array("curve_bias2", CURVE, "f8", "1", "infinite width: mean over test points of bias^2 / 2"),
     Array("curve_variance", CURVE, "f8", "1", "infinite width: mean over test points of the variance / 2"),
+)
+"""What every way to compute the curve finds."""
+
+ARRAYS = (
+    *MOMENTS,
     Array("curve_size_variance", (*CURVE, "test_size"), "f8", "1",
           "infinite width: Var L on a block of test_size points"),
     Array("curve_largest_share", CURVE, "f8", "1", "infinite width: the largest test point's share of mu_L"),
@@ -198,8 +228,13 @@ def memory_bytes(study: "EnsembleStudy") -> int:
     return memory.KERNELS + memory.rows(study) + memory.of_numbers(max(moments))
 
 
+def is_iterated(study: "EnsembleStudy") -> bool:
+    return study.infinite_width.method == "iterative"
+
+
 def fits_a_tile(study: "EnsembleStudy") -> bool:
-    return study.curve_sizes[-1] <= study.infinite_width.tile
+    """Whether whole matrices are computed, in one piece."""
+    return not is_iterated(study) and study.curve_sizes[-1] <= study.infinite_width.tile
 
 
 PHASE = Phase(

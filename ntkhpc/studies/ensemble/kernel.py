@@ -27,7 +27,7 @@ ARRAYS = (
 
 
 def is_tiled(study: "EnsembleStudy") -> bool:
-    return not curve.fits_a_tile(study)
+    return not (curve.is_iterated(study) or curve.fits_a_tile(study))
 
 
 def blocks(study: "EnsembleStudy") -> Blocks:
