@@ -11,7 +11,7 @@ from analysis.ensemble.curves import DRAW, LARGEST_SHARE_OF_POOL, POINTS
 from analysis.ensemble.drawing import TIMES
 from analysis.ensemble.endings import ASKED, Ending, endings
 from analysis.ensemble.results import EnsembleResults
-from analysis.ensemble.tail_figure import CAPTION, tail
+from analysis.ensemble.tail_figure import CAPTION, ORDER_ONE, tail
 from analysis.floor import INDEPENDENT, KNOWN, End
 from analysis.infinite import CURVE
 from analysis.report.numbers import chance, interval, slope
@@ -158,13 +158,16 @@ def finite_widths(results: EnsembleResults) -> str:
         "Networks of finite width n are another matter. They were seen to leave the loss of infinite width near "
         "N_D = sqrt(n), where N_D^2/n is of order 1 (arXiv:2212.12147, polynomial regression with ReLU networks; an "
         f"order of magnitude, and nothing about eps_L). That is N_D = {places}. In the ensembles of this study N_D^2/n "
-        f"is {trained}, at the end of the curve {end}; there it would be 1 at a width of {last**2:.2g}. So the tail is "
-        "a statement about infinite width, and not about networks of these widths."
+        f"is {trained}, at the end of the curve {end}; there it would be 1 at a width of {last**2:.2g}."
     )
-    return said + (
-        " What they do at the sizes that were trained is measured: see whether finite width differs from infinite "
-        "width." if results.has_law else ""
-    )  # fmt: skip
+    if last**2 / found[-1] > ORDER_ONE:
+        said += " So the end is a statement about infinite width, and not about networks of these widths."
+    if results.has_law:
+        said += (
+            " What they do at the sizes that were trained is measured: see whether finite width differs from infinite "
+            "width."
+        )
+    return said
 
 
 def _range(low: float, high: float) -> str:
