@@ -15,6 +15,7 @@ from analysis.ensemble import (
     points,
     rechecked,
     residuals,
+    tail,
     units,
     width_dependence,
 )
@@ -33,6 +34,7 @@ SECTIONS: list[Section[EnsembleResults]] = [
     agreement.SECTION,
     learning_curves.SECTION,
     flattening.SECTION,
+    tail.SECTION,
     distribution.SECTION,
     members.SECTION,
     points.SECTION,
@@ -80,6 +82,7 @@ def cover(results: EnsembleResults) -> Cover:
             "infinite_width_redraws": {},
             "infinite_width_curve": {},
             "answer": {},
+            "tail": {},
             "width": [],
             "agreement_p_value": {},
             "agreement": {},

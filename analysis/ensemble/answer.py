@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from analysis.contrasts import LEVEL, Curve
 from analysis.ensemble.curves import DRAW, ITERATION, MEMBERS
-from analysis.ensemble.drawing import NAMES, TIMES, exact_lines, points, times, widths
+from analysis.ensemble.drawing import NAMES, TIMES, exact_lines, local_exponents, points, times, widths
 from analysis.ensemble.results import EnsembleResults
 from analysis.floor import INDEPENDENT, Levelling, line
 from analysis.report.look import SPAN, UNIT, Look
@@ -206,7 +206,8 @@ def answer(results: EnsembleResults) -> Figure:
                 _upper(bottom, results.fits[name, width], look)
         for time, label, drawn in times(results):
             if (name, time) in results.exact_curves:
-                _local(bottom, results.exact_curves[name, time].of(DRAW, ITERATION), drawn, label)
+                exact = results.exact_curves[name, time].of(DRAW, ITERATION)
+                local_exponents(bottom, exact, drawn, f"local exponent, {label}")
         bottom.axhspan(-INDEPENDENT, INDEPENDENT, color="0.9", zorder=0)
         bottom.axhline(0, **UNIT)
         top.set_title(NAMES[name])
@@ -231,15 +232,6 @@ def _upper(axis: Axes, fit: Levelling, look: Look) -> None:
     """The exponent over the upper octaves, in the middle of them."""
     one, middle = fit.upper_slope, look.apart([np.sqrt(fit.upper_n * fit.n[1])], 0.4)
     axis.errorbar(middle, [one.value], [one.half()], **look.points)
-
-
-def _local(axis: Axes, exact: Curve, look: dict[str, Any], label: str) -> None:
-    """Local exponents of an exact curve between neighbours, with the error of the mean over draws."""
-    steps = [exact.local_slope(i) for i in range(len(exact.n) - 1)]
-    value, half = np.array([one.value for one in steps]), np.array([one.half() for one in steps])
-    middle = np.sqrt(exact.n[1:] * exact.n[:-1])
-    axis.plot(middle, value, **look, label=f"local exponent, {label}")
-    axis.fill_between(middle, value - half, value + half, color=look["color"], alpha=0.15, lw=0)
 
 
 def fits(results: EnsembleResults) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import numpy as np
 import xarray
 from matplotlib.axes import Axes
 
+from analysis.contrasts import Curve
 from analysis.ensemble.results import EnsembleResults
 from analysis.report.look import CLOSE, END, EXACT, EXACT_OTHER, FIXED, Look, series
 
@@ -74,3 +75,12 @@ def exact_lines(axis: Axes, results: EnsembleResults, name: str) -> None:
         draws = results.curve.sizes["draw"]
         axis.plot(mean.n_train, mean, **shown, label=f"infinite width, {label}, {draws} draws", zorder=1.4)
         axis.fill_between(mean.n_train, mean - spread, mean + spread, color=line["color"], alpha=0.15, lw=0)
+
+
+def local_exponents(axis: Axes, exact: Curve, look: dict[str, Any], label: str) -> None:
+    """Local exponents of an exact curve between neighbours, with the errors that it has."""
+    steps = [exact.local_slope(i) for i in range(len(exact.n) - 1)]
+    value, half = np.array([one.value for one in steps]), np.array([one.half() for one in steps])
+    middle = np.sqrt(exact.n[1:] * exact.n[:-1])
+    axis.plot(middle, value, **look, label=label)
+    axis.fill_between(middle, value - half, value + half, color=look["color"], alpha=0.15, lw=0)
