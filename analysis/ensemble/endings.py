@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from analysis.ensemble.curves import DRAW, FITTED, POINTS
+from analysis.ensemble.curves import DRAW, FITTED, ITERATION, POINTS
 from analysis.ensemble.results import EnsembleResults
 from analysis.floor import KNOWN, End
 from analysis.tails import Tail
@@ -24,8 +24,8 @@ class Ending:
 
     @property
     def asked(self) -> Tail:
-        """With the errors of what is asked of this quantity."""
-        return self.tail.of(*ASKED[self.quantity])
+        """With the errors of what is asked of this quantity, and of its iteration."""
+        return self.tail.of(*ASKED[self.quantity], ITERATION)
 
     @property
     def has_few_draws(self) -> bool:

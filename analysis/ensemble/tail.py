@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.contrasts import Estimate
-from analysis.ensemble.curves import DRAW, LARGEST_SHARE_OF_POOL, POINTS
+from analysis.ensemble.curves import DRAW, ITERATION, LARGEST_SHARE_OF_POOL, POINTS
 from analysis.ensemble.drawing import TIMES
 from analysis.ensemble.endings import ASKED, Ending, endings
 from analysis.ensemble.results import EnsembleResults
@@ -23,7 +23,7 @@ NOTE = (
     "Exponent: slope of least squares over the last two octaves of the curve, three sizes at least, every size with "
     "the same weight, ± half of its 68 % interval for the draw of the training set, of eps_pop also for the test "
     "points. Test points: the standard error for their choice alone. Before: over the two octaves before. Change: the "
-    "exponent less that before. Exact curves have no other error. {draw}"
+    "exponent less that before. {other} {draw}"
 )
 
 
@@ -38,7 +38,7 @@ def table(results: EnsembleResults) -> Table:
             (one.quantity, TIMES[one.time], f"{low:,.0f}-{high:,.0f}", slope(asked.slope),
              "-" if part is None else f"± {part:.3f}", _or_dash(asked.before), _or_dash(asked.change), AT_END[one.end])
         )  # fmt: skip
-    return Table(rows, NOTE.format(draw=_about_draws(results)))
+    return Table(rows, NOTE.format(other=_about_others(results), draw=_about_draws(results)))
 
 
 AT_END: dict[End, str] = {
@@ -48,6 +48,11 @@ AT_END: dict[End, str] = {
 
 def _or_dash(one: Estimate | None) -> str:
     return "-" if one is None else slope(one)
+
+
+def _about_others(results: EnsembleResults) -> str:
+    iterated = any(source.name == ITERATION for one in endings(results) for source in one.tail.curve.sources)
+    return "The error of the iteration is in all of them." if iterated else "Exact curves have no other error."
 
 
 def _about_draws(results: EnsembleResults) -> str:
