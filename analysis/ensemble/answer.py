@@ -26,8 +26,8 @@ CAPTION = (
     "trained networks, with 68 % intervals for their members; coloured lines: their power law, or where a floor is "
     "preferred their power law with a floor; black and grey: exact curves at infinite width. Below: the local "
     "exponents of the exact curves from one size to the next, with the error of the mean over draws and of the "
-    "iteration, and of the trained networks over their upper two octaves (bars: 68 % intervals, members and draw). An exponent of zero is "
-    "independence of N_D."
+    "iteration, and of the trained networks over their upper two octaves (bars: 68 % intervals, members and draw). "
+    "An exponent of zero is independence of N_D."
 )
 
 NOTE = (

@@ -39,8 +39,8 @@ def residuals(results: EnsembleResults) -> Figure:
             if exact is not None:
                 left = 100 * (exact.value / exact.line(exact.n) - 1)
                 bottom.plot(exact.n, left, marker=".", **line, label=label)
-                half = np.array([100 * exact.of(ITERATION).log_value(i).half() for i in range(len(exact.n))])
-                bottom.fill_between(exact.n, left - half, left + half, color=line["color"], alpha=0.15, lw=0)
+                band = np.array([100 * exact.of(ITERATION).log_value(i).half() for i in range(len(exact.n))])
+                bottom.fill_between(exact.n, left - band, left + band, color=line["color"], alpha=0.15, lw=0)
         for axis in (top, bottom):
             axis.axhline(0, **UNIT)
             legend(axis, fontsize=7.5)
