@@ -16,7 +16,7 @@ from ntkhpc.blocks import Blocks
 Tile = Callable[[int, int], np.ndarray]
 """The tile (b, b) of block row i and block column j."""
 
-STRIP = 256
+STRIP = 512
 """Rows of a piece of work. It fixes the bits."""
 
 

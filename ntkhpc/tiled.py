@@ -133,9 +133,9 @@ def _cholesky(matrix: np.ndarray, unreduced: np.ndarray, rows: slice, workers: T
         try:
             corner = scipy.linalg.cholesky(matrix[here, here], lower=True, check_finite=False)
         except scipy.linalg.LinAlgError as error:
-            raise refusal(rows.start + start) from error
+            raise refusal(rows.start + here.start, rows.start + here.stop - 1) from error
         if (np.diag(corner) ** 2 < smallest * unreduced[here]).any():
-            raise refusal(rows.start + start)
+            raise refusal(rows.start + here.start, rows.start + here.stop - 1)
         matrix[here, here] = corner
         _divide_below(matrix[below, here], corner, workers)
         _reduce(matrix[below, below], matrix[below, here], workers)
@@ -225,15 +225,15 @@ def _ahead(places: list[tuple[Tile, int, int]]) -> Iterator[Iterator[np.ndarray]
         yield tiles()
 
 
-def _singular(row: int) -> DataError:
+def _singular(first: int, last: int) -> DataError:
     return DataError(
         "the kernel of the training inputs is singular, so the law at infinite time does not exist",
-        where=f"training inputs {row:,} to {row + STRIP - 1:,} of a draw",
+        where=f"training inputs {first:,} to {last:,} of a draw",
         cause="an input there is equal to another one before it, or a multiple, or depends on others under this kernel",
         todo="remove duplicate rows, or give a ridge (or a finite time)",
     )
 
 
-def _broken_down(row: int) -> DataError:
-    where = f"training inputs {row:,} to {row + STRIP - 1:,} of a draw"
+def _broken_down(first: int, last: int) -> DataError:
+    where = f"training inputs {first:,} to {last:,} of a draw"
     return ill_conditioned(f"a condition of at least {1 / SMALLEST_PIVOT:.1e}", where)

@@ -110,7 +110,7 @@ class Confirmed:
             return np.full(tuple(part.stop - part.start for part in region), self.stored.fill, self.dtype)
         name, shard = self.stored.name, self.parts.shards[number]
         try:
-            values = store.part(self.stored, region)
+            values = store.part(self.stored, region, hashed=self.stored.scratch)
         except DamagedError as error:
             raise DamagedError(error.what, where=error.where, todo=self.advice) from error
         if store.digest(values) != digest:
