@@ -75,7 +75,7 @@ def problems(run: Run) -> Iterator[Discrepancy]:
     if run.plan.study_id != manifest.study_id:
         what = f"is the plan of study {run.plan.study_id}, not of {manifest.study_id}"
         yield Discrepancy(run.path / "plan.json", what, todo=FROM_A_COPY)
-    layout = _layout(run, manifest, damaged)
+    layout = _layout(run, manifest, damaged, freed=freed)
     known = {run.path / name for name in manifest.files}
     stale = Staleness(run)
     for shard in run.plan.shards:
@@ -87,7 +87,7 @@ def problems(run: Run) -> Iterator[Discrepancy]:
         if chunk not in known:
             yield from _chunk_problems(chunk, layout.is_checksummed(chunk))
         known.add(chunk)
-    for room in ("store.zarr", arrays.SCRATCH, "receipts"):
+    for room in ("store.zarr", "receipts", *(() if freed else (arrays.SCRATCH,))):
         for path in _foreign(run.path / room, known):
             yield Discrepancy(path, OF_NO_PLAN, todo=OF_NOBODY)
     yield from _code_problems(run, manifest, known, damaged)
@@ -263,16 +263,17 @@ class _Layout:
     def chunks_of_no_phase(self, run: Run, manifest: Manifest) -> list[Path]:
         """Chunks of arrays that the store was made with, whose metadata are damaged or whose phase nothing tells."""
         made = {(run.path / name).parent for name in manifest.files}
-        rooms = (run.store, arrays.scratch(run.store))
+        rooms = (run.store,) if kernels.are_freed(run) else (run.store, arrays.scratch(run.store))
         folders = [one for room in rooms for one in sorted(room.glob("*")) if one in made and one.is_dir()]
         placed = {name for name in self.arrays if name in self.phases}
         return [chunk for folder in folders if folder.name not in placed for chunk in sorted(folder.glob("c*"))]
 
 
-def _layout(run: Run, manifest: Manifest, damaged: set[str]) -> _Layout:
+def _layout(run: Run, manifest: Manifest, damaged: set[str], *, freed: bool) -> _Layout:
     """By the first sound receipt of each phase; where there is none, by today's description of the study.
 
-    So an array that newer code adds to a phase, or no longer knows, makes no older run look damaged.
+    So an array that newer code adds to a phase, or no longer knows, makes no older run look damaged. What is left of
+    kernels that were `freed` is no part of it: whoever freed them was killed meanwhile.
     """
     own = arrays.stored(run.store)
     readable = frozenset(
@@ -282,7 +283,7 @@ def _layout(run: Run, manifest: Manifest, damaged: set[str]) -> _Layout:
     for room in arrays.rooms(run.store):
         if f"{room.name}/{arrays.METADATA}" not in damaged:
             copies |= arrays.consolidated(room)
-    there = copies | {name: own[name] for name in readable}
+    there = {name: one for name, one in (copies | {n: own[n] for n in readable}).items() if not (freed and one.scratch)}
     return _Layout(there, readable, confirmed.writers(run, frozenset(there), manifest))
 
 

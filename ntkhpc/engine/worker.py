@@ -163,7 +163,7 @@ def _compute(bench: _Bench, shard: Shard, inputs: str, kept: Tiles) -> Values:
         run.layout.block(shard.region),
         bench.inputs.of(phase, inputs, shard.region),
         kept,
-        threads=len(os.sched_getaffinity(0)) if phase.wide else 1,
+        threads=_cores() if phase.wide else 1,
     )
     try:
         with pinned():
@@ -171,6 +171,13 @@ def _compute(bench: _Bench, shard: Shard, inputs: str, kept: Tiles) -> Values:
     except DivergedError as error:  # a computation knows its block, not the name of its shard
         where = error.where or f"shard {shard.id}"
         raise DivergedError(error.what, where=where, cause=error.cause, todo=error.todo) from error
+
+
+def _cores() -> int:
+    """Cores that this process may use: not every cluster keeps a task from those of its neighbours."""
+    given = os.environ.get("SLURM_CPUS_PER_TASK", "")
+    there = len(os.sched_getaffinity(0))
+    return min(there, int(given)) if given.isdigit() and int(given) else there
 
 
 def _compute_and_publish(bench: _Bench, shard: Shard, claim: Claim) -> str:

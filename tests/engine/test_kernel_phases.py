@@ -197,6 +197,17 @@ def test_kernels_are_freed_and_computed_again_where_they_are_wanted(tiled: Run, 
     assert list(verify.problems(copy)) == []
 
 
+def test_kernels_that_were_freed_in_part_are_no_damage(tiled: Run, copy: Run) -> None:
+    """Whoever freed them was killed: the metadata of the room are gone, and chunks are left."""
+    assert ntkhpc("clean-kernels", f"--run={copy.path}").returncode == 0
+    shutil.copytree(tiled.path / arrays.SCRATCH, copy.path / arrays.SCRATCH)
+    for lost in ("zarr.json", "kernel_ntk/zarr.json", "kernel_nngp/c.0.1.0.0"):
+        (copy.path / arrays.SCRATCH / lost).unlink()
+    assert list(verify.problems(copy)) == []
+    assert "MiB freed" in ntkhpc("clean-kernels", f"--run={copy.path}").stdout
+    assert not (copy.path / arrays.SCRATCH).exists()
+
+
 def test_a_run_without_kernels_says_so(finished: Run) -> None:
     refused = ntkhpc("clean-kernels", f"--run={finished.path}")
     assert refused.returncode != 0
