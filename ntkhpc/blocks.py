@@ -1,6 +1,15 @@
 """How the tiles of the kernels of a training set and of its test points are cut, counted and ordered."""
 
+from bisect import bisect_right
 from dataclasses import dataclass
+
+STRIP = 512
+"""Rows of a piece of work. It fixes the bits."""
+
+
+def strips(rows: int) -> int:
+    """How many pieces of work so many rows are: no more threads are of use."""
+    return -(-rows // STRIP)
 
 
 @dataclass(frozen=True)
@@ -33,11 +42,10 @@ class Blocks:
 
     def place(self, number: int) -> tuple[int, int]:
         """The block row and the block column of a tile."""
-        for j in range(self.train):
-            first, end = self.span(j)
-            if first <= number < end:
-                return j + number - first, j
-        raise IndexError(f"there is no tile {number}")
+        if not 0 <= number < self.tiles:
+            raise IndexError(f"there is no tile {number}")
+        j = bisect_right(range(self.train), number, key=lambda j: self.number(j, j)) - 1
+        return j + number - self.number(j, j), j
 
     @property
     def tiles(self) -> int:

@@ -11,13 +11,10 @@ from contextlib import contextmanager
 import numpy as np
 import scipy.linalg
 
-from ntkhpc.blocks import Blocks
+from ntkhpc.blocks import STRIP, Blocks
 
 Tile = Callable[[int, int], np.ndarray]
 """The tile (b, b) of block row i and block column j."""
-
-STRIP = 512
-"""Rows of a piece of work. It fixes the bits."""
 
 
 def panel(n: int, blocks: Blocks, tile: Tile) -> np.ndarray:

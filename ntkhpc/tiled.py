@@ -24,12 +24,12 @@ from typing import Any, Literal, get_args
 import numpy as np
 import scipy.linalg
 
-from ntkhpc.blocks import Blocks
+from ntkhpc.blocks import STRIP, Blocks
 from ntkhpc.errors import DataError
 from ntkhpc.infinite_width import Law
 from ntkhpc.kernels import nngp_ntk
 from ntkhpc.refinement import SMALLEST_PIVOT, ill_conditioned, refine
-from ntkhpc.tile_panels import STRIP, Tile, backward, each, multiply, panel, pool
+from ntkhpc.tile_panels import Tile, backward, each, multiply, panel, pool
 
 Precision = Literal["float64", "float32"]
 

@@ -87,7 +87,7 @@ def rooms(store: Path) -> list[Path]:
 def folder(store: Path, name: str) -> Path:
     """Where an array is: beside the store if it is a scratch array."""
     beside = scratch(store) / name
-    return beside if files.is_there(beside / METADATA) else store / name
+    return beside if files.is_there(beside) else store / name
 
 
 def stored(store: Path) -> dict[str, Stored]:

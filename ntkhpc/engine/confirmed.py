@@ -13,11 +13,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ntkhpc.engine import arrays, receipts, store
-from ntkhpc.engine.arrays import METADATA, Stored
+from ntkhpc.engine.arrays import METADATA, SCRATCH, Stored
 from ntkhpc.engine.plan import Shard
 from ntkhpc.engine.receipts import Read, Receipt
 from ntkhpc.engine.run import Manifest, Run
-from ntkhpc.errors import DamagedError
+from ntkhpc.errors import DamagedError, RunError
+from ntkhpc.phase.phase import Phase
 
 
 class BeyondBlockError(LookupError):
@@ -53,13 +54,15 @@ class Confirmed:
     """One array of a store. Indexed with integers and slices it gives values that were compared with their receipts.
 
     A part is read whole, whatever is asked of it. `advice` says what to do about one that is not as its receipt says;
-    `seen` is told the phase, shard and digest of each part that was read.
+    `seen` is told the phase, shard and digest of each part that was read. Where it is `needed` whole, a part without a
+    receipt is an error.
     """
 
     stored: Stored
     parts: Parts
     advice: str
     seen: Callable[[str, str, str], None] | None = None
+    needed: bool = False
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -102,10 +105,16 @@ class Confirmed:
         return found[within]
 
     def __reduce__(self) -> Any:  # for Dask's workers in other processes: what is open stays here
-        return Confirmed, (self.stored, self.parts, self.advice)
+        return Confirmed, (self.stored, self.parts, self.advice, None, self.needed)
 
     def _read(self, number: int) -> np.ndarray:
         region, digest = self.parts.region(number), self.parts.digests[number]
+        if digest is None and self.needed:
+            raise RunError(
+                f"{self.parts.phase}/{self.parts.shards[number]} has no receipt, and {self.stored.name} is read of it",
+                where=self._place(region),
+                todo=self.advice,
+            )
         if digest is None:
             return np.full(tuple(part.stop - part.start for part in region), self.stored.fill, self.dtype)
         name, shard = self.stored.name, self.parts.shards[number]
@@ -150,7 +159,9 @@ class Confirmations:
         """The phase that writes an array, by its name."""
         return writers(self._run, arrays.names(self._run.store), self._manifest)
 
-    def array(self, name: str, seen: Callable[[str, str, str], None] | None = None) -> Confirmed:
+    def array(
+        self, name: str, seen: Callable[[str, str, str], None] | None = None, *, needed: bool = False
+    ) -> Confirmed:
         """An array that a phase of the plan writes."""
         run, phase = self._run, self.writers[name]
         stored = arrays.of(run.store, name)
@@ -165,7 +176,7 @@ class Confirmations:
             tuple(one.digest for one in found),
             tuple(one.said for one in found),
         )
-        return Confirmed(stored, parts, receipts.advice(run), seen)
+        return Confirmed(stored, parts, receipts.advice(run), seen, needed)
 
     def _parts_of(self, shard: Shard, stored: Stored) -> "Iterator[_Part]":
         receipt = self._receipt(shard)
@@ -243,10 +254,16 @@ def load(run: Run, name: str) -> np.ndarray:
     return Confirmations(run).array(name)[...]
 
 
-def require_metadata(run: Run) -> None:
-    """Raises DamagedError unless the metadata of the store, and what was written with it, are as they were made."""
-    made = run.manifest.files
-    run.require_made_with(*(name for name in made if name.startswith(f"{run.store.name}/")))
+def require_metadata(run: Run, phase: Phase | None = None) -> None:
+    """Raises DamagedError unless the metadata of the store, and what was written with it, are as they were made.
+
+    Those of kernel.zarr too, where a phase is given that reads or writes scratch arrays.
+    """
+    made, rooms = run.manifest.files, [run.store.name]
+    scratch = {array.name for one in run.layout.phases for array in run.layout.arrays(one) if array.scratch}
+    if phase is not None and scratch & {*phase.reads, *(array.name for array in phase.writes)}:
+        rooms.append(SCRATCH)
+    run.require_made_with(*(name for name in made if name.startswith(tuple(f"{room}/" for room in rooms))))
 
 
 def read_of(run: Run, phase: str, digests: Mapping[str, str]) -> Read:

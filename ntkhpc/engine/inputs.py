@@ -44,7 +44,7 @@ class StoreInputs:
         self._require(name)
         if name not in self._whole:
             digests: dict[str, str] = {}
-            array = self._confirmed().array(name, lambda _, shard, digest: digests.update({shard: digest}))
+            array = self._confirmed().array(name, lambda _, shard, digest: digests.update({shard: digest}), needed=True)
             self._whole[name], self._of_whole[name] = array[...], (array.parts.phase, digests)
             self._whole[name].setflags(write=False)  # the next shard is given the same
         self._seen[name] = self._of_whole[name]
@@ -54,7 +54,7 @@ class StoreInputs:
         self._require(name)
         if self._confirmations is None:
             self._confirmations = Confirmations(self.run, self._block)
-        return Opened(self, name, self._confirmations.array(name, self._remember(name)))
+        return Opened(self, name, self._confirmations.array(name, self._remember(name), needed=True))
 
     @property
     def read(self) -> dict[str, Read]:
@@ -63,7 +63,7 @@ class StoreInputs:
 
     def everywhere(self, name: str) -> Confirmed:
         """An array with the parts that shards of other blocks wrote too."""
-        return self._confirmed().array(name, self._remember(name))
+        return self._confirmed().array(name, self._remember(name), needed=True)
 
     def _confirmed(self) -> Confirmations:
         """What all receipts say: each is read once for all arrays of a shard."""

@@ -70,11 +70,11 @@ def made_of(run: Run, damaged: Mapping[str, Shard]) -> list[Shard]:
     for shard in damaged.values():
         stale.setdefault(shard.phase, set()).add(shard.id)
     for phase in run.plan.phases:  # in an order in which they can be run
-        needed = _needs(run, phase) & stale.keys()
+        needed = _needs(run, phase) & (stale.keys() | {phase})  # a chained phase reads what it wrote
         if phase == analysis.NAME:
             needed = set(stale)
         for shard in run.plan.of_phase(phase) if needed else ():
-            if _has_read(run, shard, {one: stale[one] for one in needed}):
+            if _has_read(run, shard, {one: stale[one] for one in needed if one in stale}):
                 stale.setdefault(phase, set()).add(shard.id)
     return [shard for shard in run.plan.shards if shard.id in stale.get(shard.phase, ())]
 
@@ -87,6 +87,6 @@ def _has_read(run: Run, shard: Shard, stale: Mapping[str, set[str]]) -> bool:
         return gates.exists(run.receipt(shard))  # a damaged one is in the list of damage anyway
     for phase, shards in stale.items():
         said = [one for one in receipt.read.values() if one.phase == phase]
-        if not said or any(not one.shards or shards & set(one.shards) for one in said):
+        if (not said and phase != shard.phase) or any(not one.shards or shards & set(one.shards) for one in said):
             return True
     return False

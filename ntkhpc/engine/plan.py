@@ -180,7 +180,7 @@ def chains(layout: Layout, shards: list[Shard]) -> list[list[Shard]]:
     """Shards of chained phases that come one after another, in order; all others alone. The longest comes first."""
     found: dict[str, list[Shard]] = {}
     for shard in shards:
-        before = layout.before(shard.phase, shard.region)
-        chain = found.pop(before, []) if before else []  # none where the one before is finished
-        found[shard.id] = [*chain, shard]
+        # Of a shard's chain the last one that is not finished; none where all before it are.
+        last = next((one for one in reversed(layout.before(shard.phase, shard.region)) if one in found), "")
+        found[shard.id] = [*found.pop(last, []), shard]
     return sorted(found.values(), key=lambda chain: (-sum(shard.seconds for shard in chain), chain[0].id))

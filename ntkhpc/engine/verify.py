@@ -65,8 +65,6 @@ def problems(run: Run) -> Iterator[Discrepancy]:
     damaged: set[str] = set()
     freed = kernels.are_freed(run)
     for name, digest in sorted(manifest.files.items()):
-        if freed and name.startswith(f"{arrays.SCRATCH}/"):
-            continue
         if (problem := _of_making(run.path / name, digest)) is not None:
             yield problem
             damaged.add(name)
@@ -106,7 +104,7 @@ OF_NO_PLAN = "belongs to nothing in the plan"
 
 def _room_problems(run: Run) -> Iterator[Discrepancy]:
     """Of folders that cannot be listed, where nothing would be found, and of what stands in the place of one."""
-    for path in (run.path / name for name in _ROOMS if "." not in name or name == run.store.name):
+    for path in (run.path / name for name in _ROOMS if "." not in name or name.endswith(".zarr")):
         try:
             if gates.exists(path) and not path.is_dir():
                 yield Discrepancy(path, "is no directory", todo=OF_NOBODY)

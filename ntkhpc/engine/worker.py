@@ -45,6 +45,9 @@ from ntkhpc.errors import ClaimLostError, ConflictError, DamagedError, DivergedE
 from ntkhpc.phase.work import Values, Work
 from ntkhpc.pinned import pinned
 
+CORES = "NTKHPC_WORKER_CORES"
+"""A launcher says by it how many cores each of its workers may use."""
+
 Computations = Mapping[str, Callable[[Run], None]]
 """Phases that a room above computes from the whole run, by name; they write no array."""
 
@@ -78,11 +81,12 @@ def run_shards(
     outcomes, first, layout = {}, None, run.layout
     for shard_id in shard_ids:
         stop.check()
-        before = layout.before(shards[shard_id].phase, shards[shard_id].region)
-        if before and before not in run.finished(shards[shard_id].phase):
-            print(f"{shards[shard_id].phase}/{shard_id}: left, as {before} comes before it", flush=True)
-            outcomes[shard_id] = f"not before {before}"
-            continue
+        if before := layout.before(shards[shard_id].phase, shards[shard_id].region):
+            finished = run.finished(shards[shard_id].phase)
+            if missing := [one for one in before if one not in finished]:
+                print(f"{shards[shard_id].phase}/{shard_id}: left, as {missing[0]} comes before it", flush=True)
+                outcomes[shard_id] = f"not before {missing[0]}"
+                continue
         try:
             outcomes[shard_id] = _attempt(bench, shards[shard_id], claims.gone_from_here)
         except Exception as error:  # recorded by _attempt once it has a claim; the first is raised after all had a turn
@@ -163,7 +167,7 @@ def _compute(bench: _Bench, shard: Shard, inputs: str, kept: Tiles) -> Values:
         run.layout.block(shard.region),
         bench.inputs.of(phase, inputs, shard.region),
         kept,
-        threads=_cores() if phase.wide else 1,
+        threads=min(_cores(), phase.wide(run.study)),
     )
     try:
         with pinned():
@@ -174,10 +178,9 @@ def _compute(bench: _Bench, shard: Shard, inputs: str, kept: Tiles) -> Values:
 
 
 def _cores() -> int:
-    """Cores that this process may use: not every cluster keeps a task from those of its neighbours."""
-    given = os.environ.get("SLURM_CPUS_PER_TASK", "")
-    there = len(os.sched_getaffinity(0))
-    return min(there, int(given)) if given.isdigit() and int(given) else there
+    """Cores that are this worker's: as its launcher says, or SLURM; never more than the system lets it use."""
+    given = [os.environ.get(name, "") for name in (CORES, "SLURM_CPUS_PER_TASK")]
+    return max(1, min([len(os.sched_getaffinity(0)), *(int(one) for one in given if one.isdigit())]))
 
 
 def _compute_and_publish(bench: _Bench, shard: Shard, claim: Claim) -> str:
@@ -186,7 +189,7 @@ def _compute_and_publish(bench: _Bench, shard: Shard, claim: Claim) -> str:
     inputs = receipts.inputs_hash(run, shard.phase)
     made_from = {"study": manifest.files["study.toml"], "inputs": inputs, "fingerprint": marks["id"]}
     kept = Tiles(run, shard, made_from, sequential=run.layout.phases[shard.phase].sequential)
-    confirmed.require_metadata(run)
+    confirmed.require_metadata(run, run.layout.phases[shard.phase])
     values = _compute(bench, shard, inputs, kept)
     failpoints.reach("shard-computed", run.path)
     there = {array.name: array for array in store.written(run.store, run.study, shard.phase)}

@@ -24,6 +24,7 @@ from rich.console import Console
 from ntkhpc import files, filesystem, surroundings, worker
 from ntkhpc.engine import claims, failures, frozen_code, plan, shortage
 from ntkhpc.engine.run import Run
+from ntkhpc.engine.worker import CORES
 from ntkhpc.launch import container, prepare
 from ntkhpc.launch.progress import Progress
 
@@ -55,9 +56,8 @@ def run(target: Run, console: Console, cores: int | None = None) -> None:
             phases = tuple(phase for phase in stage if any(shard.phase == phase for shard in missing))
             if missing:
                 count = min(prepare.workers_that_fit(target.plan, phases, cores), len(missing))
-                _run_stage(
-                    target, phases, [shard.id for shard in plan.longest_first(target.layout, missing)], count, console
-                )
+                ordered = [shard.id for shard in plan.longest_first(target.layout, missing)]
+                _run_stage(target, phases, ordered, count, cores, console)
             # Also where nothing was missing: a submission may have been killed between its last receipt and this.
             complete = [phase for phase in stage if not target.missing(phase)]
             for phase in complete:
@@ -66,9 +66,11 @@ def run(target: Run, console: Console, cores: int | None = None) -> None:
                 return
 
 
-def _run_stage(target: Run, phases: tuple[str, ...], shard_ids: list[str], count: int, console: Console) -> None:
+def _run_stage(
+    target: Run, phases: tuple[str, ...], shard_ids: list[str], count: int, cores: int, console: Console
+) -> None:
     folder = _private_folder(target)
-    executor = submitit.LocalExecutor(folder=folder, python=_python(target))
+    executor = submitit.LocalExecutor(folder=folder, python=_python(target, max(1, cores // count)))
     executor.update_parameters(timeout_min=A_MONTH_IN_MINUTES, stderr_to_stdout=True)
     jobs: list[submitit.Job[Any]] = []
     held: dict[int, int] = {}
@@ -161,8 +163,10 @@ def _is_traceback(line: str) -> bool:
     return line.startswith("Traceback (most recent call last)")
 
 
-def _python(target: Run) -> str:
-    return shlex.join(surroundings.python(sys.executable, target.code, target.manifest.code, {}))
+def _python(target: Run, cores: int) -> str:
+    """Of a worker that may use so many cores."""
+    given = {CORES: str(cores)}
+    return shlex.join(surroundings.python(sys.executable, target.code, target.manifest.code, given))
 
 
 def _private_folder(target: Run) -> Path:

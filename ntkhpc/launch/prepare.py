@@ -75,6 +75,10 @@ def no_room(runs: Path, study: Study, wanted: plan.Plan, profile: Profile | None
                 if of_files
                 else f"the store alone has {wanted.store_bytes / 2**20:,.0f} MiB"
             )
+            tiles = plan.scratch(layout)[1]
+            if not of_files and tiles > wanted.store_bytes:
+                cause = f"the kernels of its curve have {tiles / 2**20:,.0f} MiB (kernel.zarr)"
+                smaller = "lower infinite_width.n_train in the study"
             return (
                 refusal.text,
                 cause,

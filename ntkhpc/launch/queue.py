@@ -8,10 +8,9 @@ from functools import cached_property
 from ntkhpc.engine import claims, exits, failures
 from ntkhpc.engine.claims import Owner
 from ntkhpc.engine.run import Run
-from ntkhpc.launch import retry, slurm, submissions
+from ntkhpc.launch import retry, slurm, submissions, tasks
 from ntkhpc.launch.slurm import Element
 from ntkhpc.launch.submissions import JobArray, Submission
-from ntkhpc.launch.tasks import MORE_MEMORY
 
 
 @dataclass(frozen=True)
@@ -87,8 +86,8 @@ def states(run: Run, made: Iterable[Submission]) -> dict[tuple[str, int], retry.
 
 def hours_left(run: Run, there: Queue) -> float:
     """Return the hours that the shards without a receipt take on reference cores, in tasks like the last ones."""
-    workers = {array.phase: array.workers for one in there.made for array in one.intent.arrays}
-    return sum(s.seconds / workers.get(phase, 1) for phase in run.plan.phases for s in run.missing(phase)) / 3600
+    at_once = {array.phase: tasks.at_once(array) for one in there.made for array in one.intent.arrays}
+    return sum(s.seconds / at_once.get(phase, 1) for phase in run.plan.phases for s in run.missing(phase)) / 3600
 
 
 def reasons(waiting: Queue) -> list[str]:
@@ -135,7 +134,7 @@ def _asked(run: Run, array: JobArray) -> str:
     projected = run.plan.memory_bytes[array.phase] / 2**20
     return (
         f" (phase {array.phase} asked {array.memory_mb:,} MB for {array.workers} workers, each projected to "
-        f"hold {projected:,.0f} MiB; make resume asks for {MORE_MEMORY:g} times as much)"
+        f"hold {projected:,.0f} MiB; make resume asks for {tasks.MORE_MEMORY:g} times as much)"
     )
 
 

@@ -72,6 +72,7 @@ def _run(run_directory: str, submission_id: str, array_name: str) -> int:
     _say(f"task {index} of {array_name}: {len(shards)} shards, {array.workers} workers, on {os.uname().nodename}")
     if incomplete := _earlier_phases(run, array, stop):
         return exits.STOPPED if stop.told() else _incomplete(run, array, incomplete, stop)
+    before = len(_left(run, shards))
     _supervise(run, array, shards, stop)
     left = _left(run, shards)
     if not left:
@@ -81,7 +82,7 @@ def _run(run_directory: str, submission_id: str, array_name: str) -> int:
         _say(f"told to stop with {len(left)} shards left; finished shards and tiles are kept")
         # Without tiles the same time would not do another time either; a preempted task gets TERM alone.
         phase = run.layout.phases[array.phase]
-        again = phase.keeps_tiles or (phase.chained and len(left) < len(shards)) or not stop.by_limit
+        again = phase.keeps_tiles or (phase.chained and len(left) < before) or not stop.by_limit
         return exits.STOPPED if again else exits.TOO_SHORT
     _say(f"{len(left)} shards are left; see {run.path / 'failures'}")
     return 1

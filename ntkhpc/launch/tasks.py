@@ -22,7 +22,7 @@ START_SECONDS = 240.0
 """Tasks ask for so much more time, to start a container, import and compile on a cold file system."""
 
 WIDE = 0.6
-"""A wide phase is so many times as fast, for each core of its node, as one core."""
+"""A worker of several cores is so many times as fast, for each of them, as one of one core."""
 
 MORE_MEMORY = 1.6
 MORE_TIME = 2.0
@@ -72,6 +72,9 @@ def arrays(
         # Nobody can guess what a GPU that was not timed takes for a tile: that refuses nothing.
         if not profile[phase].gpu or (timed and profile.partition_of(phase) in experience.speed):
             _require_tiles_fit(described, shards.get(phase, ()), profile, speed)
+        # Shards that an older version planned, before the phase had its dimensions of today, use one core each.
+        as_planned = all(set(described.blocks) <= set(shard.region) for shard in shards.get(phase, ()))
+        wide = described.wide(layout.study) if as_planned else 1
         needs = tuple(
             [one.name for one in found if one.phase in layout.needs[phase]]
             + [name for before in layout.needs[phase] for name in (existing or {}).get(before, ())]
@@ -79,7 +82,9 @@ def arrays(
         pieces = [
             (tasks, resources)
             for factors, group in sorted(groups.items())
-            for tasks, resources in _pieces(layout, planned, described, group, profile, factors, array_size, speed)
+            for tasks, resources in _pieces(
+                layout, planned, described, group, profile, factors, array_size, speed, wide
+            )
         ]
         for number, (tasks, (workers, memory_mb, minutes)) in enumerate(pieces):
             found.append(
@@ -89,7 +94,7 @@ def arrays(
                     partition=profile.partition_of(phase),
                     tasks=tasks,
                     workers=workers,
-                    cpus=profile[phase].cores if profile[phase].gpu or described.wide else workers,
+                    cpus=profile[phase].cores if profile[phase].gpu else max(workers, _hands(profile[phase], wide)),
                     gpu=bool(profile[phase].gpu),
                     memory_mb=memory_mb,
                     minutes=minutes,
@@ -118,6 +123,7 @@ def _pieces(
     factors: tuple[float, float],
     array_size: int,
     speed: float,
+    wide: int,
 ) -> list[tuple[tuple[tuple[str, ...], ...], Resources]]:
     """Make arrays of at most `array_size` tasks of one phase, each with its (workers, memory, minutes)."""
     partition, (factor, longer) = profile[phase.name], factors
@@ -129,13 +135,14 @@ def _pieces(
             worker_mb = room
         else:
             raise _too_large(planned, phase, profile, worker_mb)
-    side_by_side = len(shards)
+    chains = plan.chains(layout, shards)
+    side_by_side = len(chains)
     if phase.name == analysis.NAME and profile.analysis.dask == "local":
         side_by_side = profile.analysis.workers  # of Dask, in one shard
-    workers = 1 if partition.gpu or phase.wide else max(1, min(partition.cores, room // worker_mb, side_by_side))
-    if phase.wide:
-        speed *= max(1.0, WIDE * partition.cores)
-    tasks = _distribute(plan.chains(layout, shards), workers, profile, speed)
+    hands = _hands(partition, wide)
+    workers = 1 if partition.gpu or hands > 1 else max(1, min(partition.cores, room // worker_mb, side_by_side))
+    speed *= max(1.0, WIDE * hands)
+    tasks = _distribute(chains, workers, profile, speed)
     longest = longer * max(_seconds(task, workers) for task in tasks) / speed
     beside = START_SECONDS + profile.limits.stop_seconds
     minutes = math.ceil((2 * longest + beside) / 60)
@@ -147,6 +154,11 @@ def _pieces(
     resources = (workers, workers * worker_mb + SUPERVISOR_MB, minutes)
     named = tuple(tuple(shard.id for shard in task) for task in tasks)
     return [(named[first : first + array_size], resources) for first in range(0, len(named), array_size)]
+
+
+def _hands(partition: Partition, wide: int) -> int:
+    """Return how many cores one worker uses."""
+    return max(1, min(partition.cores, wide))
 
 
 def _distribute(chains: list[list[Shard]], workers: int, profile: Profile, speed: float) -> list[list[Shard]]:
@@ -173,8 +185,13 @@ def task_seconds(planned: Plan, found: Iterable[JobArray]) -> dict[str, float]:
     seconds = {shard.id: shard.seconds for shard in planned.shards}
     held: dict[str, float] = {}
     for one in found:
-        held[one.phase] = held.get(one.phase, 0.0) + sum(seconds[n] for task in one.tasks for n in task) / one.workers
+        held[one.phase] = held.get(one.phase, 0.0) + sum(seconds[n] for task in one.tasks for n in task) / at_once(one)
     return held
+
+
+def at_once(one: JobArray) -> float:
+    """Return how many seconds of one core a task does in a second."""
+    return max(one.workers, WIDE * one.cpus) if one.workers == 1 and not one.gpu else one.workers
 
 
 def _too_large(planned: Plan, phase: Phase, profile: Profile, needed_mb: int) -> ProfileError:

@@ -162,16 +162,15 @@ class Layout:
     def _axes(self) -> dict[str, Sequence[Any]]:
         return {dim.name: dim.values(self.study) for dim in self.kind.dims if dim.values is not None}
 
-    def before(self, phase: str, region: Region) -> str:
-        """The shard of a chained phase that must be finished before the one of this region; nothing for all others."""
+    def before(self, phase: str, region: Region) -> tuple[str, ...]:
+        """The shards of a chained phase that must be finished before the one of this region, in order; none else."""
         described = self.phases.get(phase)
-        if described is None or not described.chained or not region[described.blocks[-1]][0]:
-            return ""
+        if described is None or not described.chained:
+            return ()
         dim = described.blocks[-1]
-        start = region[dim][0]
-        return self.shard_name(
-            described, self.block({**region, dim: (start - self.dims[dim].every(self.study), start)})
-        )
+        every = self.dims[dim].every(self.study)
+        earlier = (self.block({**region, dim: (start, start + every)}) for start in range(0, region[dim][0], every))
+        return tuple(self.shard_name(described, block) for block in earlier)
 
     def shard_name(self, phase: Phase, block: Block) -> str:
         """The id of a shard, made of values so that a person can tell what failed; unique because values are."""

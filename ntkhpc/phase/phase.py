@@ -6,6 +6,7 @@ from typing import Any
 
 from ntkhpc.phase.array import Array, always
 from ntkhpc.phase.block import Block
+from ntkhpc.phase.dimension import one
 from ntkhpc.phase.work import Values, Work
 
 
@@ -23,8 +24,8 @@ class Phase:
     `fewer`, `lower` and `shorten` say what in a study makes its shards fewer, smaller in memory, and its tiles quicker.
     `probed` phases are those whose speed on a device is timed. Each tile of a `sequential` one goes on where
     the one before ended. Shards share compiled programs where they agree in the dimensions `compiled`. A shard of a
-    `chained` phase needs the one before it along the last of its dimensions. One of a `wide` phase is computed by all
-    cores that its task has.
+    `chained` phase needs the one before it along the last of its dimensions. One is computed by as
+    many cores of its task as `wide` says, at most: 1 for most phases.
     """
 
     name: str
@@ -45,7 +46,7 @@ class Phase:
     sequential: bool = False
     compiled: tuple[str, ...] = ()
     chained: bool = False
-    wide: bool = False
+    wide: Callable[[Any], int] = one
 
     @property
     def keeps_tiles(self) -> bool:

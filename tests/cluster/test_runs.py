@@ -76,7 +76,7 @@ def test_a_curve_by_tiles_runs_as_arrays_and_has_the_bytes_of_a_local_run(lab: L
     made = {array.phase: array for array in submissions.read(target)[0].intent.arrays}
     assert len(made["kernel"].tasks) > 1
     assert len(made["factor"].tasks) == 1
-    assert (made["factor"].workers, made["factor"].cpus) == (1, 2)
+    assert made["factor"].workers == 1
     wait_until_idle(target)
     assert complete(target), logs(target)
     assert_bits_are_local(lab, target)

@@ -110,6 +110,10 @@ def test_kills_of_workers_change_no_bit(phase: str, tiled: Run, copy: Run) -> No
 @pytest.mark.promise("Several workers, in any order, compute kernels, factors and curves of the same bits.")
 def test_workers_in_any_order_compute_the_same_bits(tiled: Run, copy: Run) -> None:
     without(copy, *TILED)
+    for array in (array for phase in TILED for array in copy.layout.arrays(phase)):
+        for chunk in arrays.folder(copy.store, array.name).glob("c*"):
+            if chunk.name != "zarr.json":
+                chunk.unlink()
     order = random.Random(2)
     for phase in TILED:
         while copy.missing(phase):
@@ -188,7 +192,7 @@ def test_kernels_are_freed_and_computed_again_where_they_are_wanted(tiled: Run, 
     receipt.write_bytes(kept)
     freed = ntkhpc("clean-kernels", f"--run={copy.path}")
     assert "MiB freed" in freed.stdout, freed.stderr
-    assert not (copy.path / arrays.SCRATCH).exists()
+    assert not list((copy.path / arrays.SCRATCH).glob("*/c.*"))
     assert list(verify.problems(copy)) == []
     assert "freed before" in ntkhpc("clean-kernels", f"--run={copy.path}").stdout
     receipt.unlink()
@@ -198,14 +202,40 @@ def test_kernels_are_freed_and_computed_again_where_they_are_wanted(tiled: Run, 
 
 
 def test_kernels_that_were_freed_in_part_are_no_damage(tiled: Run, copy: Run) -> None:
-    """Whoever freed them was killed: the metadata of the room are gone, and chunks are left."""
+    """Whoever freed them was killed: chunks are left."""
     assert ntkhpc("clean-kernels", f"--run={copy.path}").returncode == 0
-    shutil.copytree(tiled.path / arrays.SCRATCH, copy.path / arrays.SCRATCH)
-    for lost in ("zarr.json", "kernel_ntk/zarr.json", "kernel_nngp/c.0.1.0.0"):
-        (copy.path / arrays.SCRATCH / lost).unlink()
+    for left in ("kernel_ntk/c.0.2.0.0", "kernel_nngp/c.0.1.0.0"):
+        shutil.copy(tiled.path / arrays.SCRATCH / left, copy.path / arrays.SCRATCH / left)
     assert list(verify.problems(copy)) == []
     assert "MiB freed" in ntkhpc("clean-kernels", f"--run={copy.path}").stdout
-    assert not (copy.path / arrays.SCRATCH).exists()
+    assert not list((copy.path / arrays.SCRATCH).glob("*/c.*"))
+
+
+@pytest.mark.promise("A column of a factor is computed only where all columns before it are there.")
+def test_a_hole_in_a_factor_is_never_read(tiled: Run, copy: Run) -> None:
+    first, second, third, *_ = names(copy, "factor")
+    for shard in copy.plan.of_phase("factor"):
+        if shard.id in (first, third):
+            copy.receipt(shard).unlink()
+    left = run_shards(copy, [third])
+    assert f"{third}: left, as {first} comes before it" in left.stdout
+    refused = run_shards(without(copy, "curve"), names(copy, "curve")[-1:])
+    assert "needs phase factor complete" in refused.stderr
+    assert [one.id for one in plan.chains(copy.layout, copy.missing("factor"))[0]] == [first, third]
+    compute(copy, "factor", "curve")
+    assert bytes_of(copy) == bytes_of(tiled)
+    flip(arrays.folder(copy.store, "kernel_ntk") / "c.0.5.0.0", 100, sealed=True)  # of the second column
+    assert ntkhpc("verify", f"--run={copy.path}", "--set-aside").returncode == 1
+    assert [shard.id for shard in copy.missing("factor")] == [second, third]
+    assert len(copy.missing("kernel")) == 1
+
+
+def test_tiles_without_the_metadata_of_their_room_are_refused(copy: Run) -> None:
+    without(copy, *TILED)
+    (copy.path / arrays.SCRATCH / "zarr.json").unlink()
+    refused = run_shards(copy, names(copy, "kernel")[:1])
+    assert "kernel.zarr/zarr.json" in refused.stderr
+    assert len(copy.missing("kernel")) == len(names(copy, "kernel"))
 
 
 def test_a_run_without_kernels_says_so(finished: Run) -> None:

@@ -63,6 +63,30 @@ def test_a_task_asks_for_the_memory_of_its_workers_and_a_gpu_task_has_one() -> N
     assert (gpu.workers, gpu.gpu) == (1, True)
 
 
+def test_a_worker_of_several_cores_has_them_to_itself() -> None:
+    """A column of tiles of 1,024 rows is work for two cores, 1,200 test points are work for three."""
+    section = '[infinite_width]\nn_train = [500, 3000]\ntimes = ["infinite"]\ntile = 1024\n'
+    text = (
+        tiny_text().replace("pool = 40\ntest = 15", "pool = 4000\ntest = 1200").replace("[infinite_width]\n", section)
+    )
+    layout = studies.layout(studies.loads(text))
+    made = plan.make(layout.study)
+    shards = {phase: made.of_phase(phase) for phase in made.phases}
+    found = {
+        one.phase: one for one in tasks.arrays(layout, made, shards, profile(cores=16, memory_gb=64.0), "ntk", 1000)
+    }
+    assert (found["factor"].workers, found["factor"].cpus, len(found["factor"].tasks)) == (1, 2, 1)
+    assert found["factor"].tasks[0] == tuple(shard.id for shard in made.of_phase("factor"))
+    assert (found["curve"].workers, found["curve"].cpus) == (1, 3)
+    assert found["kernel"].workers == found["kernel"].cpus == len(made.of_phase("kernel"))
+    held = tasks.task_seconds(made, found.values())
+    assert held["factor"] == pytest.approx(sum(s.seconds for s in made.of_phase("factor")) / (2 * tasks.WIDE))
+
+    older = [msgspec.structs.replace(shards["curve"][0], region={"curve_draw": (0, 1)})]
+    (one,) = tasks.arrays(layout, made, {"curve": older}, profile(cores=16, memory_gb=64.0), "ntk", 1000)
+    assert (one.workers, one.cpus) == (1, 1)
+
+
 @pytest.mark.promise(
     "A task that exceeds its partition's memory or time is refused with the name of the field to change."
 )

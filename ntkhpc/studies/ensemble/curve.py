@@ -77,7 +77,7 @@ class InfiniteWidth(Settings, frozen=True, kw_only=True):
             raise ValueError(
                 f"infinite_width.times = {list(self.times)} has {finite[0]!r}, which takes an eigendecomposition of "
                 f"each size: {gib:,.0f} GiB and {hours:,.0f} h of one core for {sizes[-1]:,}; {LARGEST_FINITE:,} "
-                "points are the most. times = ['infinite'] has no such limit"
+                "points are the most. times = ['infinite'] has no such limit; RUN= names a run that was made before"
             )
 
     def description(self, rule: str, sizes: tuple[int, ...]) -> str:

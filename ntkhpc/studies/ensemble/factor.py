@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ntkhpc.blocks import strips
 from ntkhpc.phase.array import Array
 from ntkhpc.phase.block import Block
 from ntkhpc.phase.phase import Phase
@@ -89,5 +90,5 @@ PHASE = Phase(
     fewer="raise infinite_width.tile, or lower infinite_width.n_train",
     lower="infinite_width.tile or infinite_width.n_train",
     chained=True,
-    wide=True,
+    wide=lambda study: strips(study.infinite_width.tile),
 )

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ntkhpc.blocks import strips
 from ntkhpc.phase.block import Block
 from ntkhpc.phase.phase import Phase
 from ntkhpc.phase.work import Values, Work
@@ -100,5 +101,5 @@ PHASE = Phase(
     compute=compute,
     fewer="lower infinite_width.draws",
     lower="infinite_width.n_train or data.test",
-    wide=True,
+    wide=lambda study: strips(study.data.test) if set(study.infinite_width.times) == {"infinite"} else 1,
 )
