@@ -1,8 +1,8 @@
 """One task of a job array: `python -m ntkhpc.task RUN SUBMISSION ARRAY`; its index is in SLURM_ARRAY_TASK_ID.
 
-It starts the workers of its element, each a process of one core or, in wide phases, of several, and ends with 0 when all
-its shards have receipts, 75 when it was told to stop (the host side requeues it), 3 when an earlier phase is incomplete,
-else 1.
+It starts the workers of its element, each a process of one core or, in wide phases, of several. It ends with 0 when all
+its shards have receipts, 75 when it was told to stop (the host side requeues it), 3 when an earlier phase is
+incomplete, else 1.
 It never asks SLURM anything: it may run in an image.
 """
 
