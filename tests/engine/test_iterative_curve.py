@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import xarray
 from support.runs import made_once, run_shards, tiny_text
 
-from analysis import ensemble, report
+from analysis import ensemble, floor, infinite, report
 from analysis.contrasts import Curve
 from analysis.ensemble import curves
 from analysis.ensemble.curves import DRAW, ITERATION
@@ -195,6 +196,33 @@ def test_nothing_is_claimed_of_one_draw_by_the_error_of_the_iteration_alone(resu
     assert np.isnan(fit.p_slope)
     assert not fit.aicc
     assert results.curve_fits["eps_L", "infinite"].p_slope >= 0
+
+
+def test_an_exact_curve_of_one_draw_keeps_the_description_of_its_floor(results: EnsembleResults) -> None:
+    """Without an error of the iteration nothing claims anything: intervals are points, and no test has a p-value."""
+    store = results.store.isel(curve_draw=slice(0, 1)).drop_vars(list(infinite.ITERATION))
+    exact = EnsembleResults(results.run, store, results.missing)
+    curve = exact.exact_curves["eps_L", "infinite"]
+    assert not curve.sources
+    assert len(curve.n) < floor.SIZES  # the run has too few for a floor
+    longer = Curve(np.array([8.0, 16, 32, 64, 128]), 0.7 + np.array([8.0, 16, 32, 64, 128]) ** -0.8)
+    exact.__dict__["exact_curves"] = {("eps_L", "infinite"): longer}
+    fit = exact.curve_fits["eps_L", "infinite"]
+    assert fit.floor is not None
+    assert fit.floor.offset == pytest.approx(0.7, rel=1e-3)
+    assert np.isnan(fit.p_slope)
+
+
+def test_a_report_without_its_curve_says_nothing_of_its_iteration(results: EnsembleResults) -> None:
+    """Of a partial run: what is not there yet reads as its fill values."""
+    there = "".join(ensemble._iterated(results))
+    assert "16 random probes" in there
+    store = results.store.copy()
+    for name in (*infinite.CURVE, *infinite.ITERATION):
+        store[name] = xarray.full_like(store[name], np.nan if store[name].dtype.kind == "f" else -1)
+    without = EnsembleResults(results.run, store, results.missing)
+    assert without.is_iterated
+    assert ensemble._iterated(without) == []
 
 
 def test_an_error_that_is_not_there_leaves_the_curve_out(results: EnsembleResults) -> None:
