@@ -20,7 +20,7 @@ from analysis.ensemble.results import EnsembleResults, collect
 from ntkhpc import studies
 from ntkhpc.engine import arrays, run, store, verify
 from ntkhpc.engine.run import Run
-from ntkhpc.errors import StudyError
+from ntkhpc.errors import DataError, StudyError
 from ntkhpc.phase.block import Block
 from ntkhpc.studies.ensemble import iterative_curve
 
@@ -105,6 +105,34 @@ def test_draws_have_probes_of_their_own_and_sizes_of_a_draw_share_them(monkeypat
     assert len(seeds) == 6
     assert len(set(seeds.values())) == 2
     assert all(seeds[draw, n] == seeds[draw, SIZES[0]] for draw, n in seeds)
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        ((0, 2), "; training inputs 0 and 2 of these, counted from 0, are rows 31 and 33 of the pool (x_train)"),
+        ((1,), "; training input 1 of these, counted from 0, is row 32 of the pool (x_train)"),
+        ((), ""),
+    ],
+)
+def test_inputs_that_make_a_kernel_singular_are_named_by_their_rows_of_the_pool(
+    rows: tuple[int, ...], said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of draw 1, whose first samples are the rows 31, 32, ..."""
+    study = studies.loads(text())
+
+    def refuse(*given: object) -> None:
+        raise DataError("singular", rows=rows, cause="two are equal", todo="remove one")
+
+    monkeypatch.setattr("ntkhpc.iterative.trained_statistics", refuse)
+    inputs = {"permutation": (np.arange(60) + np.array([[0], [31]])) % 60, "x_train": np.zeros((60, 2)),
+              "y_train": np.zeros((60, 1)), "x_test": None, "y_test": None}  # fmt: skip
+    blocks = studies.layout(study).blocks(iterative_curve.PHASE)
+    block = next(one for one in blocks if (one.value("curve_draw"), one.value("curve_n_train")) == (1, 24))
+    with pytest.raises(DataError) as caught:
+        iterative_curve.statistics(iterative_curve.Work(study, block, inputs))  # type: ignore[arg-type]
+    assert caught.value.where == f"draw 1, its first 24 samples{said}"
+    assert (caught.value.cause, caught.value.todo) == ("two are equal", "remove one")
 
 
 @pytest.mark.promise("An iterated curve whose worker was killed, and that was run again, has the same bits.")
