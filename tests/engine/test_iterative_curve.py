@@ -253,6 +253,18 @@ def test_a_report_without_its_curve_says_nothing_of_its_iteration(results: Ensem
     assert ensemble._iterated(without) == []
 
 
+def test_a_partial_report_of_an_iterated_run_without_its_curve_is_made(iterated: Run, tmp_path: Path) -> None:
+    copy = Run(shutil.copytree(iterated.path, tmp_path / iterated.path.name))
+    shutil.rmtree(copy.path / "receipts" / "curve")
+    for array in copy.layout.arrays("curve"):
+        for path in arrays.folder(copy.store, array.name).glob("c.*"):
+            path.unlink()
+    report.make(copy, partial=True)
+    page = re.sub(r"<[^>]+>", "", (copy.path / "analysis" / "report.html").read_text())
+    assert "The iterated law at infinite width took" not in page
+    assert not re.search(r"(?<![\d.e-])[-−]1 (products|random probe)|\bnan\b", page)
+
+
 def test_an_error_that_is_not_there_leaves_the_curve_out(results: EnsembleResults) -> None:
     store = results.store.copy()
     store["curve_mu_error"] = store.curve_mu_error * np.nan
