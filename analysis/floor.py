@@ -9,7 +9,7 @@ floor; the curvature is a linear contrast with an error (`analysis.contrasts`), 
 interval of the floor is every c, about the one that fits best, at which it is compatible with zero; that of the
 exponent every b for which such a c makes exponent and curvature compatible with (b, 0) [Anderson and Rubin 1949;
 Hansen, Heaton and Yaron 1996]. Floors are covered as said also where the sizes hardly tell one from none; intervals are
-open then. Those of exponents cover more, 97 to 99 % by `make calibrate`. Every size has the same weight in a fit.
+open then. What those of exponents cover is said with `Floor`. Every size has the same weight in a fit.
 """
 
 import math
@@ -57,8 +57,9 @@ class Floor:
     """Of a power law with a free offset c.
 
     `offset` is where the curvature vanishes, NaN where it does nowhere; `exponent` b is that of the power law above it.
-    Intervals are (low, high) with infinite ends where they are open. Shorter ones are not given: where offset and
-    exponent are hardly told apart, they cover more than they say.
+    Intervals are (low, high) with infinite ends where they are open. By `make calibrate` (400 studies of 60 networks)
+    those of exponents with both ends cover 93.7 to 96.0 %; of those with one end that end is wrong in 0.4 to 1.9 %, of
+    2.5 %.
     """
 
     offset: float

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.linalg
 
-from ntkhpc.errors import DivergedError
+from ntkhpc.errors import DataError, DivergedError
 from ntkhpc.kernel_products import Kernel, SymmetricProducts, singular
 from ntkhpc.preconditioner import Preconditioner
 
@@ -38,7 +38,8 @@ class Solution:
 
 @dataclass(frozen=True)
 class System:
-    """What is solved, and how: `kernel` + ridge, to residuals of `tolerance` times |b|, in at most `limit` products."""
+    """What is solved, and how: `kernel` + ridge, to residuals of `tolerance` times |b|, in at most `limit` + 1
+    products, of which the last gives the residuals."""
 
     kernels: SymmetricProducts
     kernel: Kernel
@@ -50,7 +51,8 @@ class System:
     def solve(self, right: np.ndarray) -> Solution:
         """x for right-hand sides (n, r).
 
-        Raises DataError if T + ridge is not positive definite, DivergedError if the limit is reached.
+        Raises DataError if T + ridge is not positive definite or a product is not finite, DivergedError if the limit is
+        reached, or if rounding keeps the residuals above the tolerance.
         """
         norms = np.linalg.norm(right, axis=0)
         scale = np.where(norms > 0, norms, 1)
@@ -61,6 +63,8 @@ class System:
             nngp, image = self._images(x)
             left = right / scale - image
             relative = np.linalg.norm(left, axis=0)
+            if not np.isfinite(relative).all():
+                raise _not_finite()
             if relative.max(initial=0) <= self.tolerance:
                 return Solution(x * scale, left * scale, relative, iterations, smallest, nngp * scale)
             if iterations >= self.limit:
@@ -89,9 +93,11 @@ class System:
             image = self._multiply(directions)
             curvature = directions.T @ image
             curvature = (curvature + curvature.T) / 2
+            if not np.isfinite(curvature).all():
+                raise _not_finite()
             try:
                 factor = scipy.linalg.cho_factor(curvature)
-            except (scipy.linalg.LinAlgError, ValueError) as error:
+            except scipy.linalg.LinAlgError as error:
                 raise singular("to rounding, the training inputs are dependent under this kernel") from error
             x += directions @ scipy.linalg.cho_solve(factor, coefficients)
             q, ratio = _qr(q - scipy.linalg.cho_solve(factor, image.T).T)
@@ -107,13 +113,26 @@ class System:
         return float(np.linalg.norm(residuals, axis=0).max(initial=0))
 
     def _not_converged(self, iterations: int, reached: float) -> DivergedError:
+        cause = "the kernel of the training inputs is ill-conditioned: nearly equal inputs, or a smooth activation"
+        more = "more products, "
+        if iterations < self.limit:  # more of them would not help
+            cause = f"in {_RESTARTS} starts rounding kept the true residuals above those of the iteration; {cause}"
+            more = ""
         return DivergedError(
             f"conjugate gradients reached a relative residual of {reached:.1e} after {iterations} products, not "
             f"{self.tolerance:.1e}",
             where=f"{self.kernels.size} training points, a preconditioner of rank {self.preconditioner.rank}",
-            cause="the kernel of the training inputs is ill-conditioned: nearly equal inputs, or a smooth activation",
-            todo="give a preconditioner of larger rank, more products, a larger tolerance, or a ridge",
+            cause=cause,
+            todo=f"give a preconditioner of larger rank, {more}a larger tolerance, or a ridge",
         )
+
+
+def _not_finite() -> DataError:
+    return DataError(
+        "products with the kernel of the training inputs hold NaN or infinity",
+        cause="right-hand sides that are not finite, or inputs or targets so large that their kernel overflows",
+        todo="look for such values in inputs and targets, and scale them to the order of 1",
+    )
 
 
 def _qr(block: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -62,14 +62,17 @@ class SchedulerError(NtkhpcError):
 class DataError(NtkhpcError):
     """A data set has the wrong shape, a value that is not finite, or too few rows, or is not there.
 
-    `at` is what is refused, where that is known: (name of the array, row or None for all, column).
+    `at` is what is refused, where that is known: (name of the array, row or None for all, column). `rows` are the
+    training inputs that make a kernel singular, by their numbers among those that were given, where they are known.
     """
 
     exit_code = 2
 
-    def __init__(self, what: str, *, at: tuple[str, int | None, int] | None = None, **more: Any):
+    def __init__(
+        self, what: str, *, at: tuple[str, int | None, int] | None = None, rows: tuple[int, ...] = (), **more: Any
+    ):
         super().__init__(what, **more)
-        self.at = at
+        self.at, self.rows = at, rows
 
 
 class RunError(NtkhpcError):

@@ -318,7 +318,8 @@ def _singular(kernel: np.ndarray) -> DataError:
     return DataError(
         "the kernel of the training inputs is singular, so the law at infinite time does not exist",
         cause=cause,
-        todo="remove duplicate rows, or give a ridge (or a finite time)",
+        todo="remove duplicate rows; a finite time needs no inverse (in a study, infinite_width.times); in the library "
+        "a ridge helps",
     )
 
 

@@ -38,8 +38,8 @@ class Iteration:
 
     `kind="nngp"` is the Bayesian posterior with noise variance `ridge`. `probes` random vectors from `seed`, at least
     8; conjugate gradients to residuals of `tolerance` times the right-hand side, preconditioned to a rank of `rank`, in
-    at most `limit` products for each of the two rounds. `exact`: solve for every test point instead of probes; None:
-    where that costs less. Raises ValueError for what makes no sense.
+    at most `limit` + 1 products for each of the two rounds. `exact`: solve for every test point instead of probes;
+    None: where that costs less. Raises ValueError for what makes no sense.
 
     Probes share a search: at 8,000 training points 128 of them took less time than 32.
     """

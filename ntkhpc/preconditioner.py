@@ -68,6 +68,8 @@ def pivoted_cholesky(
         distinct, where = np.unique(proposals, return_inverse=True)
         columns = kernels.columns(kernel, distinct) - factor[:, :found] @ factor[distinct, :found].T
         accepted = _accepted(columns[proposals][:, where], left[proposals], rng)[: rank - found]
+        if not accepted:  # only rounding is left
+            break
         pivots, columns = proposals[accepted], columns[:, where[accepted]]
         try:
             lower = scipy.linalg.cholesky(columns[pivots], lower=True, check_finite=False)
@@ -84,7 +86,7 @@ def pivoted_cholesky(
 
 def _accepted(left: np.ndarray, offered: np.ndarray, rng: np.random.Generator) -> list[int]:
     """Which of b proposals are pivots: `left` (b, b) is the rest of the kernel between them, `offered` (b,) the part of
-    its diagonal with which they were drawn. The first always is."""
+    its diagonal with which they were drawn. The first always is, unless that part is rounding."""
     left, accepted = (left + left.T) / 2, []
     for number, draw in enumerate(rng.random(len(offered))):
         pivot = left[number, number]

@@ -104,7 +104,7 @@ def _measured(results: EnsembleResults) -> list[str]:
 
 def _iterated(results: EnsembleResults) -> list[str]:
     """How well iterated curves converged, and what their errors are."""
-    if not results.is_iterated:
+    if not (results.is_iterated and np.isfinite(results.curve.largest_residual).any()):
         return []
     curve, iterations = results.curve, results.curve.iterations.values
     probes = int(curve.probes.max())

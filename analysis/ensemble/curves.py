@@ -16,6 +16,12 @@ from analysis.fits import NOISE
 
 MEMBERS, DRAW, POINTS, ITERATION = "members", "draw", "test points", "iteration"
 
+SOURCES = {
+    DRAW: "the draw of the training set", POINTS: "the choice of the test points",
+    ITERATION: "the iteration (random probes and residuals)",
+}  # fmt: skip
+"""The sources of exact curves, in the words of a sentence."""
+
 FITTED = ("mu_L", "sigma_L", "eps_L", "eps_pop")
 
 LARGEST_SHARE_OF_POOL = 0.9

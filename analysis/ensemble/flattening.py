@@ -3,7 +3,7 @@
 from matplotlib.figure import Figure
 
 from analysis.contrasts import Curve
-from analysis.ensemble.curves import DRAW, ITERATION, POINTS
+from analysis.ensemble.curves import ITERATION, SOURCES
 from analysis.ensemble.drawing import times
 from analysis.ensemble.results import EnsembleResults, frame
 from analysis.infinite import CURVE, LAW
@@ -102,9 +102,7 @@ def contents(results: EnsembleResults) -> str:
     sources = [one.name for one in curves[0].sources] if curves else []
     if not sources:
         return ""
-    names = {DRAW: "the draw of the training set", POINTS: "the choice of the test points",
-             ITERATION: "the iteration (random probes and residuals)"}  # fmt: skip
-    return f"Errors are those of {' and of '.join(names[one] for one in sources)}, ± half of a 68 % interval."
+    return f"Errors are those of {' and of '.join(SOURCES[one] for one in sources)}, ± half of a 68 % interval."
 
 
 SECTION: Section[EnsembleResults] = Section(

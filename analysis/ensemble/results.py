@@ -242,13 +242,12 @@ class EnsembleResults:
     def curve_fits(self) -> dict[tuple[str, str], Levelling]:
         """By (quantity, time): the exact curves, with the errors of the draws and of the iteration, if they have one.
 
-        Without the error of the draws nothing is tested: that of the iteration alone does not tell what another
-        training set would do.
+        With the error of the iteration alone nothing is tested: it does not tell what another training set would do.
         """
         found = {}
         for key, curve in self.exact_curves.items():
-            fit = floor.levelling(curve.of(DRAW, ITERATION))
-            found[key] = fit if curve.of(DRAW).sources else fit.untested()
+            known, fit = {source.name for source in curve.sources}, floor.levelling(curve.of(DRAW, ITERATION))
+            found[key] = fit.untested() if ITERATION in known and DRAW not in known else fit
         return found
 
     @cached_property

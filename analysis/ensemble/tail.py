@@ -1,13 +1,13 @@
 """Where the exact curve goes on far beyond the ensembles: its tail. And tail.csv and local_exponents.csv."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from analysis.contrasts import Estimate
-from analysis.ensemble.curves import DRAW, ITERATION, LARGEST_SHARE_OF_POOL, POINTS
+from analysis.ensemble.curves import DRAW, FITTED, ITERATION, LARGEST_SHARE_OF_POOL, POINTS, SOURCES
 from analysis.ensemble.drawing import TIMES
 from analysis.ensemble.endings import ASKED, Ending, endings
 from analysis.ensemble.results import EnsembleResults
@@ -17,13 +17,12 @@ from analysis.infinite import CURVE
 from analysis.report.numbers import chance, interval, slope
 from analysis.report.section import Section, Table
 from analysis.tails import Tail
-from ntkhpc.words import count
+from ntkhpc.words import count, joined
 
 NOTE = (
     "Exponent: slope of least squares over the last two octaves of the curve, three sizes at least, every size with "
-    "the same weight, ± half of its 68 % interval for the draw of the training set, of eps_pop also for the test "
-    "points. Test points: the standard error for their choice alone. Before: over the two octaves before. Change: the "
-    "exponent less that before. {other} {draw}"
+    "the same weight, ± half of its 68 % interval{contents}. Test points: the standard error for their choice alone, "
+    "where it is known. Before: over the two octaves before. Change: the exponent less that before. {other} {draw}"
 )
 
 
@@ -38,7 +37,8 @@ def table(results: EnsembleResults) -> Table:
             (one.quantity, TIMES[one.time], f"{low:,.0f}-{high:,.0f}", slope(asked.slope),
              "-" if part is None else f"± {part:.3f}", _or_dash(asked.before), _or_dash(asked.change), AT_END[one.end])
         )  # fmt: skip
-    return Table(rows, NOTE.format(other=_about_others(results), draw=_about_draws(results)))
+    contents = f": {contained}" if (contained := _contents(results, FITTED)) else ""
+    return Table(rows, NOTE.format(contents=contents, other=_about_others(results), draw=_about_draws(results)))
 
 
 AT_END: dict[End, str] = {
@@ -102,15 +102,30 @@ def _at(time: str, found: Sequence[Ending], results: EnsembleResults) -> str:
 
 def _errors(results: EnsembleResults) -> str:
     """What ± contains, and what cannot be told without it."""
+    contents = _contents(results, ("eps_L", "eps_pop"))
+    behind = f"Behind ± stands half of a 68 % interval: {contents}." if contents else ""
     if _knows_draws(results):
-        return (
-            "Behind ± stands half of a 68 % interval: of eps_L for the draw of the training set, on these test points, "
-            f"of eps_pop for draw and test points. {_about_draws(results)}"
-        )
+        return f"{behind} {_about_draws(results)}"
     return (
         "Whether eps_L and eps_pop go on falling or level off for another draw of the training set cannot be told: "
-        f"{_no_error_of_draw(results)}. Behind the ± of eps_pop stands half of a 68 % interval for test points alone."
-    )
+        f"{_no_error_of_draw(results)}. {behind}"
+    ).rstrip()
+
+
+def _contents(results: EnsembleResults, names: Sequence[str]) -> str:
+    """What errors contain: "of eps_L for ..., on these test points; of eps_pop for ..."; empty without a source."""
+    found: dict[tuple[str, ...], dict[str, None]] = {}
+    for one in endings(results):
+        if one.quantity in names:
+            alike = found.setdefault(tuple(source.name for source in one.asked.curve.sources), {})
+            alike[one.quantity] = None
+    return "; ".join(_for(sources, alike) for sources, alike in found.items() if sources)
+
+
+def _for(sources: Iterable[str], quantities: Iterable[str]) -> str:
+    """ "of mu_L and eps_L for the draw of the training set, on these test points"."""
+    said = f"of {joined(quantities)} for {' and '.join(SOURCES[name] for name in sources)}"
+    return said if POINTS in sources else f"{said}, on these test points"
 
 
 def sentence(one: Ending, results: EnsembleResults) -> str:
@@ -209,7 +224,8 @@ def local(results: EnsembleResults) -> Iterator[dict[str, Any]]:
 def _parts(name: str, one: Estimate | None) -> dict[str, float | None]:
     """Standard errors by source, None where they are not known."""
     parts = one.parts if one else {}
-    return {f"{name}_draw": parts.get(DRAW), f"{name}_test_points": parts.get(POINTS)}
+    columns = {DRAW: "draw", POINTS: "test_points", ITERATION: "iteration"}
+    return {f"{name}_{column}": parts.get(source) for source, column in columns.items()}
 
 
 def fits(results: EnsembleResults) -> dict[str, Any]:

@@ -15,12 +15,13 @@ ORDER_ONE = 10.0
 """What is within this factor of 1 is drawn as of order 1."""
 
 CAPTION = (
-    "The exact curve at infinite width, mean over draws of the training set, beyond the sizes of the ensembles (shaded "
-    "grey). Above: mean loss, and its relative spread on this test set (lines) and as an endless one would show it "
-    "(open circles). Middle: local exponents between neighbouring sizes; bands are 68 % intervals for the draw where "
-    "several draws tell it, of the endless test set also for the test points; an exponent in the lighter band about "
-    "zero would be called independence of N_D. Below: where N_D^2/n is of order 1 for the widths n of this study, at "
-    "N_D = sqrt(n) (markers; bars: from 0.1 to 10). Near there networks were seen to leave the loss of infinite width "
+    "The exact curve at infinite width, mean over draws of the training set, beyond the sizes of the ensembles "
+    "(shaded grey). Above: mean loss, and its relative spread on this test set (lines) and as an endless one would "
+    "show it (open circles). Middle: local exponents between neighbouring sizes; bands are 68 % intervals for the "
+    "draw where several draws tell it, for the iteration where the curve was iterated, and of the endless test set "
+    "for the test points where the run tells it; an exponent in the lighter band about zero would be called "
+    "independence of N_D. Below: where N_D^2/n is of order 1 for the widths n of this study, at N_D = sqrt(n) "
+    "(markers; bars: from 0.1 to 10). Near there networks were seen to leave the loss of infinite width "
     "(arXiv:2212.12147, polynomial regression with ReLU networks). That is an order of magnitude, found for the mean "
     "loss, and no prediction for this task or for eps_L; no network is in this figure."
 )

@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import xarray
 from support.runs import made_once, run_shards, tiny_text
 
-from analysis import ensemble, report
+from analysis import ensemble, floor, infinite, report
 from analysis.contrasts import Curve
 from analysis.ensemble import curves
 from analysis.ensemble.curves import DRAW, ITERATION
@@ -19,7 +20,7 @@ from analysis.ensemble.results import EnsembleResults, collect
 from ntkhpc import studies
 from ntkhpc.engine import arrays, run, store, verify
 from ntkhpc.engine.run import Run
-from ntkhpc.errors import StudyError
+from ntkhpc.errors import DataError, StudyError
 from ntkhpc.phase.block import Block
 from ntkhpc.studies.ensemble import iterative_curve
 
@@ -104,6 +105,34 @@ def test_draws_have_probes_of_their_own_and_sizes_of_a_draw_share_them(monkeypat
     assert len(seeds) == 6
     assert len(set(seeds.values())) == 2
     assert all(seeds[draw, n] == seeds[draw, SIZES[0]] for draw, n in seeds)
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        ((0, 2), "; training inputs 0 and 2 of these, counted from 0, are rows 31 and 33 of the pool (x_train)"),
+        ((1,), "; training input 1 of these, counted from 0, is row 32 of the pool (x_train)"),
+        ((), ""),
+    ],
+)
+def test_inputs_that_make_a_kernel_singular_are_named_by_their_rows_of_the_pool(
+    rows: tuple[int, ...], said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of draw 1, whose first samples are the rows 31, 32, ..."""
+    study = studies.loads(text())
+
+    def refuse(*given: object) -> None:
+        raise DataError("singular", rows=rows, cause="two are equal", todo="remove one")
+
+    monkeypatch.setattr("ntkhpc.iterative.trained_statistics", refuse)
+    inputs = {"permutation": (np.arange(60) + np.array([[0], [31]])) % 60, "x_train": np.zeros((60, 2)),
+              "y_train": np.zeros((60, 1)), "x_test": None, "y_test": None}  # fmt: skip
+    blocks = studies.layout(study).blocks(iterative_curve.PHASE)
+    block = next(one for one in blocks if (one.value("curve_draw"), one.value("curve_n_train")) == (1, 24))
+    with pytest.raises(DataError) as caught:
+        iterative_curve.statistics(iterative_curve.Work(study, block, inputs))  # type: ignore[arg-type]
+    assert caught.value.where == f"draw 1, its first 24 samples{said}"
+    assert (caught.value.cause, caught.value.todo) == ("two are equal", "remove one")
 
 
 @pytest.mark.promise("An iterated curve whose worker was killed, and that was run again, has the same bits.")
@@ -195,6 +224,45 @@ def test_nothing_is_claimed_of_one_draw_by_the_error_of_the_iteration_alone(resu
     assert np.isnan(fit.p_slope)
     assert not fit.aicc
     assert results.curve_fits["eps_L", "infinite"].p_slope >= 0
+
+
+def test_an_exact_curve_of_one_draw_keeps_the_description_of_its_floor(results: EnsembleResults) -> None:
+    """Without an error of the iteration nothing claims anything: intervals are points, and no test has a p-value."""
+    store = results.store.isel(curve_draw=slice(0, 1)).drop_vars(list(infinite.ITERATION))
+    exact = EnsembleResults(results.run, store, results.missing)
+    curve = exact.exact_curves["eps_L", "infinite"]
+    assert not curve.sources
+    assert len(curve.n) < floor.SIZES  # the run has too few for a floor
+    longer = Curve(np.array([8.0, 16, 32, 64, 128]), 0.7 + np.array([8.0, 16, 32, 64, 128]) ** -0.8)
+    exact.__dict__["exact_curves"] = {("eps_L", "infinite"): longer}
+    fit = exact.curve_fits["eps_L", "infinite"]
+    assert fit.floor is not None
+    assert fit.floor.offset == pytest.approx(0.7, rel=1e-3)
+    assert np.isnan(fit.p_slope)
+
+
+def test_a_report_without_its_curve_says_nothing_of_its_iteration(results: EnsembleResults) -> None:
+    """Of a partial run: what is not there yet reads as its fill values."""
+    there = "".join(ensemble._iterated(results))
+    assert "16 random probes" in there
+    store = results.store.copy()
+    for name in (*infinite.CURVE, *infinite.ITERATION):
+        store[name] = xarray.full_like(store[name], np.nan if store[name].dtype.kind == "f" else -1)
+    without = EnsembleResults(results.run, store, results.missing)
+    assert without.is_iterated
+    assert ensemble._iterated(without) == []
+
+
+def test_a_partial_report_of_an_iterated_run_without_its_curve_is_made(iterated: Run, tmp_path: Path) -> None:
+    copy = Run(shutil.copytree(iterated.path, tmp_path / iterated.path.name))
+    shutil.rmtree(copy.path / "receipts" / "curve")
+    for array in copy.layout.arrays("curve"):
+        for path in arrays.folder(copy.store, array.name).glob("c.*"):
+            path.unlink()
+    report.make(copy, partial=True)
+    page = re.sub(r"<[^>]+>", "", (copy.path / "analysis" / "report.html").read_text())
+    assert "The iterated law at infinite width took" not in page
+    assert not re.search(r"(?<![\d.e-])[-−]1 (products|random probe)|\bnan\b", page)
 
 
 def test_an_error_that_is_not_there_leaves_the_curve_out(results: EnsembleResults) -> None:

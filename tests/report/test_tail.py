@@ -41,14 +41,16 @@ FALLS, FLAT = -0.5, 0.0
 
 def results(
     eps: float = FALLS, population: float = FALLS, *, draws: int = 8, pool: int = 4096, points: bool = True,
-    largest: int = 32,
+    iterated: bool = False, largest: int = 32,
 ) -> EnsembleResults:  # fmt: skip
-    """Curves of 200 test points that are power laws with these exponents; one draw has no error of the draw."""
+    """Curves of 200 test points that are power laws with these exponents; one draw has no error of the draw, and an
+    iterated curve none of the test points, but one of its iteration by 16 probes."""
     n, rng = np.array(N, float), np.random.default_rng(3)
     known = draws > 1 and N[-1] <= 0.9 * pool
 
     def curve(exponent: float) -> Curve:
-        parts = [("draw", draws, draws - 1.0)] * known + [("test points", 200, np.nan)] * points
+        parts = [("draw", draws, draws - 1.0)] * known + [("test points", 200, np.nan)] * (points and not iterated)
+        parts += [("iteration", 16, 15.0)] * iterated
         made = [ErrorSource(name, 0.003 * rng.normal(size=(len(n), m)) / np.sqrt(m), dof) for name, m, dof in parts]
         return Curve(n, 0.2 * (n / 16) ** exponent, tuple(made))
 
@@ -98,6 +100,47 @@ def test_what_is_said_of_the_end_is_what_the_errors_allow(found: EnsembleResults
     for one in words:
         assert one in text
     assert ("levels off:" in text) == any(one.end == "independent" for one in endings.endings(found))
+
+
+BEHIND = "Behind ± stands half of a 68 % interval"
+DRAW, POINTS = "the draw of the training set", "the choice of the test points"
+ITERATION, HERE = "the iteration (random probes and residuals)", "on these test points"
+
+
+@pytest.mark.parametrize(
+    ("found", "behind"),
+    [
+        (results(), f"{BEHIND}: of eps_L for {DRAW}, {HERE}; of eps_pop for {DRAW} and {POINTS}."),
+        (results(draws=1), f"{BEHIND}: of eps_pop for {POINTS}."),
+        (results(points=False), f"{BEHIND}: of eps_L and eps_pop for {DRAW}, {HERE}."),
+        (results(iterated=True), f"{BEHIND}: of eps_L and eps_pop for {DRAW} and {ITERATION}, {HERE}."),
+        (results(iterated=True, draws=1), f"{BEHIND}: of eps_L and eps_pop for {ITERATION}, {HERE}."),
+        (results(points=False, draws=1), ""),
+    ],
+)
+def test_errors_are_said_to_contain_the_sources_that_they_have(found: EnsembleResults, behind: str) -> None:
+    assert behind in said(found)
+    assert (BEHIND in said(found)) == bool(behind)
+    note = tail.table(found).note
+    of_all = behind.replace("of eps_L for", "of mu_L, sigma_L and eps_L for")
+    of_all = of_all.replace("of eps_L and eps_pop for", "of mu_L, sigma_L, eps_L and eps_pop for")
+    assert f"± half of its 68 % interval{of_all.removeprefix(BEHIND) or '.'} Test points: " in note
+    assert ("of the iteration is in all of them" in note) == ("iteration" in behind)
+
+
+def test_an_iterated_curve_has_the_error_of_its_iteration_in_every_table() -> None:
+    found = results(iterated=True)
+    files = tail.files(found)
+    curve = found.exact_curves["eps_L", "infinite"].of("iteration")
+    one = files["tail"].set_index("quantity").loc["eps_L"]
+    assert one.stderr_iteration == pytest.approx(curve.upper()[1].stderr)
+    assert one.change_stderr_iteration > 0
+    assert files["tail"].stderr_test_points.isna().all()
+    steps = files["local_exponents"].set_index("quantity").loc["eps_L"]
+    np.testing.assert_allclose(steps.stderr_iteration, [curve.local_slope(i).stderr for i in range(len(N) - 1)])
+    assert tail.files(results())["tail"].stderr_iteration.isna().all()
+    assert "cannot tell for eps_pop: its exponent -0.5" in said(found)
+    assert "is that of these test points" in said(found)
 
 
 def test_an_error_too_large_to_tell_is_given_with_its_interval() -> None:

@@ -10,6 +10,7 @@ from support.kernel_matrices import Matrices, matrices
 
 from ntkhpc.conjugate_gradients import System
 from ntkhpc.errors import DataError, DivergedError, Retry
+from ntkhpc.kernel_products import Kernel
 from ntkhpc.networks import MLP
 from ntkhpc.preconditioner import Preconditioner, pivoted_cholesky, preconditioner
 
@@ -90,6 +91,27 @@ def test_a_product_that_has_no_inverse_is_named_and_one_that_is_too_hard_says_wh
     np.testing.assert_allclose((low_rank + 0.1 * np.eye(N)) @ found.x, RIGHT, atol=1e-8)
 
 
+def test_products_are_as_many_as_the_limit_and_one_for_the_residuals() -> None:
+    """It is the iteration, and no more of it, that the limit stops."""
+    with pytest.raises(DivergedError, match=r"(?s)after 4 products.*more products"):
+        system(limit=3).solve(RIGHT)
+
+
+def test_what_rounding_keeps_from_converging_is_not_told_to_take_more_products() -> None:
+    with pytest.raises(DivergedError, match=r"(?s)in 4 starts rounding") as caught:
+        system(tolerance=1e-18, rank=N, limit=10_000).solve(RIGHT)
+    assert "more products" not in str(caught.value)
+
+
+@pytest.mark.parametrize("place", ["kernel", "right"])
+def test_what_is_not_finite_is_named_and_no_singular_kernel(place: str) -> None:
+    right, ntk = RIGHT.copy(), KERNELS.ntk.copy()
+    (ntk if place == "kernel" else right)[7, 3] = np.nan
+    flat = Preconditioner(np.zeros((N, 0)), np.zeros(0), 1.0)
+    with pytest.raises(DataError, match="hold NaN or infinity"):
+        System(Matrices(ntk, KERNELS.nngp), "ntk", 0.0, flat, 1e-8, 400).solve(right)
+
+
 def test_powers_of_the_preconditioner_are_those_of_its_matrix() -> None:
     matrix = preconditioner(KERNELS, "nngp", 30, np.random.default_rng(3), ridge=0.2)
     assert matrix.rank == 30
@@ -131,6 +153,25 @@ def test_pivots_are_drawn_in_proportion_to_what_is_left() -> None:
         expected.append(matrix[one, one] / np.trace(matrix) * after[two] / after.sum())
     assert sum(expected) == pytest.approx(1)
     assert stats.chisquare(list(counts.values()), 4_000 * np.array(expected)).pvalue > 1e-3
+
+
+def test_a_factor_ends_where_no_pivot_is_accepted() -> None:
+    """A diagonal that is rounding, of a kernel that is zero."""
+
+    class Rounded(Matrices):
+        asked = 0
+
+        def columns(self, kernel: Kernel, indices: np.ndarray) -> np.ndarray:
+            Rounded.asked += 1
+            assert Rounded.asked < 5
+            return super().columns(kernel, indices)
+
+        def diagonal(self, kernel: Kernel) -> np.ndarray:
+            return np.full(self.size, 1e-17)
+
+    factor, left = pivoted_cholesky(Rounded(np.zeros((6, 6)), np.zeros((6, 6))), "ntk", 3, np.random.default_rng(0))
+    assert factor.shape == (6, 0)
+    np.testing.assert_array_equal(left, 1e-17)
 
 
 def test_a_kernel_of_low_rank_needs_no_more_pivots() -> None:

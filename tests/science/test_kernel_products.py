@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from support.kernel_matrices import matrices
 
-from ntkhpc import kernel_products, kernels
+from ntkhpc import kernel_products, kernels, refinement, tiled
 from ntkhpc.errors import DataError
 from ntkhpc.kernel_products import ComputedCross, ComputedKernels
 from ntkhpc.networks import MLP
@@ -78,11 +78,47 @@ def test_inputs_that_are_equal_for_the_kernel_are_named(mlp: MLP, factor: float,
     kernel_products.require_independent(mlp, X)
 
 
+@pytest.mark.parametrize("mlp", [MLP(2, "relu", 2.0, 0.1), MLP(2, "erf", 2.0, 0.1), MLP(1, "erf")])
+def test_inputs_of_one_feature_are_told_apart_without_comparing_all_pairs(
+    mlp: MLP, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """5,000 points, all parallel; few pairs come near one another by chance. Two equal ones are found."""
+    calls = 0
+
+    def counted(network: MLP, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        nonlocal calls
+        calls += 1
+        assert calls < 50
+        return kernels.nngp_ntk(network, x)
+
+    monkeypatch.setattr(kernel_products, "nngp_ntk", counted)
+    x = np.random.default_rng(2).normal(size=(5000, 1))
+    kernel_products.require_independent(mlp, x)
+    x[4321] = x[17]
+    with pytest.raises(DataError, match="17 and 4321 are equal") as refusal:
+        kernel_products.require_independent(mlp, x)
+    assert refusal.value.rows == (17, 4321)
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [kernel_products.singular("equal"), tiled._singular(0, 3), refinement.ill_conditioned("a condition", "some")],
+)
+def test_advice_on_a_kernel_without_an_inverse_can_be_followed(refusal: DataError) -> None:
+    """A study has no field for a ridge: that is said of the library, and of a study what it has."""
+    assert refusal.todo is not None
+    study, ridge = refusal.todo.split("in the library")
+    assert "ridge" in ridge
+    assert "ridge" not in study
+    assert "infinite_width." in study
+
+
 def test_an_input_of_zeros_is_named() -> None:
     x = X.copy()
     x[30] = 0
-    with pytest.raises(DataError, match="training input 30 is zero"):
+    with pytest.raises(DataError, match="training input 30 is zero") as refusal:
         kernel_products.require_independent(MLP(1, "relu"), x)
+    assert refusal.value.rows == (30,)
     kernel_products.require_independent(MLP(1, "relu", 2.0, 0.1), x)
     x[31] = 0
     with pytest.raises(DataError, match="30 and 31 are equal"):

@@ -14,7 +14,7 @@ Tiles = dict[tuple[int, int], np.ndarray]
 def kernels(network: MLP, blocks: Blocks, x_train: np.ndarray, x_test: np.ndarray) -> tuple[Tiles, Tiles]:
     """NNGP and NTK by tile."""
     found = {
-        (i, j): tiled.kernel_tile(network, blocks, x_train, x_test, i, j)
+        (i, j): tiled.filled_tile(network, blocks, x_train, x_test, i, j)
         for j in range(blocks.train)
         for i in blocks.column(j)
     }
