@@ -124,8 +124,7 @@ class Calorimeter(ShowerSource, frozen=True, kw_only=True, tag="calorimeter"):
             return 0
         shower_bytes, inputs = 8 * self.layers * self.cells**2, 8 * self.used_rows * facts.features
         showers = min(self.used_rows * shower_bytes, max(BATCH_BYTES, shower_bytes))
-        copies = 3 if self.inputs == "cells" else 1
-        return inputs + copies * showers + PROFILES * min(self.used_rows, shower.BATCH) * shower_bytes
+        return inputs + showers + PROFILES * min(self.used_rows, shower.BATCH) * shower_bytes
 
     @property
     def slow_to_check(self) -> bool:

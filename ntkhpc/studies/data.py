@@ -14,8 +14,8 @@ from ntkhpc.studies.dims import SPLIT
 OPENED = 12 * memory.MIB
 """Held besides by a worker that has made and written a split, however small."""
 
-TIMES_ROWS = 4.4
-"""How many times the rows are there at the peak: measured 4.1 to 4.8."""
+TIMES_POOL, TIMES_TEST = 4.4, 2.2
+"""How many times rows of the pool, and of the test set, are there at the peak: measured 4.1 to 4.8, and 2.1."""
 
 
 def compute(work: Work[Study]) -> Values:
@@ -48,7 +48,9 @@ def seconds(study: Study, block: Block) -> float:
 def loading_bytes(study: Study) -> int:
     """What the source takes before the split; or, later, the rows several times: chosen, scaled and written."""
     packages, making = study.data.packages_bytes(study.known), study.data.making_bytes(study.known)
-    return packages + OPENED + max(making, int(TIMES_ROWS * memory.rows(study)))
+    test = memory.of_numbers(study.data.test * (study.features + study.outputs))
+    rows = TIMES_POOL * (memory.rows(study) - test) + TIMES_TEST * test
+    return packages + OPENED + max(making, int(rows))
 
 
 def memory_bytes(study: Study) -> int:

@@ -92,9 +92,14 @@ def test_what_a_process_holds_is_seen_from_outside() -> None:
     code = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'import time; time.sleep(60)'])"
     parent = subprocess.Popen([sys.executable, "-c", code], start_new_session=True)
     try:
-        while not (children := shortage.descendants(parent.pid)):
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline:
+            children = shortage.descendants(parent.pid)
+            if children and shortage.held(children[0]) > 2**20:  # not before it has become a Python
+                break
             time.sleep(0.05)
-        assert shortage.held(children[0]) > 2**20
+        else:
+            pytest.fail("no child that holds a Python was seen")
     finally:
         os.killpg(parent.pid, signal.SIGKILL)
         parent.wait()

@@ -22,7 +22,7 @@ SIZES = {
     ),
     "tiled ensemble": memory.ENSEMBLE.format(
         pool=4096, test=600, widths=[16], n_train=[16], members=20, curve=[512, 3000], times=["infinite"]
-    ) + "tile = 1024\n",
+    ) + "tile = 2100\n",
     "small posterior": memory.POSTERIOR.format(
         n_train=32, test=100, widths=[16], sampler="hmc", neurons=200, populations=2
     ),
