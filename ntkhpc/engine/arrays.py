@@ -3,7 +3,7 @@
 A run outlives the code that made it. Today's description of a phase may name arrays that an older store lacks, and lack
 some that it has: what is written, read and checked of a run are the arrays in its store. Reads JSON alone, no zarr.
 
-Scratch arrays are in a store of their own beside it, which is freed once nobody reads them any more.
+Scratch arrays are in a store of their own beside it, whose chunks may be freed once nobody reads them any more.
 """
 
 import contextlib
@@ -109,7 +109,7 @@ def of(store: Path, name: str) -> Stored:
 
 
 def names(store: Path) -> frozenset[str]:
-    """The arrays that a run was made with, whether or not their folders are still there; none that was freed.
+    """The arrays that a run was made with, whether or not their folders are still there.
 
     Raises DamagedError if the metadata of a store cannot be read.
     """
