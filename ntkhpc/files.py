@@ -35,7 +35,7 @@ def sha256_file(path: Path) -> str:
 
 
 def _sha256_file(path: Path) -> str:
-    _require_file(path)
+    require_file(path)
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -81,14 +81,14 @@ def read(path: Path) -> bytes:
 
 
 def _read(path: Path) -> bytes:
-    _require_file(path)
+    require_file(path)
     return path.read_bytes()
 
 
 A_FOLDER = "is a directory, not a file"
 
 
-def _require_file(path: Path) -> None:
+def require_file(path: Path) -> None:
     """Raises DamagedError for what keeps its reader waiting, as a pipe does, has no end, as a device, or no bytes."""
     mode = os.stat(path).st_mode
     if stat.S_ISREG(mode):
@@ -139,13 +139,13 @@ def write_atomic(path: Path, data: bytes) -> None:
 
 
 def _write_atomic(path: Path, data: bytes) -> None:
-    staged = _stage(path, data)
+    staged = stage(path, data)
     try:
         os.replace(staged, path)
     except BaseException as error:  # Ctrl-C too leaves no staged file behind; it goes on up
         # A rename that was done, and whose reply was lost, fails when it is repeated.
         done = isinstance(error, OSError) and gates.holds(path, data)
-        _discard(staged)
+        discard(staged)
         if not done:
             raise
     sync_directory(path.parent)
@@ -156,11 +156,11 @@ def publish(path: Path, data: bytes) -> bool:
 
     link() is atomic on NFS and Lustre, where O_EXCL has not always been. Where it is refused, `gates` does without.
     """
-    staged = patiently(lambda: _stage(path, data))
+    staged = patiently(lambda: stage(path, data))
     try:
         made = patiently(lambda: _link(staged, path, data))
     finally:
-        _discard(staged)
+        discard(staged)
     if made:
         patiently(lambda: sync_directory(path.parent))
     return made
@@ -176,11 +176,11 @@ def _link(staged: Path, path: Path, data: bytes) -> bool:
         if isinstance(error, FileExistsError):
             return False
         if error.errno in refusals.NO_LINKS:
-            return gates.publish(path, data, _stage)
+            return gates.publish(path, data, stage)
         raise
     if path.is_symlink():  # BeeGFS may be set up so; it would point to nothing in a moment
         path.unlink(missing_ok=True)
-        return gates.publish(path, data, _stage)
+        return gates.publish(path, data, stage)
     return True
 
 
@@ -190,20 +190,22 @@ def _is_same(one: Path, other: Path) -> bool:
     return False
 
 
-def _stage(path: Path, data: bytes) -> Path:
+def stage(path: Path, *data: bytes | memoryview) -> Path:
+    """Write a file beside `path`, under a name of its own, and sync it."""
     staged = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}{gates.SUFFIX}")
     try:
         with staged.open("wb") as file:
-            file.write(data)
+            for part in data:
+                file.write(part)
             file.flush()
             _sync(file.fileno(), staged)
     except BaseException:  # Ctrl-C too; on a full disk the write failed, and its error is the one to see
-        _discard(staged)
+        discard(staged)
         raise
     return staged
 
 
-def _discard(staged: Path) -> None:
+def discard(staged: Path) -> None:
     with contextlib.suppress(OSError):
         staged.unlink(missing_ok=True)
 

@@ -14,7 +14,7 @@ from ntkhpc import studies
 FLOORS = (
     {"ntkhpc", "ntkhpc.errors", "ntkhpc.files", "ntkhpc.seeds", "ntkhpc.references", "ntkhpc.version",
      "ntkhpc.words", "ntkhpc.refusals", "ntkhpc.gates", "ntkhpc.filesystem", "ntkhpc.start", "ntkhpc.surroundings",
-     "ntkhpc.terminal"},
+     "ntkhpc.terminal", "ntkhpc.large_files"},
     {"ntkhpc.phase"},
     {"ntkhpc.networks", "ntkhpc.kernels", "ntkhpc.kernel_tile", "ntkhpc.close_pairs", "ntkhpc.expectations",
      "ntkhpc.tangents", "ntkhpc.blocks", "ntkhpc.tiled", "ntkhpc.tile_panels", "ntkhpc.refinement",

@@ -21,7 +21,7 @@ from zarr.core.buffer import Buffer
 from zarr.errors import ZarrUserWarning
 from zarr.storage import LocalStore
 
-from ntkhpc import files, refusals, studies
+from ntkhpc import files, large_files, refusals, studies
 from ntkhpc.engine import arrays, failpoints
 from ntkhpc.engine.arrays import Stored
 from ntkhpc.engine.plan import Shard
@@ -153,7 +153,7 @@ def write(path: Path, study: Study, shard: Shard, values: Values, *, before: Cal
     for array in expected:
         stored = arrays.of(path, array.name)
         for box, value in _boxes(stored, shard, values[array.name]):
-            if not _same_bytes(part(stored, box), value):
+            if not _reads_back(stored, box, value):
                 raise DamagedError(
                     f"{array.name} reads back with other bytes than were written",
                     where=stored.folder,
@@ -161,6 +161,29 @@ def write(path: Path, study: Study, shard: Shard, values: Values, *, before: Cal
                     todo="make verify shows what is damaged; then make resume",
                 )
     failpoints.reach("values-compared", path)
+
+
+def _reads_back(stored: Stored, box: tuple[slice, ...], value: np.ndarray) -> bool:
+    if _is_large(stored, value):
+        (chunk,) = stored.chunk_files(_spans(stored, box))
+        return large_files.holds(chunk, *_chunk_bytes(value))
+    return _same_bytes(part(stored, box), value)
+
+
+def _is_large(stored: Stored, value: np.ndarray) -> bool:
+    """Whether a value is a chunk that is written and compared without zarr, which copies it several times."""
+    own = stored.scratch and stored.plain and stored.checksummed
+    return own and value.shape == stored.chunks and value.dtype.str == np.dtype(stored.dtype).newbyteorder("<").str
+
+
+def _chunk_bytes(value: np.ndarray) -> tuple[memoryview, bytes]:
+    """What the file of a plain chunk has: the values, and their crc32c."""
+    data = np.ascontiguousarray(value).reshape(-1).view(np.uint8)
+    return data.data, google_crc32c.value(data).to_bytes(4, "little")
+
+
+def _spans(stored: Stored, box: tuple[slice, ...]) -> dict[str, tuple[int, int]]:
+    return {dim: (one.start, one.stop) for dim, one in zip(stored.dims, box, strict=True)}
 
 
 def _same_bytes(one: np.ndarray, other: np.ndarray) -> bool:
@@ -179,12 +202,15 @@ def _boxes(stored: Stored, shard: Shard, value: np.ndarray) -> Iterator[tuple[tu
 def _write_array(
     path: Path, study: Study, shard: Shard, array: Array, value: np.ndarray, before: Callable[[], None]
 ) -> None:
-    opened = open_array(path, array.name, writable=True)
-    for box, part_of_it in _boxes(arrays.of(path, array.name), shard, value):
+    opened, stored = open_array(path, array.name, writable=True), arrays.of(path, array.name)
+    for box, part_of_it in _boxes(stored, shard, value):
         before()
-        opened[box] = part_of_it
-    for chunk in chunk_files(path, study, shard, array):
-        files.sync_file(chunk)
+        (chunk,) = stored.chunk_files(_spans(stored, box))
+        if _is_large(stored, part_of_it):
+            large_files.write(chunk, *_chunk_bytes(part_of_it))
+        else:
+            opened[box] = part_of_it
+            files.sync_file(chunk)
 
 
 def read(path: Path, study: Study, shard: Shard, array: Array) -> np.ndarray:
@@ -204,7 +230,7 @@ def part(stored: Stored, region: tuple[slice, ...], *, hashed: bool = False) -> 
     Raises DamagedError, naming the chunk, where one is missing or is not as it was written. Where the values are
     `hashed` by the caller, the checksum of a chunk that is read whole is left out.
     """
-    spans = {dim: (one.start, one.stop) for dim, one in zip(stored.dims, region, strict=True)}
+    spans = _spans(stored, region)
     chunks = stored.chunk_files(spans)
     _require_there(chunks)
     if not stored.plain:
@@ -231,18 +257,23 @@ def _require_there(chunks: list[Path]) -> None:
 
 
 def _plain(chunk: Path, stored: Stored, *, hashed: bool = False) -> np.ndarray:
-    data, count = files.read(chunk), math.prod(stored.chunks)
+    data, count = large_files.read(chunk), math.prod(stored.chunks)
     if len(data) != count * np.dtype(stored.dtype).itemsize + (4 if stored.checksummed else 0):
         raise DamagedError(f"a chunk is damaged: it has {len(data):,} bytes", where=chunk)
-    if stored.checksummed and not hashed and int.from_bytes(data[-4:], "little") != google_crc32c.value(data[:-4]):
+    if stored.checksummed and not hashed and _crc_of(data) != google_crc32c.value(data[:-4]):
         raise DamagedError("a chunk is damaged: its checksum does not match", where=chunk)
+    data.flags.writeable = False
     return np.frombuffer(data, np.dtype(stored.dtype).newbyteorder("<"), count).reshape(stored.chunks)
+
+
+def _crc_of(data: np.ndarray) -> int:
+    return int.from_bytes(data[-4:].tobytes(), "little")
 
 
 def is_intact(chunk: Path) -> bool:
     """Whether a chunk file matches the crc32c it ends with, whatever the metadata say."""
-    data = files.read(chunk)
-    return int.from_bytes(data[-4:], "little") == google_crc32c.value(data[:-4])
+    data = large_files.read(chunk)
+    return _crc_of(data) == google_crc32c.value(data[:-4])
 
 
 def _read(path: Path, name: str, region: Any, where: Path) -> np.ndarray:

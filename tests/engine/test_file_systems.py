@@ -88,7 +88,7 @@ def test_a_claim_whose_answer_was_lost_is_ones_own(runs: Path, monkeypatch: pyte
 
 
 def publish_by_gate(path: Path, data: bytes) -> bool:
-    return gates.publish(path, data, files._stage)
+    return gates.publish(path, data, files.stage)
 
 
 @pytest.mark.promise("Of 16 processes that publish one file where there are no hard links, exactly one succeeds.")
