@@ -31,13 +31,16 @@ Kernels = tuple[np.ndarray, np.ndarray]
 """NNGP and NTK."""
 
 
-def nngp_ntk(network: MLP | Any, x1: Any, x2: Any = None, *, threads: int = 1) -> tuple[np.ndarray, np.ndarray]:
+def nngp_ntk(
+    network: MLP | Any, x1: Any, x2: Any = None, *, threads: int = 1, accelerated: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
     """NNGP and NTK between inputs x1 (n1, d) and x2 (n2, d), each (n1, n2), per output and in float64.
 
     With x2 None they are those of x1 with itself: exactly symmetric, with a diagonal that ReLU has exactly, as it has
     the entries of two equal inputs. Rows of equal inputs are equal to rounding.
     `network` is an MLP, or a kernel function (or the triple holding it) of neural_tangents.stax.
     An MLP's strips of rows are shared among `threads`, which change no bit; each calls BLAS, which should have one.
+    `accelerated` computes them on the device of JAX instead, whole: to the same rounding, not with the same bits.
     Raises ValueError for inputs that are not two-dimensional, differ in features, or are not finite, and for no thread.
     """
     if threads < 1:
@@ -52,7 +55,10 @@ def nngp_ntk(network: MLP | Any, x1: Any, x2: Any = None, *, threads: int = 1) -
         if one.x.shape[1] != two.x.shape[1]:
             raise ValueError(f"x1 {one.x.shape} and x2 {two.x.shape} differ in features")
     kernels = np.empty((len(one.x), len(two.x))), np.empty((len(one.x), len(two.x)))
-    _fill(network, one, two, kernels, threads)
+    if accelerated:
+        _fill_on_device(network, one, two, kernels)
+    else:
+        _fill(network, one, two, kernels, threads)
     if network.activation == "relu":
         _set_exact(network, one, two, kernels)
     return kernels
@@ -119,6 +125,19 @@ def _fill(mlp: MLP, one: _Inputs, two: _Inputs, kernels: Kernels, threads: int) 
     with ThreadPoolExecutor(workers, initializer=prepare) as pool:
         for done in [pool.submit(compute, rows) for rows in strips]:
             done.result()
+
+
+def _fill_on_device(mlp: MLP, one: _Inputs, two: _Inputs, kernels: Kernels) -> None:
+    from ntkhpc import device_kernels  # compiles, and only where a phase has a device
+
+    *found, sign = device_kernels.nngp_ntk(mlp, one.x, two.x, one.variances, two.variances)
+    for kernel, values in zip(kernels, found, strict=True):
+        kernel[...] = values
+    i, j = np.nonzero(sign)
+    if len(i):
+        _set_close(mlp, one, two, (i, j), sign[i, j] < 0, kernels)
+    for kernel in kernels if one is two else ():
+        np.copyto(kernel, kernel.T.copy(), where=~np.tri(len(kernel), dtype=bool))
 
 
 def _strip(mlp: MLP, one: _Inputs, two: _Inputs, rows: slice, kernels: Kernels, scratch: Scratch) -> None:

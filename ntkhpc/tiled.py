@@ -17,38 +17,42 @@ alone. A leading block of n rows is factored by the leading block of L, at whate
 """
 
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, Literal, get_args
 
 import numpy as np
-import scipy.linalg
 
-from ntkhpc.blocks import STRIP, Blocks
-from ntkhpc.errors import DataError
+from ntkhpc.blocks import Blocks
 from ntkhpc.infinite_width import Law
 from ntkhpc.kernels import nngp_ntk
-from ntkhpc.refinement import SMALLEST_PIVOT, ill_conditioned, refine
+from ntkhpc.refinement import refine
+from ntkhpc.tile_algebra import Algebra, HostAlgebra
 from ntkhpc.tile_panels import Tile, backward, each, multiply, panel, pool
 
 Precision = Literal["float64", "float32"]
 
-_SINGULAR = 1e-14
-
 
 def filled_tile(
-    network: Any, blocks: Blocks, x_train: np.ndarray, x_test: np.ndarray, i: int, j: int
+    network: Any,
+    blocks: Blocks,
+    x_train: np.ndarray,
+    x_test: np.ndarray,
+    i: int,
+    j: int,
+    *,
+    accelerated: bool = False,
 ) -> tuple[np.ndarray, np.ndarray]:
     """NNGP and NTK (b, b) of block row i and block column j, for x_train (n, d) and x_test (m, d).
 
     The last block is filled up with a unit diagonal in the NTK and NNGP, which leaves the factor of the others as it
-    is, and with zeros elsewhere.
+    is, and with zeros elsewhere. `accelerated` computes on JAX's device.
     """
     columns = x_train[blocks.rows(j)]
     if i == j:
-        found = nngp_ntk(network, columns)
+        found = nngp_ntk(network, columns, accelerated=accelerated)
     else:
-        found = nngp_ntk(network, (x_train if i < blocks.train else x_test)[blocks.rows(i)], columns)
+        rows = (x_train if i < blocks.train else x_test)[blocks.rows(i)]
+        found = nngp_ntk(network, rows, columns, accelerated=accelerated)
     return _filled(found[0], blocks.size, diagonal=i == j), _filled(found[1], blocks.size, diagonal=i == j)
 
 
@@ -70,90 +74,51 @@ def factor_column(
     ridge: float = 0.0,
     precision: Precision = "float64",
     threads: int = 1,
+    accelerated: bool = False,
 ) -> Iterator[np.ndarray]:
     """The tiles (b, b) of column j of the factor, for the block rows `blocks.column(j)`, in that order.
 
     `kernel(i, j)` gives tiles of T, `factor(i, k)` those of the columns k < j. `ridge` is added to the diagonal of T.
     The row j of the factor is held meanwhile: j tiles. With `precision` "float32" tiles of T are rounded to it as they
-    come, and all of the column is made in it. Raises DataError for a kernel that is singular, or, in float32, has a
-    pivot so small that its condition is certainly beyond what `refinement` can mend.
+    come, and all of the column is made in it. `accelerated` computes on JAX's device, which holds the row, instead of
+    in `threads`. Raises DataError for a kernel that is singular, or, in float32, has a pivot so small that its
+    condition is certainly beyond what `refinement` can mend.
     """
     if precision not in get_args(Precision):
         raise ValueError(f"precision = {precision!r} is neither 'float64' nor 'float32'")
     places = [(kernel, j, j), *((factor, j, k) for k in range(j))]
     for i in blocks.column(j)[1:]:
         places += [(kernel, i, j), *((factor, i, k) for k in range(j))]
-    with pool(threads) as workers, _ahead(places) as tiles:
+    with _algebra(threads, accelerated) as algebra, _ahead(places) as tiles:
         # What fills up the last blocks is not worked with. Not in the kernel's own memory, which may be a file's.
         width = blocks.height(j)
         diagonal = np.array(next(tiles)[:width, :width])
         if ridge:
             diagonal[np.diag_indices(width)] += ridge
         diagonal = diagonal.astype(precision, copy=False)
-        unreduced, row = np.diag(diagonal).copy(), []
+        unreduced, corner, row = np.diag(diagonal).copy(), algebra.load(diagonal), []
         for k in range(j):
-            row.append(next(tiles)[:width])
-            _reduce(diagonal, row[k], workers)
-        diagonal = _cholesky(diagonal, unreduced, blocks.rows(j), workers)
-        yield _filled(diagonal, blocks.size, diagonal=True)
+            row.append(algebra.load(next(tiles)[:width]))
+            corner = algebra.reduced(corner, row[k])
+        corner = algebra.cholesky(corner, unreduced, blocks.rows(j))
+        yield _filled(algebra.values(corner), blocks.size, diagonal=True)
         for i in blocks.column(j)[1:]:
             height = blocks.height(i)
-            left = np.array(next(tiles)[:height, :width], precision)
+            left = algebra.load(np.array(next(tiles)[:height, :width], precision))
             for k in range(j):
-                _subtract(left, next(tiles)[:height], row[k], workers)
-            yield _filled(_divide(left, diagonal, workers), blocks.size, diagonal=False)
+                left = algebra.subtracted(left, algebra.load(next(tiles)[:height]), row[k])
+            yield _filled(algebra.values(algebra.divided(left, corner)), blocks.size, diagonal=False)
 
 
-def _subtract(left: np.ndarray, a: np.ndarray, b: np.ndarray, workers: ThreadPoolExecutor) -> None:
-    """left -= a b^T, strip by strip."""
+@contextmanager
+def _algebra(threads: int, accelerated: bool) -> Iterator[Algebra]:
+    if accelerated:
+        from ntkhpc.device_algebra import DeviceAlgebra
 
-    def strip(rows: slice) -> None:
-        left[rows] -= a[rows] @ b.T
-
-    each(workers, strip, len(left))
-
-
-def _divide(left: np.ndarray, diagonal: np.ndarray, workers: ThreadPoolExecutor) -> np.ndarray:
-    """left diagonal^-T for a lower triangular diagonal."""
-
-    def strip(rows: slice) -> None:
-        solved = scipy.linalg.solve_triangular(diagonal, left[rows].T, lower=True, check_finite=False)
-        left[rows] = solved.T
-
-    each(workers, strip, len(left))
-    return left
-
-
-def _cholesky(matrix: np.ndarray, unreduced: np.ndarray, rows: slice, workers: ThreadPoolExecutor) -> np.ndarray:
-    """The factor of one tile, whose lower triangle is overwritten, by strips: columns as in the whole matrix."""
-    size = len(matrix)
-    smallest, refusal = (_SINGULAR, _singular) if matrix.dtype == np.float64 else (SMALLEST_PIVOT, _broken_down)
-    for start in range(0, size, STRIP):
-        here, below = slice(start, min(start + STRIP, size)), slice(min(start + STRIP, size), size)
-        try:
-            corner = scipy.linalg.cholesky(matrix[here, here], lower=True, check_finite=False)
-        except scipy.linalg.LinAlgError as error:
-            raise refusal(rows.start + here.start, rows.start + here.stop - 1) from error
-        if (np.diag(corner) ** 2 < smallest * unreduced[here]).any():
-            raise refusal(rows.start + here.start, rows.start + here.stop - 1)
-        matrix[here, here] = corner
-        _divide_below(matrix[below, here], corner, workers)
-        _reduce(matrix[below, below], matrix[below, here], workers)
-    return np.tril(matrix)
-
-
-def _divide_below(panel: np.ndarray, corner: np.ndarray, workers: ThreadPoolExecutor) -> None:
-    if len(panel):
-        panel[...] = _divide(np.ascontiguousarray(panel), corner, workers)
-
-
-def _reduce(rest: np.ndarray, panel: np.ndarray, workers: ThreadPoolExecutor) -> None:
-    """rest -= panel panel^T, up to the diagonal of each strip."""
-
-    def strip(rows: slice) -> None:
-        rest[rows, : rows.stop] -= panel[rows] @ panel[: rows.stop].T
-
-    each(workers, strip, len(rest))
+        yield DeviceAlgebra()
+        return
+    with pool(threads) as workers:
+        yield HostAlgebra(workers)
 
 
 def law(
@@ -223,18 +188,3 @@ def _ahead(places: list[tuple[Tile, int, int]]) -> Iterator[Iterator[np.ndarray]
             yield coming.result()
 
         yield tiles()
-
-
-def _singular(first: int, last: int) -> DataError:
-    return DataError(
-        "the kernel of the training inputs is singular, so the law at infinite time does not exist",
-        where=f"training inputs {first:,} to {last:,} of a draw",
-        cause="an input there is equal to another one before it, or a multiple, or depends on others under this kernel",
-        todo="remove duplicate rows; in a study, finite times alone in infinite_width.times need no inverse, up to "
-        "20,000 samples; in the library a ridge helps",
-    )
-
-
-def _broken_down(first: int, last: int) -> DataError:
-    where = f"training inputs {first:,} to {last:,} of a draw"
-    return ill_conditioned(f"a condition of at least {1 / SMALLEST_PIVOT:.1e}", where)

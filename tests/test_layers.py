@@ -18,6 +18,7 @@ FLOORS = (
     {"ntkhpc.phase"},
     {"ntkhpc.networks", "ntkhpc.kernels", "ntkhpc.kernel_tile", "ntkhpc.close_pairs", "ntkhpc.expectations",
      "ntkhpc.tangents", "ntkhpc.blocks", "ntkhpc.tiled", "ntkhpc.tile_panels", "ntkhpc.refinement",
+     "ntkhpc.tile_algebra", "ntkhpc.device_algebra", "ntkhpc.device_kernels",
      "ntkhpc.infinite_width", "ntkhpc.loss_law",
      "ntkhpc.training", "ntkhpc.convergence", "ntkhpc.bayesian", "ntkhpc.linalg", "ntkhpc.programs",
      "ntkhpc.pinned", "ntkhpc.kernel_products", "ntkhpc.preconditioner", "ntkhpc.conjugate_gradients",

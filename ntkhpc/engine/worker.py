@@ -168,6 +168,7 @@ def _compute(bench: _Bench, shard: Shard, inputs: str, kept: Tiles) -> Values:
         bench.inputs.of(phase, inputs, shard.region),
         kept,
         threads=min(_cores(), phase.wide(run.study)),
+        accelerated=bench.marks["platform"] != "cpu",
     )
     try:
         with pinned():

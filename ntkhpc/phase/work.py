@@ -37,7 +37,8 @@ class KeptTiles(Protocol):
 class Work(Generic[S]):
     """One shard's work: the study, the shard's block, the arrays that its phase reads, and its finished tiles.
 
-    A wide phase may use so many `threads`, whose number must not change a bit of the values.
+    A wide phase may use so many `threads`, whose number must not change a bit of the values. `accelerated` says that
+    the device of JAX is not this host, but a GPU.
 
     A computation returns the values of the block for every array that the phase writes, of shape
     `shape(array)[block]`: dimensions that the phase is cut along keep their place, with the length of the block.
@@ -48,6 +49,7 @@ class Work(Generic[S]):
     inputs: Inputs
     tiles: KeptTiles | None = None
     threads: int = 1
+    accelerated: bool = False
 
     def tile(self, number: int, make: Callable[[], Values]) -> dict[str, np.ndarray]:
         """The values of a tile: from an earlier attempt under the same fingerprint, or made and kept.

@@ -28,11 +28,19 @@ def factored(
     ridge: float = 0.0,
     precision: tiled.Precision = "float64",
     threads: int = 1,
+    accelerated: bool = False,
 ) -> Tiles:
     found: Tiles = {}
     for j in range(blocks.train):
         column = tiled.factor_column(
-            j, blocks, look(kernel), look(found), ridge=ridge, precision=precision, threads=threads
+            j,
+            blocks,
+            look(kernel),
+            look(found),
+            ridge=ridge,
+            precision=precision,
+            threads=threads,
+            accelerated=accelerated,
         )
         for i, tile in zip(blocks.column(j), column, strict=True):
             found[i, j] = tile

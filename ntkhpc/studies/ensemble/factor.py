@@ -42,6 +42,7 @@ def compute(work: "Work[EnsembleStudy]") -> Values:
         lambda row, column: factor[draw, cut.number(row, column)],
         precision=work.study.infinite_width.factor_precision,
         threads=work.threads,
+        accelerated=work.accelerated,
     )
     found = np.empty((1, len(cut.column(j)), cut.size, cut.size), work.study.infinite_width.factor_precision)
     for place, tile in enumerate(column):

@@ -53,7 +53,9 @@ def compute(work: "Work[EnsembleStudy]") -> Values:
     study, inputs, cut = work.study, work.inputs, blocks(work.study)
     chosen = inputs["permutation"][work.block.index("curve_draw"), : study.curve_sizes[-1]]
     i, j = cut.place(work.block.index("kernel_tile"))
-    nngp, ntk = tiled.filled_tile(mlp(study), cut, inputs["x_train"][chosen], inputs["x_test"], i, j)
+    nngp, ntk = tiled.filled_tile(
+        mlp(study), cut, inputs["x_train"][chosen], inputs["x_test"], i, j, accelerated=work.accelerated
+    )
     return {"kernel_nngp": nngp[None, None], "kernel_ntk": np.asarray(ntk)[None, None]}
 
 
