@@ -12,7 +12,7 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 
-from ntkhpc.errors import DataError
+from ntkhpc import dependence
 from ntkhpc.kernels import nngp_ntk
 from ntkhpc.networks import MLP
 from ntkhpc.probes import pair_operations
@@ -26,7 +26,6 @@ TILE = 512
 """Rows and columns of a tile: 2 MiB a kernel, so that it is multiplied while it is in cache."""
 
 _DIAGONAL_TILE = 32
-_PARALLEL = 1e-14
 _NEAR = 1e-12
 
 
@@ -149,19 +148,15 @@ def require_independent(network: Any, x: np.ndarray, kernel: Kernel = "ntk") -> 
     if not norms.all():
         first = int(np.argmin(norms))
         if not _named(nngp_ntk(network, x[first : first + 1]))[kernel].any():
-            raise DataError(
-                f"training input {first} is zero in every feature, and a network without biases is 0 there",
-                rows=(first,),
-                todo="remove that row, or give the network.bias_variance",
-            )
+            raise dependence.zero(first)
     order = np.argsort(place, kind="stable")
     for first, row in enumerate(order):
         later = first + 1
         while later < len(order) and place[order[later]] - place[row] <= near[row]:
             one, two = sorted((int(row), int(order[later])))
             pair = _named(nngp_ntk(network, x[[one, two]]))[kernel]
-            if abs(pair[0, 1]) >= (1 - _PARALLEL) * np.sqrt(pair[0, 0] * pair[1, 1]):
-                raise singular(f"training inputs {one} and {two} are equal, or equal up to a factor", (one, two))
+            if abs(pair[0, 1]) >= (1 - dependence.PARALLEL) * np.sqrt(pair[0, 0] * pair[1, 1]):
+                raise dependence.singular(dependence.equal((one, two)), (one, two))
             later += 1
 
 
@@ -183,17 +178,6 @@ def _places(network: Any, x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.nda
     lengths = np.hypot(norms, bias)
     place = np.abs(flat @ direction[:-1] + bias * direction[-1]) / np.where(lengths > 0, lengths, 1)
     return norms, place, np.full(len(x), _NEAR)
-
-
-def singular(cause: str, rows: tuple[int, ...] = ()) -> DataError:
-    """The error of a kernel that has no inverse; `rows` are the training inputs at fault, where they are known."""
-    return DataError(
-        "the kernel of the training inputs is singular, so the law at infinite time does not exist",
-        rows=rows,
-        cause=cause,
-        todo="remove duplicate rows; in a study, method = 'exact' with finite times alone in infinite_width.times "
-        "needs no inverse, up to 20,000 samples; in the library a ridge helps",
-    )
 
 
 def _named(kernels: Sequence[np.ndarray]) -> dict[Kernel, np.ndarray]:

@@ -24,6 +24,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 import scipy.linalg
 
+from ntkhpc import dependence
 from ntkhpc.blocks import STRIP, Blocks
 from ntkhpc.errors import DataError
 from ntkhpc.infinite_width import Law
@@ -225,16 +226,29 @@ def _ahead(places: list[tuple[Tile, int, int]]) -> Iterator[Iterator[np.ndarray]
         yield tiles()
 
 
+def named(error: DataError, blocks: Blocks, kernel: Tile, precision: Precision = "float64") -> DataError:
+    """The error of `factor_column` for a kernel, with the inputs at fault: two that are one, or one that is zero.
+
+    Its `rows` are the training inputs among which the factor broke down; where these depend on many others, it is
+    returned as it is. Reads a row and the diagonal of tiles.
+    """
+    if not error.rows:
+        return error
+    apart, nearly = (dependence.PARALLEL, "") if precision == "float64" else (SMALLEST_PIVOT / 2, "or nearly equal, ")
+    rows = dependence.of_tiles(error.rows[0], error.rows[-1], blocks, kernel, apart)
+    if len(rows) == 1:
+        return dependence.zero(rows[0])
+    return DataError(error.what, rows=rows, cause=dependence.equal(rows, nearly), todo=error.todo) if rows else error
+
+
 def _singular(first: int, last: int) -> DataError:
-    return DataError(
-        "the kernel of the training inputs is singular, so the law at infinite time does not exist",
-        where=f"training inputs {first:,} to {last:,} of a draw",
-        cause="an input there is equal to another one before it, or a multiple, or depends on others under this kernel",
-        todo="remove duplicate rows; in a study, finite times alone in infinite_width.times need no inverse, up to "
-        "20,000 samples; in the library a ridge helps",
+    return dependence.singular(
+        "an input there is equal to another one before it, or a multiple, or depends on others under this kernel",
+        tuple(range(first, last + 1)),
+        f"training inputs {first:,} to {last:,} of a draw",
     )
 
 
 def _broken_down(first: int, last: int) -> DataError:
     where = f"training inputs {first:,} to {last:,} of a draw"
-    return ill_conditioned(f"a condition of at least {1 / SMALLEST_PIVOT:.1e}", where)
+    return ill_conditioned(f"a condition of at least {1 / SMALLEST_PIVOT:.1e}", where, tuple(range(first, last + 1)))

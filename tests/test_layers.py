@@ -17,7 +17,7 @@ FLOORS = (
      "ntkhpc.terminal"},
     {"ntkhpc.phase"},
     {"ntkhpc.networks", "ntkhpc.kernels", "ntkhpc.kernel_tile", "ntkhpc.close_pairs", "ntkhpc.expectations",
-     "ntkhpc.tangents", "ntkhpc.blocks", "ntkhpc.tiled", "ntkhpc.tile_panels", "ntkhpc.refinement",
+     "ntkhpc.tangents", "ntkhpc.blocks", "ntkhpc.dependence", "ntkhpc.tiled", "ntkhpc.tile_panels", "ntkhpc.refinement",
      "ntkhpc.infinite_width", "ntkhpc.loss_law",
      "ntkhpc.training", "ntkhpc.convergence", "ntkhpc.bayesian", "ntkhpc.linalg", "ntkhpc.programs",
      "ntkhpc.pinned", "ntkhpc.kernel_products", "ntkhpc.preconditioner", "ntkhpc.conjugate_gradients",

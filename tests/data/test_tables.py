@@ -264,7 +264,7 @@ def test_names_that_make_no_sense_are_refused(
 
 def make(rows: int = 8) -> NamedColumns:
     rng = np.random.default_rng(1)
-    return NamedColumns(rng.random((rows, 3)), rng.random((rows, 2)), ("a", "b", "c"), ("u", "v"))
+    return NamedColumns(rng.random((rows, 3)), rng.random((rows, 2)), ("a", "b", "c"), ("u", "v"), np.arange(rows))
 
 
 def spoil(side: str, place: object, value: object) -> Callable[[NamedColumns], NamedColumns]:

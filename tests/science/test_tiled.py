@@ -94,6 +94,19 @@ def test_a_singular_kernel_is_named_by_its_rows(double: int) -> None:
         factored(blocks, kernels(blocks, x_train)[1])
     first, last = re.findall(r"training inputs ([\d,]+) to ([\d,]+) of a draw", str(refusal.value))[0]
     assert int(first.replace(",", "")) <= 777 <= int(last.replace(",", ""))
+    tiles = kernels(blocks, x_train)[1]
+    assert tiled.named(refusal.value, blocks, look(tiles)).rows == (double, 777)
+
+
+def test_of_inputs_that_depend_on_many_others_none_is_named() -> None:
+    """More of them than features: in a linear kernel each is a sum of others."""
+    blocks = Blocks(N, TEST, 300)
+    linear = {(i, j): tiled._filled((X_TRAIN if i < blocks.train else X_TEST)[blocks.rows(i)]
+              @ X_TRAIN[blocks.rows(j)].T, 300, diagonal=i == j)
+              for j in range(blocks.train) for i in blocks.column(j)}  # fmt: skip
+    with pytest.raises(DataError, match="singular") as refusal:
+        factored(blocks, linear)
+    assert tiled.named(refusal.value, blocks, look(linear)) is refusal.value
 
 
 def test_tiles_are_counted_column_by_column() -> None:

@@ -9,16 +9,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ntkhpc import probes, seeds
-from ntkhpc.errors import DataError, DivergedError
+from ntkhpc.errors import DivergedError
 from ntkhpc.phase.array import Array
 from ntkhpc.phase.block import Block
 from ntkhpc.phase.phase import Phase
 from ntkhpc.phase.work import Values, Work
-from ntkhpc.studies import cost, memory
+from ntkhpc.studies import cost, memory, pool_rows
 from ntkhpc.studies.ensemble import curve
 from ntkhpc.studies.ensemble.curve import CURVE
 from ntkhpc.studies.ensemble.network import mlp
-from ntkhpc.words import joined
 
 if TYPE_CHECKING:
     from ntkhpc.iterative import IteratedStatistics
@@ -83,7 +82,8 @@ def statistics(work: "Work[EnsembleStudy]") -> "IteratedStatistics":
     )
     samples = inputs["x_train"][chosen], inputs["y_train"][chosen], inputs["x_test"], inputs["y_test"]
     try:
-        return iterative.trained_statistics(mlp(study), *samples, iteration)
+        with pool_rows.named(study, draw, chosen):
+            return iterative.trained_statistics(mlp(study), *samples, iteration)
     except DivergedError as error:
         raise DivergedError(
             error.what,
@@ -92,18 +92,6 @@ def statistics(work: "Work[EnsembleStudy]") -> "IteratedStatistics":
             todo="raise infinite_width.tolerance, or network.bias_variance; or method = 'exact', of which the numbers "
             "do not depend on how fast an iteration converges",
         ) from error
-    except DataError as error:
-        raise _placed(error, chosen, draw) from error
-
-
-def _placed(error: DataError, chosen: np.ndarray, draw: int) -> DataError:
-    """The same error, which counts among the samples of a draw, with the rows of the pool that they are."""
-    where = f"draw {draw}, its first {len(chosen):,} samples"
-    rows = tuple(int(chosen[row]) for row in error.rows)
-    if rows:
-        where += f"; training input{'s' * (len(rows) > 1)} {joined(error.rows)} of these, counted from 0, "
-        where += f"{'are rows' if len(rows) > 1 else 'is row'} {joined(rows)} of the pool (x_train)"
-    return DataError(error.what, where=where, cause=error.cause, todo=error.todo)
 
 
 def solves_whole(study: "EnsembleStudy") -> bool:
