@@ -18,7 +18,6 @@ alone. A leading block of n rows is factored by the leading block of L, at whate
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -30,7 +29,8 @@ from ntkhpc.errors import DataError
 from ntkhpc.infinite_width import Law
 from ntkhpc.kernels import nngp_ntk
 from ntkhpc.refinement import SMALLEST_PIVOT, ill_conditioned, refine
-from ntkhpc.tile_panels import Tile, backward, each, multiply, panel, pool
+from ntkhpc.threads import each, pool
+from ntkhpc.tile_panels import Tile, ahead, backward, multiply, panel
 
 Precision = Literal["float64", "float32"]
 
@@ -84,7 +84,7 @@ def factor_column(
     places = [(kernel, j, j), *((factor, j, k) for k in range(j))]
     for i in blocks.column(j)[1:]:
         places += [(kernel, i, j), *((factor, i, k) for k in range(j))]
-    with pool(threads) as workers, _ahead(places) as tiles:
+    with pool(threads) as workers, ahead(places) as tiles:
         # What fills up the last blocks is not worked with. Not in the kernel's own memory, which may be a file's.
         width = blocks.height(j)
         diagonal = np.array(next(tiles)[:width, :width])
@@ -209,21 +209,6 @@ def leading(n: int, blocks: Blocks, tile: Tile) -> np.ndarray:
             found[rows, columns] = part
             found[columns, rows] = part.T
     return found
-
-
-@contextmanager
-def _ahead(places: list[tuple[Tile, int, int]]) -> Iterator[Iterator[np.ndarray]]:
-    """Tiles in this order, each read while the one before it is worked with."""
-    with pool(1) as reader:
-
-        def tiles() -> Iterator[np.ndarray]:
-            coming = reader.submit(places[0][0], *places[0][1:])
-            for tile, i, j in places[1:]:
-                found, coming = coming.result(), reader.submit(tile, i, j)
-                yield found
-            yield coming.result()
-
-        yield tiles()
 
 
 def named(error: DataError, blocks: Blocks, kernel: Tile, precision: Precision = "float64") -> DataError:

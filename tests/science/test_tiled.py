@@ -1,13 +1,14 @@
 """Laws from tiles of kernels, against those of whole matrices."""
 
 import re
+import threading
 
 import numpy as np
 import pytest
 from support import tiles
 from support.tiles import Tiles, factored, look
 
-from ntkhpc import infinite_width, tile_panels, tiled
+from ntkhpc import infinite_width, threads, tile_panels, tiled
 from ntkhpc.blocks import Blocks
 from ntkhpc.errors import DataError
 from ntkhpc.infinite_width import Law
@@ -115,3 +116,45 @@ def test_tiles_are_counted_column_by_column() -> None:
     assert [blocks.place(number) for number in range(blocks.tiles)] == places
     assert [blocks.number(i, j) for i, j in places] == list(range(blocks.tiles))
     assert [blocks.span(j) for j in (0, 1)] == [(0, 13), (13, 25)]
+
+
+def test_each_tile_is_read_while_the_one_before_it_is_worked_with_and_no_other() -> None:
+    begun = {place: threading.Event() for place in range(3)}
+
+    def read(place: int, _: int) -> np.ndarray:
+        begun[place].set()
+        return np.full((1, 1), place)
+
+    with tile_panels.ahead([(read, place, 0) for place in begun]) as coming:
+        for place in begun:
+            assert next(coming) == place
+            assert place == 2 or begun[place + 1].wait(60)
+            assert place > 0 or not begun[2].is_set()
+
+
+@pytest.mark.parametrize("work", ["panel", "forward", "backward", "multiply"])
+def test_a_thread_of_its_own_reads_each_tile_once_and_hands_on_its_errors(work: str) -> None:
+    blocks, n = Blocks(N, TEST, 300), 777
+    factor, readers = look(factored(blocks, kernels(blocks)[1])), []
+
+    def read(i: int, j: int) -> np.ndarray:
+        readers.append((threading.get_ident(), i, j))
+        return factor(i, j)
+
+    def fail(i: int, j: int) -> np.ndarray:
+        raise OSError("no tile")
+
+    def do(tile: tile_panels.Tile) -> None:
+        with threads.pool(2) as workers:
+            if work == "multiply":
+                tile_panels.multiply(np.zeros((TEST, n)), np.ones((TEST, n)), 1.0, n, blocks, tile, workers)
+            elif work == "panel":
+                tile_panels.panel(n, blocks, tile)
+            else:
+                getattr(tile_panels, work)(np.ones((TEST, n)), n, blocks, tile, workers)
+
+    do(read)
+    assert len({thread for thread, _, _ in readers} - {threading.get_ident()}) == 1
+    assert len({(i, j) for _, i, j in readers}) == len(readers) == (3 if work == "panel" else 6)
+    with pytest.raises(OSError, match="no tile"):
+        do(fail)
