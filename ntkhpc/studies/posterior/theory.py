@@ -205,13 +205,14 @@ def _scans(study: "PosteriorStudy", problem: "OneLayerProblem") -> dict[str, np.
 
 
 def seconds(study: "PosteriorStudy", block: Block) -> float:
-    """One training set: two eigendecompositions of its kernels, and the law of the loss at every width."""
+    """One training set: its kernels twice, for posterior and gradient descent; two eigendecompositions of them, and the
+    law of the loss at every width."""
     n_train, test, widths = block.value("n_train"), study.data.test, len(study.theory_widths)
     pairs = n_train**2 / 2 + n_train * test + test**2 / 2
     scanned = len(study.scan.temperatures) + len(study.scan.readout_factors)
     flops = 60 * n_train**3 + (1 + widths) * (34 * test**3 + 2 * n_train * test**2)
     flops += (1 + scanned) * widths * 4 * n_train * test
-    kernels = pairs * (study.features * 2 / cost.FLOPS_FLOAT64 + 64e-9)
+    kernels = 2 * cost.kernel_seconds(pairs, study.features, depth=1)
     return cost.SECONDS_PER_SHARD + kernels + flops / cost.FLOPS_FLOAT64
 
 
