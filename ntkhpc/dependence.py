@@ -4,14 +4,23 @@ Two inputs are at fault where their kernel is the geometric mean of their own, u
 a network has no biases. Inputs may also depend on many others; then no row is at fault more than another.
 """
 
+import math
+from typing import Any, Literal
+
 import numpy as np
 
 from ntkhpc.blocks import STRIP, Blocks
 from ntkhpc.errors import DataError
+from ntkhpc.kernels import nngp_ntk
+from ntkhpc.networks import MLP
+from ntkhpc.seeds import DIRECTION, generator
 from ntkhpc.tile_panels import Tile
 
 PARALLEL = 1e-14
 """By how much the cosine of two such inputs under the kernel may miss one, in float64."""
+
+_NEAR = 1e-12
+"""How near to each other, of their size, places of two such inputs on a direction are."""
 
 
 def singular(cause: str, rows: tuple[int, ...] = (), where: str | None = None) -> DataError:
@@ -33,6 +42,49 @@ def zero(row: int) -> DataError:
         rows=(row,),
         todo="remove that row, or give the network.bias_variance",
     )
+
+
+def require_independent(network: Any, x: np.ndarray, kernel: Literal["ntk", "nngp"] = "ntk") -> None:
+    """Raises DataError, naming the rows, if an input of x (n, d) is zero for the kernel or two are equal for it.
+
+    Two inputs are that where their kernel is the geometric mean of their own, up to sign: equal or, without biases,
+    parallel ones. Those lie in one place on a random direction, so n log n operations find them.
+    """
+    which = ("nngp", "ntk").index(kernel)
+    norms, place, near = _places(network, x)
+    if not norms.all():
+        first = int(np.argmin(norms))
+        if not nngp_ntk(network, x[first : first + 1])[which].any():
+            raise zero(first)
+    order = np.argsort(place, kind="stable")
+    for first, row in enumerate(order):
+        later = first + 1
+        while later < len(order) and place[order[later]] - place[row] <= near[row]:
+            one, two = sorted((int(row), int(order[later])))
+            pair = nngp_ntk(network, x[[one, two]])[which]
+            if abs(pair[0, 1]) >= (1 - PARALLEL) * np.sqrt(pair[0, 0] * pair[1, 1]):
+                raise singular(equal((one, two)), (one, two))
+            later += 1
+
+
+def _places(network: Any, x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Norms (n,) of the inputs, their places (n,) on a random direction, and how near (n,) to it those lie that are
+    equal to one for the kernel.
+
+    The first layer sees a bias as one more feature, the same for every input. ReLU kernels are those of the directions
+    of inputs, to a factor; erf kernels tell norms, too. Of other networks all parallel inputs are looked at.
+    """
+    flat = np.reshape(x, (len(x), -1))
+    norms, bias = np.linalg.norm(flat, axis=1), 0.0
+    direction = generator(0, DIRECTION).normal(size=flat.shape[1] + 1)
+    direction /= np.linalg.norm(direction)
+    if isinstance(network, MLP):
+        if network.activation == "erf":
+            return norms, np.abs(flat @ direction[:-1]), _NEAR * norms
+        bias = math.sqrt(network.bias_variance * flat.shape[1] / network.weight_variance)
+    lengths = np.hypot(norms, bias)
+    place = np.abs(flat @ direction[:-1] + bias * direction[-1]) / np.where(lengths > 0, lengths, 1)
+    return norms, place, np.full(len(x), _NEAR)
 
 
 def of_matrix(kernel: np.ndarray) -> DataError:

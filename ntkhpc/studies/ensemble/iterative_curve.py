@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ntkhpc import probes, seeds
+from ntkhpc.blocks import STRIP, strips
 from ntkhpc.errors import DivergedError
 from ntkhpc.phase.array import Array
 from ntkhpc.phase.block import Block
@@ -56,6 +57,11 @@ _GROWTH = 0.4
 """Products grow with this power of the size: 18, 31, 43 in both rounds at 1,000, 2,000, 4,000 (128 probes, 25 features,
 one layer, ReLU)."""
 
+_MOST_THREADS = 16
+
+_THREAD = 4 * STRIP**2
+"""Numbers that a thread holds: both kernels of a tile of STRIP rows, its workspace, products that wait to be added."""
+
 _STREAMED = 2e9
 """Numbers a second of vectors that are combined: memory moves them, few operations."""
 
@@ -83,7 +89,7 @@ def statistics(work: "Work[EnsembleStudy]") -> "IteratedStatistics":
     samples = inputs["x_train"][chosen], inputs["y_train"][chosen], inputs["x_test"], inputs["y_test"]
     try:
         with pool_rows.named(study, draw, chosen):
-            return iterative.trained_statistics(mlp(study), *samples, iteration)
+            return iterative.trained_statistics(mlp(study), *samples, iteration, threads=work.threads)
     except DivergedError as error:
         raise DivergedError(
             error.what,
@@ -119,15 +125,20 @@ def seconds(study: "EnsembleStudy", block: Block) -> float:
     return cost.SECONDS_PER_SHARD + taken * product + across + preconditioner
 
 
+def wide(study: "EnsembleStudy") -> int:
+    """Threads that find tiles to compute; their products are added by one."""
+    return min(strips(study.curve_sizes[-1]), _MOST_THREADS)
+
+
 def memory_bytes(study: "EnsembleStudy") -> int:
-    """As `iterative.trained_statistics` says: the inputs of a draw, vectors of training and of test points; 8 tiles."""
+    """As `iterative.trained_statistics` says: the inputs of a draw, vectors of training and of test points; tiles."""
     n, test, outputs = study.curve_sizes[-1], study.data.test, study.outputs
     if solves_whole(study):
         vectors = n * (probes.RANK + 12 * test) + 6 * test**2
     else:
         columns = study.infinite_width.probes + outputs + probes.CHECKS
         vectors = n * (probes.RANK + 17 * columns) + 8 * test * columns
-    numbers = n * (study.features + outputs) + vectors + 8 * 512**2
+    numbers = n * (study.features + outputs) + vectors + wide(study) * _THREAD
     return memory.KERNELS + memory.rows(study) + memory.of_numbers(numbers)
 
 
@@ -142,4 +153,5 @@ PHASE = Phase(
     compute=compute,
     fewer="lower infinite_width.draws",
     lower="infinite_width.n_train, infinite_width.probes or data.test",
+    wide=wide,
 )
