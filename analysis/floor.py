@@ -17,10 +17,11 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
-from scipy import optimize, special, stats
+from scipy import optimize, stats
 
 from analysis import offset_fit
-from analysis.contrasts import LEVEL, Curve, Estimate, curvature_weights, skewed
+from analysis.contrasts import LEVEL, Curve, Estimate
+from analysis.offset_scan import OffsetScan
 from analysis.scaling import plain
 
 SIZES = 4
@@ -47,9 +48,6 @@ _GRID = 90
 
 _NEAR = 8.0
 """Standard errors of the offset about it that are looked at more closely."""
-
-_TAIL = 0.025
-"""Of a 95 % interval, on each side."""
 
 
 @dataclass(frozen=True)
@@ -177,17 +175,17 @@ def find(curve: Curve) -> Floor:
     smallest, top = float(curve.value.min()), _top(curve)
     steps = np.geomspace(1, _NEAREST, _GRID)  # dense around zero and where the offset nears the smallest value
     grid = [-_BELOW * smallest * steps, np.zeros(1), smallest * (1 - steps), np.linspace(smallest, top, _GRID // 3)]
-    scan = _Scan.of(curve, np.unique(np.minimum(np.concatenate(grid), top)))
+    scan = OffsetScan.of(curve, np.unique(np.minimum(np.concatenate(grid), top)))
     offset = exponent = math.nan
     if (i := scan.crossing) is not None:
         offset = _root(curve, *scan.offset[i : i + 2])
-        there = _Scan.of(curve, np.array([offset]))
+        there = OffsetScan.of(curve, np.array([offset]))
         exponent = float(there.slope[0])
         steepness = np.ptp(scan.curvature[i : i + 2]) / np.ptp(scan.offset[i : i + 2])
         error = math.sqrt(there.bent.variance[0]) / max(steepness, _FLAT)
         near = offset + error * np.linspace(-_NEAR, _NEAR, _GRID)  # a second look, as fine as the error is small
         near = near[(near > scan.offset[0]) & (near < scan.offset[-1])]
-        scan = _Scan.of(curve, np.unique(np.concatenate([scan.offset, near, [offset]])))
+        scan = OffsetScan.of(curve, np.unique(np.concatenate([scan.offset, near, [offset]])))
     if not curve.sources:
         return Floor(offset, exponent, (offset, offset), (exponent, exponent))
     return Floor(offset, exponent, scan.offsets(), scan.exponents())
@@ -197,7 +195,7 @@ def _root(curve: Curve, low: float, high: float) -> float:
     """The offset between two others where the curvature vanishes; one of them, where rounding alone has a sign."""
 
     def curvature(offset: float) -> float:
-        return float(_Scan.of(curve, np.array([offset])).curvature[0])
+        return float(OffsetScan.of(curve, np.array([offset])).curvature[0])
 
     if curvature(low) * curvature(high) >= 0:
         return min(low, high, key=lambda offset: abs(curvature(offset)))
@@ -209,139 +207,9 @@ def _top(curve: Curve) -> float:
     return float(min(np.exp(np.log(curve.value).mean()), (1 - _NEAREST) * curve.value.max()))
 
 
-@dataclass(frozen=True)
-class _Contrast:
-    """Of a contrast at each of the offsets (g,): variance, degrees of freedom and skewness (due to what the values are
-    made from, and to others)."""
-
-    variance: np.ndarray
-    dof: np.ndarray
-    skewness: np.ndarray
-    others: np.ndarray
-
-    @classmethod
-    def of(cls, curve: Curve, weights: np.ndarray) -> "_Contrast":
-        """Of weights (g, k) of the logarithms."""
-        variance, inverse, third = np.zeros(len(weights)), np.zeros(len(weights)), np.zeros((2, len(weights)))
-        for source in curve.sources:
-            moved = weights @ source.deviates
-            part = (moved**2).sum(axis=1)
-            variance += part
-            inverse += part**2 / source.freedom(moved)
-            third += source.skewing(moved)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return cls(variance, variance**2 / inverse, *(third / variance**1.5))
-
-    def limit(self, sign: np.ndarray | float) -> np.ndarray:
-        """The pull of that sign (g,) at which its 95 % interval ends, in standard errors."""
-        quantile = -special.stdtrit(self.dof, _TAIL)
-        return np.asarray(quantile - np.sign(sign) * skewed(self.skewness, self.others, _TAIL, quantile))
-
-
-@dataclass(frozen=True)
-class _Scan:
-    """Exponent and curvature over offsets c (g,), with their covariance (g, 2, 2).
-
-    `bent` is the error of the curvature, `along` that of the contrast of both that does not change with the offset, to
-    first order, in which the exponent counts positive. The scan ends below an offset above which the power law is a
-    size apart from a constant.
-    """
-
-    offset: np.ndarray
-    slope: np.ndarray
-    curvature: np.ndarray
-    covariance: np.ndarray
-    bent: _Contrast
-    along: _Contrast
-
-    @classmethod
-    def of(cls, curve: Curve, offsets: np.ndarray) -> "_Scan":
-        laws = offset_fit.fit(curve.n, curve.value, offsets)
-        weights = curvature_weights(curve.n)
-        turned = np.stack([laws.exponent_weights(), laws.project(weights)])
-        covariance = np.einsum("qgk,kl,rgl->gqr", turned, curve.covariance(), turned)
-        slope, curvature = np.einsum("qgk,gk->qg", turned, laws.by_offset(curve.value))[..., None]
-        blind = np.sign(curvature) * (curvature * turned[0] - slope * turned[1])
-        steep = np.flatnonzero((np.abs(laws.exponent) >= offset_fit.STEEPEST) & (offsets > 0))
-        count = int(steep[0]) if len(steep) else len(offsets)
-        bent, along = (_Contrast.of(curve, one[:count]) for one in (turned[1], blind))
-        curved = (laws.left @ weights)[:count]
-        return cls(offsets[:count], laws.exponent[:count], curved, covariance[:count], bent, along)
-
-    @property
-    def pull(self) -> np.ndarray:
-        """The curvature in standard errors (g,)."""
-        return np.asarray(self.curvature / np.sqrt(self.bent.variance))
-
-    @property
-    def crossing(self) -> int | None:
-        """The offset below the one, nearest to zero, where the curvature vanishes."""
-        found = np.flatnonzero(np.diff(np.sign(self.curvature)) != 0)
-        return int(found[np.abs(self.offset[found]).argmin()]) if len(found) else None
-
-    def around(self, excess: np.ndarray) -> tuple[int, int] | None:
-        """First and last of the offsets of no `excess` (g,) about the one at which the curvature vanishes.
-
-        That is the one nearest to zero, or where the curvature is least.
-        """
-        pull = np.abs(self.pull)
-        middle = int(pull.argmin()) if (i := self.crossing) is None else i + int(pull[i + 1] < pull[i])
-        if not excess[middle] <= 0:
-            return None
-        outside = np.flatnonzero(~(excess <= 0))
-        below, above = outside[outside < middle], outside[outside > middle]
-        return int(below[-1] + 1) if len(below) else 0, int(above[0] - 1) if len(above) else len(excess) - 1
-
-    def offsets(self) -> tuple[float, float]:
-        """Ends of the 95 % interval of the offset; open where the search ends inside.
-
-        It holds the offsets at which the curvature is compatible with zero.
-        """
-        excess = self.pull**2 - self.bent.limit(self.pull) ** 2
-        if (found := self.around(excess)) is None:
-            return math.nan, math.nan
-        first, last = found
-        low = -math.inf if first == 0 else _zero(self.offset, excess, first - 1)
-        high = math.inf if last == len(excess) - 1 else _zero(self.offset, excess, last)
-        return low, high
-
-    def exponents(self) -> tuple[float, float]:
-        """Ends of the 95 % interval of the exponent b.
-
-        It holds every b for which slope - b and curvature are compatible with zero at some offset. How far both may be
-        from zero is known from the contrast that tells exponents whatever the offset.
-        """
-        low, high = -self._reach(-1.0), self._reach(1.0)
-        return (math.nan, math.nan) if math.isnan(low) or math.isnan(high) else (low, high)
-
-    def _reach(self, sign: float) -> float:
-        """The largest b of the interval (sign 1), or of -b (sign -1); NaN where no offset is compatible.
-
-        At one offset exponents are an interval about the slope as the curvature's deviation would have it.
-        """
-        limit = self.along.limit(-sign) ** 2
-        if (found := self.around(self.pull**2 - limit)) is None:
-            return math.nan
-        first, last = found
-        falls = sign * self.slope[len(self.slope) // 2] < 0  # ever more steeply as c rises
-        if last == len(self.slope) - 1 and not falls:
-            return math.inf
-        ss, sc, cc = (self.covariance[:, i, j] for i, j in ((0, 0), (0, 1), (1, 1)))
-        middle = sign * (self.slope - sc / cc * self.curvature)
-        ends = middle + np.sqrt(np.maximum(limit - self.pull**2, 0) * np.maximum(ss - sc**2 / cc, 0))
-        end = float(ends[first : last + 1].max())
-        return max(end, 0.0) if first == 0 and falls else end  # b = 0 is a logarithm, where the offset is without end
-
-
-def _zero(grid: np.ndarray, excess: np.ndarray, i: int) -> float:
-    """Between grid points i and i + 1, linearly."""
-    a, b = excess[i], excess[i + 1]
-    return float(grid[i] + (grid[i + 1] - grid[i]) * a / (a - b))
-
-
 def _aicc(curve: Curve) -> dict[str, float]:
     """chi^2 + 2 p + 2 p (p + 1)/(k - p - 1), chi^2 of slope and curvature as far as a description leaves them."""
-    scan = _Scan.of(curve, np.linspace(0, _top(curve), _GRID))
+    scan = OffsetScan.of(curve, np.linspace(0, _top(curve), _GRID))
     shape = np.array([scan.slope[0], scan.curvature[0]])
     pulls = scan.pull**2
     best = int(pulls.argmin())

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.linalg
 
+from ntkhpc.dependence import singular
 from ntkhpc.errors import DataError, DivergedError
-from ntkhpc.kernel_products import Kernel, SymmetricProducts, singular
+from ntkhpc.kernel_products import Kernel, SymmetricProducts
 from ntkhpc.preconditioner import Preconditioner
 
 _RESTARTS = 4

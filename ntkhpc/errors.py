@@ -63,7 +63,7 @@ class DataError(NtkhpcError):
     """A data set has the wrong shape, a value that is not finite, or too few rows, or is not there.
 
     `at` is what is refused, where that is known: (name of the array, row or None for all, column). `rows` are the
-    training inputs that make a kernel singular, by their numbers among those that were given, where they are known.
+    training inputs that make a kernel singular, or among which they are, by their numbers among those that were given.
     """
 
     exit_code = 2

@@ -18,8 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import scipy.linalg
 
-from ntkhpc import linalg, loss_law
-from ntkhpc.errors import DataError
+from ntkhpc import dependence, linalg, loss_law
 from ntkhpc.kernels import nngp_ntk
 from ntkhpc.loss_law import loss_moments
 
@@ -282,10 +281,10 @@ def _cholesky(kernel: np.ndarray, ridge: float) -> np.ndarray:
     try:
         factor = scipy.linalg.cholesky(matrix, lower=True, check_finite=False)
     except scipy.linalg.LinAlgError as error:
-        raise _singular(kernel) from error
+        raise dependence.of_matrix(kernel) from error
     pivots = np.diag(factor) ** 2
     if (pivots < _SINGULAR * np.diag(matrix)).any():
-        raise _singular(kernel)
+        raise dependence.of_matrix(kernel)
     return factor
 
 
@@ -299,28 +298,6 @@ def _congruent(matrix: np.ndarray, factor: np.ndarray) -> np.ndarray:
     if info:
         raise ValueError(f"dsygst refuses its argument {-info}")
     return found
-
-
-def _singular(kernel: np.ndarray) -> DataError:
-    """What makes a kernel singular, named by the rows at fault where two inputs are equal or parallel."""
-    scale = np.sqrt(np.diag(kernel))
-    if not scale.all():
-        raise DataError(
-            f"training input {int(np.argmin(scale))} is zero in every feature, and a network without biases is 0 there",
-            todo="remove that row, or give the network.bias_variance",
-        )
-    cause = "the training inputs are dependent under this kernel"
-    for row in range(1, len(kernel)):
-        cosine = kernel[row, :row] / (scale[row] * scale[:row])
-        if cosine.max(initial=0) > 1 - 1e-14:
-            cause = f"training inputs {int(cosine.argmax())} and {row} are equal, or equal up to a factor"
-            break
-    return DataError(
-        "the kernel of the training inputs is singular, so the law at infinite time does not exist",
-        cause=cause,
-        todo="remove duplicate rows; a finite time needs no inverse (in a study, infinite_width.times); in the library "
-        "a ridge helps",
-    )
 
 
 def _require_sense(kind: str, ridge: float) -> None:

@@ -20,12 +20,12 @@ import numpy as np
 from ntkhpc import probes as probing
 from ntkhpc import residuals, seeds
 from ntkhpc.conjugate_gradients import Solution, System
+from ntkhpc.dependence import require_independent
 from ntkhpc.kernel_products import (
     ComputedCross,
     ComputedKernels,
     CrossProducts,
     SymmetricProducts,
-    require_independent,
 )
 from ntkhpc.preconditioner import preconditioner
 from ntkhpc.probes import CHECKS, Estimated, Sums, exact_costs_less
@@ -100,12 +100,20 @@ class IteratedStatistics:
 
 
 def trained_statistics(
-    network: Any, x_train: Any, y_train: Any, x_test: Any, y_test: Any, iteration: Iteration | None = None
+    network: Any,
+    x_train: Any,
+    y_train: Any,
+    x_test: Any,
+    y_test: Any,
+    iteration: Iteration | None = None,
+    *,
+    threads: int = 1,
 ) -> IteratedStatistics:
     """Moments of the test loss at infinite time.
 
     x_train (n, d), y_train (n, outputs), x_test (m, d), y_test (m, outputs). Memory is that of the inputs, of n times
-    (rank + 17 (probes + outputs)) numbers and of a few tiles; with `exact`, of n times (rank + 12 m) numbers. Raises
+    (rank + 17 (probes + outputs)) numbers and of a few tiles a thread; with `exact`, of n times (rank + 12 m) numbers.
+    An MLP's kernels are shared among `threads`, which change no bit; each calls BLAS, which should have one. Raises
     ValueError for shapes that do not fit, DataError where the kernel is singular (two equal training inputs are named)
     and there is no ridge, DivergedError where conjugate gradients do not converge.
     """
@@ -117,7 +125,9 @@ def trained_statistics(
     if not iteration.ridge:
         require_independent(network, x_train, iteration.kind)
     kernels = LawKernels(
-        ComputedKernels(network, x_train), ComputedCross(network, x_train, x_test), ComputedKernels(network, x_test)
+        ComputedKernels(network, x_train, threads=threads),
+        ComputedCross(network, x_train, x_test, threads=threads),
+        ComputedKernels(network, x_test, threads=threads),
     )
     return law_statistics(kernels, y_train, y_test, iteration)
 

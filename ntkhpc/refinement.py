@@ -116,10 +116,11 @@ def _products(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.array([float(np.dot(x.astype(np.float64), y.astype(np.float64))) for x, y in zip(a, b, strict=True)])
 
 
-def ill_conditioned(found: str, where: str) -> DataError:
+def ill_conditioned(found: str, where: str, rows: tuple[int, ...] = ()) -> DataError:
     """What is said of a kernel that a factor in float32 does not suffice for."""
     return DataError(
         f"a factor in float32 does not suffice: the kernel of the training inputs has {found}",
+        rows=rows,
         where=where,
         cause=f"float32 needs a condition below {1 / SMALLEST_PIVOT:.1e}; inputs that are nearly equal, or depend on "
         "others under this kernel, raise it",

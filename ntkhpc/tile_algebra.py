@@ -10,10 +10,11 @@ from typing import Any, Protocol
 import numpy as np
 import scipy.linalg
 
+from ntkhpc import dependence
 from ntkhpc.blocks import STRIP
 from ntkhpc.errors import DataError
 from ntkhpc.refinement import SMALLEST_PIVOT, ill_conditioned
-from ntkhpc.tile_panels import each
+from ntkhpc.threads import each
 
 
 class Algebra(Protocol):
@@ -106,13 +107,14 @@ def require_pivots(pivots: np.ndarray, unreduced: np.ndarray, rows: slice) -> No
 
 def refusal(dtype: np.dtype, rows: slice) -> DataError:
     """What is wrong with the kernel of these training inputs, if its factor in this type breaks down."""
-    where = f"training inputs {rows.start:,} to {rows.stop - 1:,} of a draw"
+    where, inputs = (
+        f"training inputs {rows.start:,} to {rows.stop - 1:,} of a draw",
+        tuple(range(rows.start, rows.stop)),
+    )
     if dtype == np.float32:
-        return ill_conditioned(f"a condition of at least {1 / SMALLEST_PIVOT:.1e}", where)
-    return DataError(
-        "the kernel of the training inputs is singular, so the law at infinite time does not exist",
-        where=where,
-        cause="an input there is equal to another one before it, or a multiple, or depends on others under this kernel",
-        todo="remove duplicate rows; in a study, finite times alone in infinite_width.times need no inverse, up to "
-        "20,000 samples; in the library a ridge helps",
+        return ill_conditioned(f"a condition of at least {1 / SMALLEST_PIVOT:.1e}", where, inputs)
+    return dependence.singular(
+        "an input there is equal to another one before it, or a multiple, or depends on others under this kernel",
+        inputs,
+        where,
     )

@@ -22,12 +22,15 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
+from ntkhpc import dependence
 from ntkhpc.blocks import Blocks
+from ntkhpc.errors import DataError
 from ntkhpc.infinite_width import Law
 from ntkhpc.kernels import nngp_ntk
-from ntkhpc.refinement import refine
+from ntkhpc.refinement import SMALLEST_PIVOT, refine
+from ntkhpc.threads import each, pool
 from ntkhpc.tile_algebra import Algebra, HostAlgebra
-from ntkhpc.tile_panels import Tile, backward, each, multiply, panel, pool
+from ntkhpc.tile_panels import Tile, ahead, backward, multiply, panel
 
 Precision = Literal["float64", "float32"]
 
@@ -89,7 +92,7 @@ def factor_column(
     places = [(kernel, j, j), *((factor, j, k) for k in range(j))]
     for i in blocks.column(j)[1:]:
         places += [(kernel, i, j), *((factor, i, k) for k in range(j))]
-    with _algebra(threads, accelerated) as algebra, _ahead(places) as tiles:
+    with _algebra(threads, accelerated) as algebra, ahead(places) as tiles:
         # What fills up the last blocks is not worked with. Not in the kernel's own memory, which may be a file's.
         width = blocks.height(j)
         diagonal = np.array(next(tiles)[:width, :width])
@@ -175,16 +178,16 @@ def leading(n: int, blocks: Blocks, tile: Tile) -> np.ndarray:
     return found
 
 
-@contextmanager
-def _ahead(places: list[tuple[Tile, int, int]]) -> Iterator[Iterator[np.ndarray]]:
-    """Tiles in this order, each read while the one before it is worked with."""
-    with pool(1) as reader:
+def named(error: DataError, blocks: Blocks, kernel: Tile, precision: Precision = "float64") -> DataError:
+    """The error of `factor_column` for a kernel, with the inputs at fault: two that are one, or one that is zero.
 
-        def tiles() -> Iterator[np.ndarray]:
-            coming = reader.submit(places[0][0], *places[0][1:])
-            for tile, i, j in places[1:]:
-                found, coming = coming.result(), reader.submit(tile, i, j)
-                yield found
-            yield coming.result()
-
-        yield tiles()
+    Its `rows` are the training inputs among which the factor broke down; where these depend on many others, it is
+    returned as it is. Reads a row and the diagonal of tiles.
+    """
+    if not error.rows:
+        return error
+    apart, nearly = (dependence.PARALLEL, "") if precision == "float64" else (SMALLEST_PIVOT / 2, "or nearly equal, ")
+    rows = dependence.of_tiles(error.rows[0], error.rows[-1], blocks, kernel, apart)
+    if len(rows) == 1:
+        return dependence.zero(rows[0])
+    return DataError(error.what, rows=rows, cause=dependence.equal(rows, nearly), todo=error.todo) if rows else error

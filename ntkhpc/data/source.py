@@ -173,6 +173,13 @@ class Source(Settings, frozen=True, kw_only=True, tag_field="source"):
         for line in self.check(facts) or ():
             print(line)
 
+    def rows_in_files(self, facts: Facts, rows: tuple[int, ...]) -> str:
+        """Where rows of the pool are in the user's files, in words; empty of data that have none.
+
+        Raises what `load` may.
+        """
+        return ""
+
     def load(self, facts: Facts) -> Split:
         """The training pool and the test points. Raises DataError if the data cannot be used or are others by now."""
         raise NotImplementedError

@@ -33,12 +33,17 @@ FEWEST_ROWS = 4  # a training pool and test points of two each
 
 @dataclass(frozen=True, eq=False)
 class NamedColumns:
-    """x (n, d) and y (n, k), float64; one name for each of their columns."""
+    """x (n, d) and y (n, k), float64; one name for each of their columns; numbers (n,) of the rows in the file."""
 
     x: np.ndarray
     y: np.ndarray
     x_names: tuple[str, ...]
     y_names: tuple[str, ...]
+    rows: np.ndarray
+
+    def take(self, keep: np.ndarray) -> "NamedColumns":
+        """Some of the rows, which are chosen by a mask (n,)."""
+        return replace(self, x=self.x[keep], y=self.y[keep], rows=self.rows[keep])
 
 
 def read(path: Path, x: tuple[str, ...], y: tuple[str, ...]) -> NamedColumns:
@@ -49,7 +54,7 @@ def read(path: Path, x: tuple[str, ...], y: tuple[str, ...]) -> NamedColumns:
     of different lengths; values that are NaN are left to `check`.
     """
     (x_values, x_names), (y_values, y_names) = _format(path, x, y).read(path, x, y)
-    return NamedColumns(x_values, y_values, x_names, y_names)
+    return NamedColumns(x_values, y_values, x_names, y_names, np.arange(len(x_values)))
 
 
 def describe(path: Path, x: tuple[str, ...], y: tuple[str, ...]) -> tuple[int, int, int]:
@@ -113,15 +118,14 @@ def equal_inputs(table: NamedColumns) -> list[tuple[str, str]]:
 
 def drop_duplicates(table: NamedColumns) -> NamedColumns:
     """The table without rows whose x an earlier row has; their y are dropped too, whether the same or not."""
-    keep = first_like(table.x) == np.arange(len(table.x))
-    return replace(table, x=table.x[keep], y=table.y[keep])
+    return table.take(first_like(table.x) == np.arange(len(table.x)))
 
 
 def without(table: NamedColumns, values: tuple[float, ...]) -> NamedColumns:
     """The table without rows in which a column of x or y has one of the values, in float32 or float64."""
     stored = np.unique([*values, *(float(np.float32(value)) for value in values if abs(value) < 1e38)])
-    keep = ~(np.isin(table.x, stored).any(axis=1) | np.isin(table.y, stored).any(axis=1))
-    return replace(table, x=table.x[keep], y=table.y[keep])
+    marked = np.isin(table.x, stored).any(axis=1) | np.isin(table.y, stored).any(axis=1)
+    return table.take(np.asarray(~marked))
 
 
 def _format(path: Path, x: tuple[str, ...], y: tuple[str, ...]) -> Any:

@@ -104,14 +104,25 @@ class ShowerFile(ShowerSource, frozen=True, kw_only=True, tag="showers"):
         energy, deposits = _read(self, facts)
         return self._split(_inputs(self, deposits), energy)
 
+    def rows_in_files(self, facts: Facts, rows: tuple[int, ...]) -> str:
+        numbers = _order(self, facts)[list(rows)]
+        files = joined(Path(path).name for path in self.path)
+        passing = "" if self.energy_min == 0 and self.energy_max == 1e9 and not self.pdg else " that pass"
+        return f"{'showers' if len(rows) > 1 else 'shower'} {joined(numbers)} (from 0) of those{passing} in {files}"
+
+
+def _order(section: ShowerFile, facts: Facts) -> np.ndarray:
+    """Those that are used of the showers that pass: of the pool, then of the test points."""
+    order = np.arange(facts.rows)
+    if not section.keeps_file_order:
+        order = seeds.generator(section.seed, seeds.ROWS).permutation(order)
+    return order[: section.used_rows]
+
 
 def _read(section: ShowerFile, facts: Facts) -> tuple[np.ndarray, np.ndarray]:
     """Incident energies (n,) and deposits (n, features) in GeV, of the showers that are used and in their order."""
     from ntkhpc.data import shower_files
 
-    order = np.arange(facts.rows)
-    if not section.keeps_file_order:
-        order = seeds.generator(section.seed, seeds.ROWS).permutation(order)
     with ExitStack() as stack:
         copies = [
             stack.enter_context(staging.staged(Path(path), sha256))
@@ -122,7 +133,7 @@ def _read(section: ShowerFile, facts: Facts) -> tuple[np.ndarray, np.ndarray]:
             section.layout,
             scale=section.scale or None,
             inputs=section.inputs,
-            take=order[: section.used_rows],
+            take=_order(section, facts),
             **_filters(section),
         )
 

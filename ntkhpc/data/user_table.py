@@ -12,7 +12,7 @@ from ntkhpc.data.formats.names import listed
 from ntkhpc.data.source import FAINT, MEBIBYTE, Facts, Source
 from ntkhpc.data.split import SCALED, Split, regression
 from ntkhpc.errors import DataError
-from ntkhpc.words import count, named, numbers
+from ntkhpc.words import count, joined, named, numbers
 
 Names = Annotated[tuple[str, ...], Meta(min_length=1)]
 
@@ -144,10 +144,7 @@ class TableFile(Source, frozen=True, kw_only=True, tag="file"):
 
     def _split(self, found: table.NamedColumns, facts: Facts) -> Split:
         _require_enough(self, len(found.x), facts.rows)
-        order = np.arange(len(found.x))
-        if not self.keeps_file_order:
-            order = seeds.generator(self.seed, seeds.ROWS).permutation(order)
-        rows = order[: self.used_rows]
+        rows = self._order(len(found.x))
         try:
             return regression(found.x[rows], found.y[rows], self.pool, log_target=self.log_target, scaling=self.scaling)
         except DataError as error:
@@ -156,6 +153,18 @@ class TableFile(Source, frozen=True, kw_only=True, tag="file"):
                 what += f": {self._place(*error.at, found, rows)}"
             raise DataError(what, where=self.path, cause=error.cause, todo=error.todo) from error
 
+    def rows_in_files(self, facts: Facts, rows: tuple[int, ...]) -> str:
+        found = _read(self, facts)[0]
+        numbers = found.rows[self._order(len(found.x))[list(rows)]]
+        return f"{'rows' if len(rows) > 1 else 'row'} {joined(numbers)} (from 0) of {Path(self.path).name}"
+
+    def _order(self, rows: int) -> np.ndarray:
+        """Those that are used of so many rows: of the pool, then of the test points."""
+        order = np.arange(rows)
+        if not self.keeps_file_order:
+            order = seeds.generator(self.seed, seeds.ROWS).permutation(order)
+        return order[: self.used_rows]
+
     def _place(self, part: str, split_row: int | None, column: int, found: table.NamedColumns, rows: np.ndarray) -> str:
         """Name the column of the table, and where one row of the split is meant, that of the table and its value."""
         values, names = (found.x, found.x_names) if part.startswith("x") else (found.y, found.y_names)
@@ -163,8 +172,7 @@ class TableFile(Source, frozen=True, kw_only=True, tag="file"):
         if split_row is None:
             return name
         row = int(rows[split_row + (self.pool if part.endswith("test") else 0)])
-        of = " of those that are not left out" if self.missing or self.duplicates == "drop" else ""
-        return f"{name} is {values[row, column]:.12g} in row {row} (from 0){of}"
+        return f"{name} is {values[row, column]:.12g} in row {found.rows[row]} (from 0)"
 
 
 def _read(section: TableFile, facts: Facts) -> tuple[table.NamedColumns, int]:

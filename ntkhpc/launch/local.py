@@ -55,7 +55,9 @@ def run(target: Run, console: Console, cores: int | None = None) -> None:
             missing = [shard for phase in stage for shard in target.missing(phase)]
             phases = tuple(phase for phase in stage if any(shard.phase == phase for shard in missing))
             if missing:
-                count = min(prepare.workers_that_fit(target.plan, phases, cores), len(missing))
+                # Shards of a chain wait for one another: a worker for each would take cores from the one at work.
+                side_by_side = len(plan.chains(target.layout, missing))
+                count = min(prepare.workers_that_fit(target.plan, phases, cores), side_by_side)
                 ordered = [shard.id for shard in plan.longest_first(target.layout, missing)]
                 _run_stage(target, phases, ordered, count, cores, console)
             # Also where nothing was missing: a submission may have been killed between its last receipt and this.

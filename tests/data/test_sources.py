@@ -224,6 +224,10 @@ def test_stored_showers_of_two_files_make_a_study(tmp_path: Path) -> None:
     wanted.data.prepare(wanted.known)
     split = loaded(wanted)
     assert (split.target_train[:12, 0] == energies[0]).all()
+    assert wanted.data.rows_in_files(wanted.known, (14, 3)) == "showers 14 and 3 (from 0) of those in 1.h5 and 2.h5"
+    permuted = facts.resolve(studies.loads(text.replace('"file"', '"permuted"')), tmp_path)
+    _, place, *_ = permuted.data.rows_in_files(permuted.known, (5,)).split()
+    assert loaded(permuted).target_train[5, 0] == np.concatenate(energies)[int(place)]
     assert plan.make(wanted).shards
     with pytest.raises(DataError, match="30 showers are asked for, 24 pass"):
         facts.resolve(studies.loads(text.replace("pool = 18", "pool = 24")), tmp_path)

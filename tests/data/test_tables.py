@@ -264,7 +264,7 @@ def test_names_that_make_no_sense_are_refused(
 
 def make(rows: int = 8) -> NamedColumns:
     rng = np.random.default_rng(1)
-    return NamedColumns(rng.random((rows, 3)), rng.random((rows, 2)), ("a", "b", "c"), ("u", "v"))
+    return NamedColumns(rng.random((rows, 3)), rng.random((rows, 2)), ("a", "b", "c"), ("u", "v"), np.arange(rows))
 
 
 def spoil(side: str, place: object, value: object) -> Callable[[NamedColumns], NamedColumns]:
@@ -279,7 +279,8 @@ def spoil(side: str, place: object, value: object) -> Callable[[NamedColumns], N
 def repeat(rows: list[int], *, same: bool = True) -> Callable[[NamedColumns], NamedColumns]:
     def change(good: NamedColumns) -> NamedColumns:
         y = good.y[rows] if same else good.y[: len(rows)] + 1
-        return replace(good, x=np.vstack([good.x, good.x[rows]]), y=np.vstack([good.y, y]))
+        x = np.vstack([good.x, good.x[rows]])
+        return replace(good, x=x, y=np.vstack([good.y, y]), rows=np.arange(len(x)))
 
     return change
 
@@ -330,6 +331,7 @@ def test_dropping_duplicates_keeps_the_first_of_each(tmp_path: Path) -> None:
         dropped = table.drop_duplicates(repeat([3, 3, 0], same=same)(good))
         np.testing.assert_array_equal(dropped.x, good.x)
         np.testing.assert_array_equal(dropped.y, good.y)
+        np.testing.assert_array_equal(dropped.rows, good.rows)
     table.check(dropped, tmp_path)
 
 

@@ -96,7 +96,9 @@ def test_few_test_points_are_all_solved_for(tmp_path: Path) -> None:
 def test_draws_have_probes_of_their_own_and_sizes_of_a_draw_share_them(monkeypatch: pytest.MonkeyPatch) -> None:
     study = studies.loads(text())
     layout, seeds = studies.layout(study), {}
-    monkeypatch.setattr("ntkhpc.iterative.trained_statistics", lambda *given: seeds.setdefault(place, given[-1].seed))
+    monkeypatch.setattr(
+        "ntkhpc.iterative.trained_statistics", lambda *given, **_: seeds.setdefault(place, given[-1].seed)
+    )
     inputs = {"permutation": np.zeros((2, 60), int), "x_train": np.zeros((60, 2)), "y_train": np.zeros((60, 1)),
               "x_test": None, "y_test": None}  # fmt: skip
     for block in layout.blocks(iterative_curve.PHASE):
@@ -121,7 +123,7 @@ def test_inputs_that_make_a_kernel_singular_are_named_by_their_rows_of_the_pool(
     """Of draw 1, whose first samples are the rows 31, 32, ..."""
     study = studies.loads(text())
 
-    def refuse(*given: object) -> None:
+    def refuse(*given: object, **more: object) -> None:
         raise DataError("singular", rows=rows, cause="two are equal", todo="remove one")
 
     monkeypatch.setattr("ntkhpc.iterative.trained_statistics", refuse)

@@ -166,8 +166,9 @@ def test_a_wide_ensemble_obeys_the_law_and_a_width_128_ensemble_does_not() -> No
 def test_equal_training_inputs_are_named() -> None:
     x = X.copy()
     x[9] = 2 * x[4]
-    with pytest.raises(DataError, match="4 and 9 are equal"):
+    with pytest.raises(DataError, match="4 and 9 are equal") as refusal:
         infinite_width.trained_law(NETWORKS[0], x, Y, X_TEST)
+    assert refusal.value.rows == (4, 9)
     mean, _ = infinite_width.trained_law(NETWORKS[0], x, Y, X_TEST, ridge=0.1)
     assert np.isfinite(mean).all()
     x[9] = 1e-9 * X[9]  # small is not singular

@@ -137,13 +137,13 @@ def test_residuals_change_no_number_by_more_than_is_stated(case: str, exact: boo
         assert max(ratios["mu_L"]) > 1e-3
 
 
-def test_tiles_and_matrices_give_the_same_and_a_repetition_the_same_bits() -> None:
+def test_tiles_and_matrices_give_the_same_and_a_repetition_in_threads_the_same_bits() -> None:
     mlp, settings, outputs = CASES["outputs"]
     given = problem(300, 50, outputs)
     for exact in (True, False):
         chosen = Iteration(**settings, probes=32, exact=exact, rank=30, seed=7)
         computed = trained_statistics(mlp, *given, chosen)
-        assert computed == trained_statistics(mlp, *given, chosen)
+        assert computed == trained_statistics(mlp, *given, chosen, threads=3)
         stored = law_statistics(law_kernels(mlp, given[0], given[2]), given[1], given[3], chosen)
         for name in NAMES:
             assert getattr(computed, name).value == pytest.approx(getattr(stored, name).value, rel=1e-6), name

@@ -1,10 +1,12 @@
 """Products of kernels that are never whole against those of whole matrices, and inputs that make them singular."""
 
+import threading
+
 import numpy as np
 import pytest
 from support.kernel_matrices import matrices
 
-from ntkhpc import kernel_products, kernels, refinement, tiled
+from ntkhpc import dependence, kernel_products, kernels, refinement, tiled
 from ntkhpc.errors import DataError
 from ntkhpc.kernel_products import ComputedCross, ComputedKernels
 from ntkhpc.networks import MLP
@@ -42,6 +44,38 @@ def test_products_are_those_of_whole_matrices_whatever_the_tile(mlp: MLP, tile: 
             np.testing.assert_allclose(found[kernel], exact[kernel], rtol=0, atol=1e-13 * abs(exact[kernel]).max())
 
 
+@pytest.mark.parametrize("mlp", NETWORKS, ids=NAMES)
+def test_the_number_of_threads_changes_no_bit_of_a_product(mlp: MLP) -> None:
+    """Tiles are added in one order, whichever was computed first."""
+    vectors, test = {"ntk": ONE, "nngp": TWO}, {"ntk": RNG.normal(size=(45, 2)), "nngp": RNG.normal(size=(45, 4))}
+    found = []
+    for threads in (1, 2, 9):
+        computed, cross = ComputedKernels(mlp, X, 16, threads), ComputedCross(mlp, X, X_TEST, 16, threads)
+        products = [computed.products(vectors), cross.products(test), cross.transposed(vectors)]
+        columns = computed.columns("ntk", np.array([3, 149, 3]))
+        found.append([*(one[kernel].tobytes() for one in products for kernel in ("ntk", "nngp")), columns.tobytes()])
+    assert found[0] == found[1] == found[2]
+
+
+def test_threads_compute_tiles_at_a_time_and_no_more_than_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three are at work before any of them ends, and never more."""
+    barrier, lock, at_work, most = threading.Barrier(3, timeout=60), threading.Lock(), 0, 0
+
+    def counted(network: MLP, x1: np.ndarray, x2: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+        nonlocal at_work, most
+        with lock:
+            at_work += 1
+            most = max(most, at_work)
+        barrier.wait()
+        with lock:
+            at_work -= 1
+        return kernels.nngp_ntk(network, x1, x2)
+
+    monkeypatch.setattr(kernel_products, "nngp_ntk", counted)
+    ComputedKernels(NETWORKS[0], X, tile=30, threads=3).products({"ntk": ONE})
+    assert most == 3
+
+
 def test_a_pass_computes_each_tile_of_one_half_once(monkeypatch: pytest.MonkeyPatch) -> None:
     pairs: list[int] = []
 
@@ -72,10 +106,10 @@ def test_inputs_that_are_equal_for_the_kernel_are_named(mlp: MLP, factor: float,
     for kernel in ("ntk", "nngp"):
         if refused:
             with pytest.raises(DataError, match="12 and 97 are equal"):
-                kernel_products.require_independent(mlp, x, kernel)
+                dependence.require_independent(mlp, x, kernel)
         else:
-            kernel_products.require_independent(mlp, x, kernel)
-    kernel_products.require_independent(mlp, X)
+            dependence.require_independent(mlp, x, kernel)
+    dependence.require_independent(mlp, X)
 
 
 @pytest.mark.parametrize("mlp", [MLP(2, "relu", 2.0, 0.1), MLP(2, "erf", 2.0, 0.1), MLP(1, "erf")])
@@ -91,18 +125,18 @@ def test_inputs_of_one_feature_are_told_apart_without_comparing_all_pairs(
         assert calls < 50
         return kernels.nngp_ntk(network, x)
 
-    monkeypatch.setattr(kernel_products, "nngp_ntk", counted)
+    monkeypatch.setattr(dependence, "nngp_ntk", counted)
     x = np.random.default_rng(2).normal(size=(5000, 1))
-    kernel_products.require_independent(mlp, x)
+    dependence.require_independent(mlp, x)
     x[4321] = x[17]
     with pytest.raises(DataError, match="17 and 4321 are equal") as refusal:
-        kernel_products.require_independent(mlp, x)
+        dependence.require_independent(mlp, x)
     assert refusal.value.rows == (17, 4321)
 
 
 @pytest.mark.parametrize(
     "refusal",
-    [kernel_products.singular("equal"), tiled._singular(0, 3), refinement.ill_conditioned("a condition", "some")],
+    [dependence.singular("equal"), tiled._singular(0, 3), refinement.ill_conditioned("a condition", "some")],
 )
 def test_advice_on_a_kernel_without_an_inverse_can_be_followed(refusal: DataError) -> None:
     """A study has no field for a ridge: that is said of the library, and of a study what it has."""
@@ -117,9 +151,9 @@ def test_an_input_of_zeros_is_named() -> None:
     x = X.copy()
     x[30] = 0
     with pytest.raises(DataError, match="training input 30 is zero") as refusal:
-        kernel_products.require_independent(MLP(1, "relu"), x)
+        dependence.require_independent(MLP(1, "relu"), x)
     assert refusal.value.rows == (30,)
-    kernel_products.require_independent(MLP(1, "relu", 2.0, 0.1), x)
+    dependence.require_independent(MLP(1, "relu", 2.0, 0.1), x)
     x[31] = 0
     with pytest.raises(DataError, match="30 and 31 are equal"):
-        kernel_products.require_independent(MLP(1, "relu", 2.0, 0.1), x)
+        dependence.require_independent(MLP(1, "relu", 2.0, 0.1), x)

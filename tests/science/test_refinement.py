@@ -107,6 +107,10 @@ def test_equal_inputs_are_named_by_their_rows_while_the_kernel_is_factored(doubl
         factored(blocks, kernels(NETWORK, blocks, x_train, X_TEST)[1], precision="float32")
     first, last = re.findall(r"training inputs ([\d,]+) to ([\d,]+) of a draw", str(refusal.value))[0]
     assert int(first) <= 555 <= int(last)
+    tiles = kernels(NETWORK, blocks, x_train, X_TEST)[1]
+    found = tiled.named(refusal.value, blocks, look(tiles), "float32")
+    assert found.rows == (double, 555)
+    assert "nearly equal" in str(found)
 
 
 @pytest.mark.parametrize("x_train", [X_TRAIN, similar(0.1)[0], similar(0.02)[0], close(1e-3)])

@@ -1,13 +1,14 @@
 """Laws from tiles of kernels, against those of whole matrices."""
 
 import re
+import threading
 
 import numpy as np
 import pytest
 from support import tiles
 from support.tiles import Tiles, factored, look
 
-from ntkhpc import infinite_width, tile_panels, tiled
+from ntkhpc import infinite_width, threads, tile_panels, tiled
 from ntkhpc.blocks import Blocks
 from ntkhpc.errors import DataError
 from ntkhpc.infinite_width import Law
@@ -94,6 +95,19 @@ def test_a_singular_kernel_is_named_by_its_rows(double: int) -> None:
         factored(blocks, kernels(blocks, x_train)[1])
     first, last = re.findall(r"training inputs ([\d,]+) to ([\d,]+) of a draw", str(refusal.value))[0]
     assert int(first.replace(",", "")) <= 777 <= int(last.replace(",", ""))
+    tiles = kernels(blocks, x_train)[1]
+    assert tiled.named(refusal.value, blocks, look(tiles)).rows == (double, 777)
+
+
+def test_of_inputs_that_depend_on_many_others_none_is_named() -> None:
+    """More of them than features: in a linear kernel each is a sum of others."""
+    blocks = Blocks(N, TEST, 300)
+    linear = {(i, j): tiled._filled((X_TRAIN if i < blocks.train else X_TEST)[blocks.rows(i)]
+              @ X_TRAIN[blocks.rows(j)].T, 300, diagonal=i == j)
+              for j in range(blocks.train) for i in blocks.column(j)}  # fmt: skip
+    with pytest.raises(DataError, match="singular") as refusal:
+        factored(blocks, linear)
+    assert tiled.named(refusal.value, blocks, look(linear)) is refusal.value
 
 
 def test_tiles_are_counted_column_by_column() -> None:
@@ -102,3 +116,45 @@ def test_tiles_are_counted_column_by_column() -> None:
     assert [blocks.place(number) for number in range(blocks.tiles)] == places
     assert [blocks.number(i, j) for i, j in places] == list(range(blocks.tiles))
     assert [blocks.span(j) for j in (0, 1)] == [(0, 13), (13, 25)]
+
+
+def test_each_tile_is_read_while_the_one_before_it_is_worked_with_and_no_other() -> None:
+    begun = {place: threading.Event() for place in range(3)}
+
+    def read(place: int, _: int) -> np.ndarray:
+        begun[place].set()
+        return np.full((1, 1), place)
+
+    with tile_panels.ahead([(read, place, 0) for place in begun]) as coming:
+        for place in begun:
+            assert next(coming) == place
+            assert place == 2 or begun[place + 1].wait(60)
+            assert place > 0 or not begun[2].is_set()
+
+
+@pytest.mark.parametrize("work", ["panel", "forward", "backward", "multiply"])
+def test_a_thread_of_its_own_reads_each_tile_once_and_hands_on_its_errors(work: str) -> None:
+    blocks, n = Blocks(N, TEST, 300), 777
+    factor, readers = look(factored(blocks, kernels(blocks)[1])), []
+
+    def read(i: int, j: int) -> np.ndarray:
+        readers.append((threading.get_ident(), i, j))
+        return factor(i, j)
+
+    def fail(i: int, j: int) -> np.ndarray:
+        raise OSError("no tile")
+
+    def do(tile: tile_panels.Tile) -> None:
+        with threads.pool(2) as workers:
+            if work == "multiply":
+                tile_panels.multiply(np.zeros((TEST, n)), np.ones((TEST, n)), 1.0, n, blocks, tile, workers)
+            elif work == "panel":
+                tile_panels.panel(n, blocks, tile)
+            else:
+                getattr(tile_panels, work)(np.ones((TEST, n)), n, blocks, tile, workers)
+
+    do(read)
+    assert len({thread for thread, _, _ in readers} - {threading.get_ident()}) == 1
+    assert len({(i, j) for _, i, j in readers}) == len(readers) == (3 if work == "panel" else 6)
+    with pytest.raises(OSError, match="no tile"):
+        do(fail)

@@ -23,6 +23,12 @@ SIZES = {
     "tiled ensemble": memory.ENSEMBLE.format(
         pool=4096, test=600, widths=[16], n_train=[16], members=20, curve=[512, 3000], times=["infinite"]
     ) + "tile = 2100\n",
+    "iterated ensemble": memory.ENSEMBLE.format(
+        pool=4096, test=1100, widths=[16], n_train=[16], members=20, curve=[512, 2500], times=["infinite"]
+    ) + 'method = "iterative"\n',
+    "iterated ensemble of few test points": memory.ENSEMBLE.format(
+        pool=4096, test=300, widths=[16], n_train=[16], members=20, curve=[512, 2500], times=["infinite"]
+    ) + 'method = "iterative"\n',
     "small posterior": memory.POSTERIOR.format(
         n_train=32, test=100, widths=[16], sampler="hmc", neurons=200, populations=2
     ),
@@ -31,7 +37,12 @@ SIZES = {
     ),
 }  # fmt: skip
 
-CASES = [(size, phase) for size, text in SIZES.items() for phase in studies.layout(studies.loads(text)).phases]
+CASES = [
+    (size, phase)
+    for size, text in SIZES.items()
+    for phase in studies.layout(studies.loads(text)).phases
+    if phase == "curve" or not size.startswith("iterated")  # whose other phases are measured above
+]
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from ntkhpc.phase.phase import Phase
 from ntkhpc.phase.settings import Natural, Positive, Settings, require_increasing
 from ntkhpc.phase.work import Values, Work
 from ntkhpc.probes import FEWEST
-from ntkhpc.studies import cost, memory
+from ntkhpc.studies import cost, memory, pool_rows
 from ntkhpc.studies.ensemble.network import mlp
 from ntkhpc.words import count, joined, numbers
 
@@ -162,7 +162,8 @@ def compute(work: "Work[EnsembleStudy]") -> Values:
     study, inputs = work.study, work.inputs
     chosen = inputs["permutation"][work.block.index("curve_draw"), : study.curve_sizes[-1]]
     blocks = infinite_width.panels(mlp(study), inputs["x_train"][chosen], inputs["x_test"])
-    statistics = curve(study, blocks, inputs["y_train"][chosen], inputs["y_test"])
+    with pool_rows.named(study, work.block.value("curve_draw"), chosen):
+        statistics = curve(study, blocks, inputs["y_train"][chosen], inputs["y_test"])
     return {
         array: np.array([[[getattr(one, column) for one in row] for row in statistics]])
         for array, column in COLUMNS.items()

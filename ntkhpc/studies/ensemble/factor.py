@@ -5,11 +5,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ntkhpc.blocks import strips
+from ntkhpc.errors import DataError
 from ntkhpc.phase.array import Array
 from ntkhpc.phase.block import Block
 from ntkhpc.phase.phase import Phase
 from ntkhpc.phase.work import Values, Work
-from ntkhpc.studies import cost, memory
+from ntkhpc.studies import cost, memory, pool_rows
 from ntkhpc.studies.ensemble.kernel import TILE, blocks, is_tiled
 
 if TYPE_CHECKING:
@@ -35,18 +36,28 @@ def compute(work: "Work[EnsembleStudy]") -> Values:
 
     cut, draw, j = blocks(work.study), work.block.index("curve_draw"), work.block.index("factor_column")
     ntk, factor = work.inputs.open("kernel_ntk"), work.inputs.open("kernel_factor")
+    precision = work.study.infinite_width.factor_precision
+
+    def kernel(row: int, column: int) -> np.ndarray:
+        return np.asarray(ntk[draw, cut.number(row, column)])
+
     column = tiled.factor_column(
         j,
         cut,
-        lambda row, column: ntk[draw, cut.number(row, column)],
+        kernel,
         lambda row, column: factor[draw, cut.number(row, column)],
-        precision=work.study.infinite_width.factor_precision,
+        precision=precision,
         threads=work.threads,
         accelerated=work.accelerated,
     )
-    found = np.empty((1, len(cut.column(j)), cut.size, cut.size), work.study.infinite_width.factor_precision)
-    for place, tile in enumerate(column):
-        found[0, place] = tile
+    found = np.empty((1, len(cut.column(j)), cut.size, cut.size), precision)
+    try:
+        for place, tile in enumerate(column):
+            found[0, place] = tile
+    except DataError as error:
+        chosen = work.inputs["permutation"][draw, : cut.n]
+        with pool_rows.named(work.study, work.block.value("curve_draw"), chosen):
+            raise tiled.named(error, cut, kernel, precision) from error
     return {"kernel_factor": found}
 
 
@@ -81,7 +92,7 @@ def memory_bytes(study: "EnsembleStudy") -> int:
 
 PHASE = Phase(
     "factor",
-    reads=("kernel_ntk", "kernel_factor"),
+    reads=("kernel_ntk", "kernel_factor", "permutation"),
     writes=ARRAYS,
     blocks=("curve_draw", "factor_column"),
     when=is_tiled,

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ntkhpc import probes, seeds
-from ntkhpc.errors import DataError, DivergedError
+from ntkhpc.blocks import STRIP, strips
+from ntkhpc.errors import DivergedError
 from ntkhpc.phase.array import Array
 from ntkhpc.phase.block import Block
 from ntkhpc.phase.phase import Phase
 from ntkhpc.phase.work import Values, Work
-from ntkhpc.studies import cost, memory
+from ntkhpc.studies import cost, memory, pool_rows
 from ntkhpc.studies.ensemble import curve
 from ntkhpc.studies.ensemble.curve import CURVE
 from ntkhpc.studies.ensemble.network import mlp
-from ntkhpc.words import joined
 
 if TYPE_CHECKING:
     from ntkhpc.iterative import IteratedStatistics
@@ -57,6 +57,11 @@ _GROWTH = 0.4
 """Products grow with this power of the size: 18, 31, 43 in both rounds at 1,000, 2,000, 4,000 (128 probes, 25 features,
 one layer, ReLU)."""
 
+_MOST_THREADS = 16
+
+_THREAD = 4 * STRIP**2
+"""Numbers that a thread holds: both kernels of a tile of STRIP rows, its workspace, products that wait to be added."""
+
 _STREAMED = 2e9
 """Numbers a second of vectors that are combined: memory moves them, few operations."""
 
@@ -83,7 +88,8 @@ def statistics(work: "Work[EnsembleStudy]") -> "IteratedStatistics":
     )
     samples = inputs["x_train"][chosen], inputs["y_train"][chosen], inputs["x_test"], inputs["y_test"]
     try:
-        return iterative.trained_statistics(mlp(study), *samples, iteration)
+        with pool_rows.named(study, draw, chosen):
+            return iterative.trained_statistics(mlp(study), *samples, iteration, threads=work.threads)
     except DivergedError as error:
         raise DivergedError(
             error.what,
@@ -92,18 +98,6 @@ def statistics(work: "Work[EnsembleStudy]") -> "IteratedStatistics":
             todo="raise infinite_width.tolerance, or network.bias_variance; or method = 'exact', of which the numbers "
             "do not depend on how fast an iteration converges",
         ) from error
-    except DataError as error:
-        raise _placed(error, chosen, draw) from error
-
-
-def _placed(error: DataError, chosen: np.ndarray, draw: int) -> DataError:
-    """The same error, which counts among the samples of a draw, with the rows of the pool that they are."""
-    where = f"draw {draw}, its first {len(chosen):,} samples"
-    rows = tuple(int(chosen[row]) for row in error.rows)
-    if rows:
-        where += f"; training input{'s' * (len(rows) > 1)} {joined(error.rows)} of these, counted from 0, "
-        where += f"{'are rows' if len(rows) > 1 else 'is row'} {joined(rows)} of the pool (x_train)"
-    return DataError(error.what, where=where, cause=error.cause, todo=error.todo)
 
 
 def solves_whole(study: "EnsembleStudy") -> bool:
@@ -131,15 +125,20 @@ def seconds(study: "EnsembleStudy", block: Block) -> float:
     return cost.SECONDS_PER_SHARD + taken * product + across + preconditioner
 
 
+def wide(study: "EnsembleStudy") -> int:
+    """Threads that find tiles to compute; their products are added by one."""
+    return min(strips(study.curve_sizes[-1]), _MOST_THREADS)
+
+
 def memory_bytes(study: "EnsembleStudy") -> int:
-    """As `iterative.trained_statistics` says: the inputs of a draw, vectors of training and of test points; 8 tiles."""
+    """As `iterative.trained_statistics` says: the inputs of a draw, vectors of training and of test points; tiles."""
     n, test, outputs = study.curve_sizes[-1], study.data.test, study.outputs
     if solves_whole(study):
         vectors = n * (probes.RANK + 12 * test) + 6 * test**2
     else:
         columns = study.infinite_width.probes + outputs + probes.CHECKS
         vectors = n * (probes.RANK + 17 * columns) + 8 * test * columns
-    numbers = n * (study.features + outputs) + vectors + 8 * 512**2
+    numbers = n * (study.features + outputs) + vectors + wide(study) * _THREAD
     return memory.KERNELS + memory.rows(study) + memory.of_numbers(numbers)
 
 
@@ -154,4 +153,5 @@ PHASE = Phase(
     compute=compute,
     fewer="lower infinite_width.draws",
     lower="infinite_width.n_train, infinite_width.probes or data.test",
+    wide=wide,
 )

@@ -8,7 +8,7 @@ from ntkhpc.blocks import strips
 from ntkhpc.phase.block import Block
 from ntkhpc.phase.phase import Phase
 from ntkhpc.phase.work import Values, Work
-from ntkhpc.studies import cost, memory
+from ntkhpc.studies import cost, memory, pool_rows
 from ntkhpc.studies.ensemble import curve
 from ntkhpc.studies.ensemble.factor import is_single
 from ntkhpc.studies.ensemble.kernel import blocks, is_tiled
@@ -28,7 +28,8 @@ def compute(work: "Work[EnsembleStudy]") -> Values:
         return curve.compute(work)
     n = work.block.value("curve_n_train")
     chosen = inputs["permutation"][work.block.index("curve_draw"), :n]
-    laws = _laws(work, n, inputs["y_train"][chosen])
+    with pool_rows.named(study, work.block.value("curve_draw"), chosen):
+        laws = _laws(work, n, inputs["y_train"][chosen])
     found = [loss_law.statistics(*law, inputs["y_test"], study.test_sizes) for law in laws]
     return {array: np.array([[[getattr(one, column)] for one in found]]) for array, column in curve.COLUMNS.items()}
 

@@ -14,7 +14,7 @@ from ntkhpc.phase.block import Block
 from ntkhpc.phase.phase import Phase
 from ntkhpc.phase.settings import PositiveFloat, Settings, require_increasing
 from ntkhpc.phase.work import Values, Work
-from ntkhpc.studies import cost, memory
+from ntkhpc.studies import cost, memory, pool_rows
 from ntkhpc.studies.dims import PROBABILITIES
 from ntkhpc.words import joined, numbers
 
@@ -107,7 +107,7 @@ def compute(work: "Work[PosteriorStudy]") -> Values:
     values = {
         **_widths(study, problem, x_test),
         **_mixtures(study, problem),
-        **_gradient_descent(study, x_train, y_train, x_test, y_test),
+        **_gradient_descent(work, chosen),
         **_scans(study, problem),
     }
     return {name: np.asarray(value)[None, None] for name, value in values.items()}
@@ -160,9 +160,7 @@ def _mixtures(study: "PosteriorStudy", problem: "OneLayerProblem") -> dict[str, 
     }
 
 
-def _gradient_descent(
-    study: "PosteriorStudy", x_train: np.ndarray, y_train: np.ndarray, x_test: np.ndarray, y_test: np.ndarray
-) -> dict[str, np.ndarray]:
+def _gradient_descent(work: "Work[PosteriorStudy]", chosen: np.ndarray) -> dict[str, np.ndarray]:
     """The ensemble of infinitely wide networks with this prior as initialisation, trained to the end.
 
     In NTK parametrisation, where weights are standard normal and their scales stand outside: the read-out's precision
@@ -173,14 +171,17 @@ def _gradient_descent(
     from ntkhpc.bayesian import loss_distribution
     from ntkhpc.networks import MLP
 
+    study, inputs = work.study, work.inputs
     hidden, readout = study.posterior.precisions
     network = MLP(1, study.network.activation, weight_variance=1 / hidden)
+    samples = inputs["x_train"][chosen], inputs["y_train"][chosen], inputs["x_test"]
     try:
-        mean, covariance = infinite_width.trained_law(network, x_train, y_train, x_test, time=math.inf)
+        with pool_rows.named(study, work.block.value("draw"), chosen):
+            mean, covariance = infinite_width.trained_law(network, *samples, time=math.inf)
     except DataError as error:
         print(f"no networks trained to the end: {error}", flush=True)
         return dict.fromkeys(("ntk_bias", "ntk_variance", "ntk_sigma2", "ntk_population_variance"), np.array(math.nan))
-    law = loss_distribution(mean[:, 0], covariance * (hidden / readout), y_test)
+    law = loss_distribution(mean[:, 0], covariance * (hidden / readout), inputs["y_test"])
     return {
         "ntk_bias": np.array(law.bias),
         "ntk_variance": np.array(law.variance),
@@ -204,13 +205,14 @@ def _scans(study: "PosteriorStudy", problem: "OneLayerProblem") -> dict[str, np.
 
 
 def seconds(study: "PosteriorStudy", block: Block) -> float:
-    """One training set: two eigendecompositions of its kernels, and the law of the loss at every width."""
+    """One training set: its kernels twice, for posterior and gradient descent; two eigendecompositions of them, and the
+    law of the loss at every width."""
     n_train, test, widths = block.value("n_train"), study.data.test, len(study.theory_widths)
     pairs = n_train**2 / 2 + n_train * test + test**2 / 2
     scanned = len(study.scan.temperatures) + len(study.scan.readout_factors)
     flops = 60 * n_train**3 + (1 + widths) * (34 * test**3 + 2 * n_train * test**2)
     flops += (1 + scanned) * widths * 4 * n_train * test
-    kernels = pairs * (study.features * 2 / cost.FLOPS_FLOAT64 + 64e-9)
+    kernels = 2 * cost.kernel_seconds(pairs, study.features, depth=1)
     return cost.SECONDS_PER_SHARD + kernels + flops / cost.FLOPS_FLOAT64
 
 
