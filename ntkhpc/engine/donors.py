@@ -24,8 +24,9 @@ from ntkhpc.phase.phase import Phase
 class Donors:
     """Runs beside a run, as the shards of one worker find them. Each phase's are looked for once."""
 
-    def __init__(self, run: Run, fingerprint: str):
-        self.run, self.fingerprint = run, fingerprint
+    def __init__(self, run: Run, code: str, fingerprint: str):
+        """`code` is the hash of the code that computes, which the fingerprint has too."""
+        self.run, self.code, self.fingerprint = run, code, fingerprint
         self._offers: dict[str, dict[str, list[Offer]]] = {}
 
     def of(self, shard: Shard) -> "Taking | None":
@@ -35,7 +36,8 @@ class Donors:
         if phase.shared is None:
             return None
         if phase.name not in self._offers:
-            self._offers[phase.name] = siblings.offers(self.run.path.parent, self.run.path, self.run.study, phase)
+            path, study = self.run.path, self.run.study
+            self._offers[phase.name] = siblings.offers(path.parent, path, study, phase, self.code)
         names = phase.shared.names(self.run.study, layout.block(shard.region))
         there = [self._offers[phase.name].get(name, []) for name in names]
         return Taking(self._made_from(phase), there)

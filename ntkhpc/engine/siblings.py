@@ -13,7 +13,7 @@ from pathlib import Path
 from ntkhpc.engine import conflicts, kernels, receipts
 from ntkhpc.engine.plan import Shard
 from ntkhpc.engine.receipts import Receipt
-from ntkhpc.engine.run import Run
+from ntkhpc.engine.run import Manifest, Run
 from ntkhpc.phase.layout import Layout
 from ntkhpc.phase.phase import Phase
 from ntkhpc.studies.base import Study
@@ -21,23 +21,31 @@ from ntkhpc.studies.base import Study
 MOST = 64
 """Runs that are looked at, those whose receipts of the phase are the newest."""
 
+FEW = 4
+"""Runs of which it is remembered that they have a chunk: one may go away."""
+
 
 @dataclass(frozen=True)
 class Offer:
     """Where a chunk is: the number of it in the part of each array that a shard of a run wrote."""
 
     run: Run
+    manifest: Manifest
     shard: Shard
     number: int
 
 
-def offers(runs: Path, own: Path | None, study: Study, phase: Phase) -> dict[str, list[Offer]]:
-    """Finished chunks of a phase, by their names, in all runs of a folder but the `own` one that agree with a study."""
+def offers(runs: Path, own: Path | None, study: Study, phase: Phase, code: str) -> dict[str, list[Offer]]:
+    """Finished chunks of a phase, by their names, in all runs of a folder but the `own` one that agree with a study.
+
+    Runs none of whose shards was computed by the code of this hash are left out.
+    """
     found: dict[str, list[Offer]] = {}
     for path in _newest(runs, own, phase.name):
         with contextlib.suppress(Exception):  # whatever another run is, this one computes
-            for name, offer in [*_of(Run(path, frozenset()), study, phase)]:
-                found.setdefault(name, []).append(offer)
+            for name, offer in [*_of(Run(path, frozenset()), study, phase, code)]:
+                if len(there := found.setdefault(name, [])) < FEW:
+                    there.append(offer)
     return found
 
 
@@ -51,7 +59,10 @@ def _newest(runs: Path, own: Path | None, phase: str) -> list[Path]:
     return sorted(ages, key=lambda path: (-ages[path], path.name))[:MOST]
 
 
-def _of(other: Run, study: Study, wanted: Phase) -> Iterator[tuple[str, Offer]]:
+def _of(other: Run, study: Study, wanted: Phase, code: str) -> Iterator[tuple[str, Offer]]:
+    manifest = other.manifest
+    if manifest.code != code and not manifest.changes:
+        return
     layout = other.layout
     phase = layout.phases.get(wanted.name)
     if phase is None or phase.shared is None or wanted.shared is None or kernels.are_freed(other):
@@ -62,19 +73,19 @@ def _of(other: Run, study: Study, wanted: Phase) -> Iterator[tuple[str, Offer]]:
     for shard in other.regions(phase.name) if finished else ():
         if shard.id in finished:
             for number, name in enumerate(phase.shared.names(other.study, layout.block(shard.region))):
-                yield name, Offer(other, shard, number)
+                yield name, Offer(other, manifest, shard, number)
 
 
-def givers(runs: Path, own: Path | None, layout: Layout) -> tuple[Path, ...]:
+def givers(runs: Path, own: Path | None, layout: Layout, code: str) -> tuple[Path, ...]:
     """Runs of a folder that have something of what a study computes."""
     shared = [phase for phase in layout.phases.values() if phase.shared is not None]
-    found = [offer for phase in shared for there in offers(runs, own, layout.study, phase).values() for offer in there]
-    return tuple(dict.fromkeys(offer.run.path for offer in found))
+    there = [one for phase in shared for one in offers(runs, own, layout.study, phase, code).values()]
+    return tuple(dict.fromkeys(offer.run.path for one in there for offer in one))
 
 
 def receipt(offer: Offer) -> Receipt | None:
     """The receipt of the shard that wrote what lies there."""
-    return receipts.own(offer.run, offer.shard, offer.run.manifest)
+    return receipts.own(offer.run, offer.shard, offer.manifest)
 
 
 @dataclass(frozen=True)
@@ -107,7 +118,7 @@ def _forecast(
 ) -> Forecast | None:
     if phase.shared is None or not shards:
         return None
-    there, fitting = offers(runs, own, layout.study, phase), _Fitting(code)
+    there, fitting = offers(runs, own, layout.study, phase, code), _Fitting(code)
     givers, known, chunks, seconds = dict[Path, None](), 0, 0, 0.0
     for shard in shards:
         block = layout.block(shard.region)

@@ -74,7 +74,7 @@ def run_shards(
         _require_intact_code(run)
         manifest = run.manifest  # read once: an accepted change is not about code that is running
         marks = fingerprint.collect(run.study, manifest)
-        beside = donors.Donors(run, marks["id"])
+        beside = donors.Donors(run, manifest.code, marks["id"])
         bench = _Bench(run, manifest, marks, StoreInputs(run), beside, computations)
     except Exception as error:  # nothing is claimed yet: the first shard bears the record of what keeps all from it
         for shard_id in shard_ids[:1]:

@@ -49,7 +49,8 @@ def place(target: Run) -> Place:
 
 def place_of_jobs(target: Run) -> Place:
     """Return the same with the runs beside it, as they are now."""
-    return replace(place(target), beside=siblings.givers(target.path.parent, target.path, target.layout))
+    found = place(target)
+    return replace(found, beside=siblings.givers(found.path.parent, found.path, target.layout, found.code_hash))
 
 
 def worker_environment(target: Place | Run) -> dict[str, str]:

@@ -35,7 +35,7 @@ def first(wanted: Study, planned: Plan, target: Path) -> Preview:
     found = frozen_code.current_hash()
     code = target.resolve() / "code" / found[:12]
     shards = {phase: planned.of_phase(phase) for phase in planned.phases}
-    beside = siblings.givers(target.resolve().parent, None, studies.layout(wanted))
+    beside = siblings.givers(target.resolve().parent, None, studies.layout(wanted), found)
     return Preview(wanted, planned, shards, Place(target.resolve(), code, wanted.data.folders(), found, beside=beside))
 
 

@@ -3,7 +3,6 @@
 import os
 import shutil
 import signal
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -20,13 +19,16 @@ DRAWS, SAME = 2, 5
 larger curve's 5 blocks and one there are 20."""
 
 
-def text(n_train: str, *, precision: str = "float64", tile: int = 16, name: str = "tiny") -> str:
+def text(n_train: str, *, tile: int = 16, draws: int = DRAWS) -> str:
     section = (
-        f'[infinite_width]\nn_train = {n_train}\ntimes = ["infinite"]\ntile = {tile}\ndraws = {DRAWS}\n'
-        f'factor_precision = "{precision}"\n'
+        f'[infinite_width]\nn_train = {n_train}\ntimes = ["infinite"]\ntile = {tile}\ndraws = {draws}\n'
+        'factor_precision = "float64"\n'
     )
-    made = tiny_text(redraws=0).replace("[infinite_width]\n", section).replace("pool = 40", "pool = 80")
-    return made.replace('name = "tiny"', f'name = "{name}"')
+    return tiny_text(redraws=0).replace("[infinite_width]\n", section).replace("pool = 40", "pool = 80")
+
+
+OTHER = text("[7, 33, 40]", draws=1).replace("widths = [4]", "widths = [4, 8]")
+"""All tiles of whose draw are those of the smaller curve."""
 
 
 def make(runs: Path, of: str) -> Run:
@@ -54,7 +56,7 @@ tiled.filled_tile, tiled.factor_column = filled_tile, factor_column
 """
 
 
-def compute(target: Run, *phases: str, log: Path | None = None, failpoint: str = "") -> Run:
+def compute(target: Run, *phases: str, log: Path | None = None) -> Run:
     missing = [shard.id for phase in phases or PHASES for shard in target.missing(phase)]
     done = run_shards(target, missing, first=COUNT.format(log=str(log)) if log else "")
     assert done.returncode == 0, done.stdout + done.stderr
@@ -118,45 +120,43 @@ def test_an_extended_curve_has_the_bits_of_one_from_nothing(
 def test_other_sizes_with_the_same_last_block_compute_no_tile(beside: Run, runs: Path, tmp_path: Path) -> None:
     log = tmp_path / "log"
     log.touch()
-    other = compute(make(runs, text("[7, 33, 40]")), log=log)
+    other = compute(make(runs, OTHER), log=log)
     assert log.read_text() == ""
-    kernels = {path.name for path in (beside.path / arrays.SCRATCH).rglob("c.*")}
-    assert len(kernels) == 9 * DRAWS
-    for path in (beside.path / arrays.SCRATCH).rglob("c.*"):
-        assert (other.path / path.relative_to(beside.path)).read_bytes() == path.read_bytes()
+    chunks = [*(other.path / arrays.SCRATCH).rglob("c.*")]
+    assert len(chunks) == 3 * 9
+    for path in chunks:
+        assert (beside.path / path.relative_to(other.path)).read_bytes() == path.read_bytes()
 
 
 @pytest.mark.parametrize(
     ("changed", "phases"),
     [
         (("[network]\n", "[network]\ndepth = 2\n"), ()),
-        (("[network]\n", "[network]\nbias_variance = 0.1\n"), ()),
         (("[data]\n", "[data]\nseed = 2\n"), ()),
-        (("test = 15", "test = 16"), ()),
         (("tile = 16", "tile = 17"), ()),
         (("\ntile = 2\n", "\ntile = 3\n"), ()),  # of the ensemble: another fingerprint
         (('"float64"', '"float32"'), ("kernel",)),
-        (("widths = [4]", "widths = [4, 8]"), ("kernel", "factor")),
     ],
-    ids=["depth", "bias", "draws", "test points", "tile", "fingerprint", "precision", "widths"],
+    ids=["network", "data", "tile", "fingerprint", "precision"],
 )
 def test_tiles_of_another_function_are_not_taken(
     changed: tuple[str, str], phases: tuple[str, ...], beside: Run, runs: Path
 ) -> None:
-    assert changed[0] in text(LARGE)
-    other = compute(make(runs, text(LARGE).replace(*changed)), "data", "kernel", "factor")
+    assert changed[0] in OTHER
+    other = compute(make(runs, OTHER.replace(*changed)), "data", "kernel", "factor")
     assert tuple(phase for phase in ("kernel", "factor") if taken(other, phase)) == phases
 
 
-def test_a_tile_is_taken_for_what_it_was_made_from_and_not_for_its_place(beside: Run, large: Run, runs: Path) -> None:
+def test_a_tile_is_taken_for_what_it_was_made_from_and_not_for_its_place(beside: Run, runs: Path) -> None:
     one, two = (beside.receipt(shard) for shard in beside.plan.of_phase("kernel")[:2])
     keys = [files.read_sealed(path)["keys"] for path in (one, two)]
     assert keys[0] != keys[1]
     reseal(one, keys=keys[1])
     reseal(two, keys=keys[0])
-    extended = compute(make(runs, text(LARGE)))
-    assert len(taken(extended, "kernel")) == 2 * (DRAWS * SAME - 2)
-    assert tiles_of(extended) == tiles_of(large)
+    other = compute(make(runs, OTHER))
+    assert len(taken(other, "kernel")) == 2 * (9 - 2)
+    for path in (other.path / arrays.SCRATCH).rglob("c.*"):
+        assert (beside.path / path.relative_to(other.path)).read_bytes() == path.read_bytes()
 
 
 def flip(path: Path) -> None:
@@ -170,25 +170,25 @@ def flip(path: Path) -> None:
 
 
 @pytest.mark.promise("A tile of another run is compared with its receipt before it is taken.")
-def test_a_damaged_tile_is_not_taken(beside: Run, large: Run, runs: Path) -> None:
+def test_a_damaged_tile_is_not_taken(small: Run, beside: Run, runs: Path) -> None:
     for name in ("kernel_ntk", "kernel_nngp", "kernel_factor"):
         flip(arrays.folder(beside.store, name) / "c.0.1.0.0")
-    arrays.folder(beside.store, "kernel_ntk").joinpath("c.1.0.0.0").unlink()
-    extended = make(runs, text(LARGE))
-    done = run_shards(extended, shards(extended))
+    arrays.folder(beside.store, "kernel_ntk").joinpath("c.0.2.0.0").unlink()
+    other = make(runs, OTHER)
+    done = run_shards(other, shards(other))
     assert done.returncode == 0, done.stderr
     assert f"of {beside.path.name} is not used: the values" in done.stdout
     assert f"of {beside.path.name} is not used: a chunk of a finished shard is missing" in done.stdout
-    assert tiles_of(extended) == tiles_of(large)
-    assert len(taken(extended, "kernel")) == 2 * DRAWS * SAME - 3
-    assert len(taken(extended, "factor")) == DRAWS * SAME - 1
+    for path in (other.path / arrays.SCRATCH).rglob("c.*"):
+        assert (small.path / path.relative_to(other.path)).read_bytes() == path.read_bytes()
+    assert (len(taken(other, "kernel")), len(taken(other, "factor"))) == (2 * 9 - 3, 9 - 1)
 
 
 @pytest.mark.parametrize("phase", ["kernel", "factor"])
 def test_kills_while_tiles_are_taken_change_no_bit(phase: str, beside: Run, large: Run, runs: Path) -> None:
-    extended = make(runs, text(LARGE))
-    compute(extended, *PHASES[: PHASES.index(phase)])
-    for failpoint in ("shard-computed:1", "chunk-written:2", "receipt-published:2"):
+    """Of a shard that takes all, of one that takes some, and of one that was written by half."""
+    extended = compute(make(runs, text(LARGE)), *PHASES[: PHASES.index(phase)])
+    for failpoint in ("shard-computed:1", "chunk-written:2"):
         killed = run_shards(extended, [one.id for one in extended.missing(phase)], failpoint=failpoint)
         assert killed.returncode == -signal.SIGKILL
     compute(extended)
@@ -238,18 +238,18 @@ def conflicting(beside: Run) -> None:
         (beside.path / "conflicts" / f"{shard}-0.json").write_text("{}")
 
 
+SPOILS = (without_keys, freed, half_freed, too_new, torn_study, torn_receipts, no_metadata, conflicting)
+
+
 @pytest.mark.promise("Another run that is damaged, freed, of another version or without keys fails no run beside it.")
-@pytest.mark.parametrize(
-    "spoil", [without_keys, freed, half_freed, too_new, torn_study, torn_receipts, no_metadata, conflicting]
-)
-def test_a_run_that_has_nothing_to_give_fails_none(spoil: Callable[[Run], None], beside: Run, runs: Path) -> None:
-    spoil(beside)
+def test_a_run_that_has_nothing_to_give_fails_none(small: Run, runs: Path) -> None:
+    for spoil in SPOILS:
+        spoil(Run(shutil.copytree(small.path, runs / spoil.__name__)))
     (runs / "gone").symlink_to(runs / "nowhere")
     (runs / "note.txt").write_text("no run")
-    extended = compute(make(runs, text(LARGE)), "data", "kernel", "factor")
-    assert taken(extended, "kernel") == taken(extended, "factor") == []
-    if spoil is without_keys:
-        assert list(verify.problems(beside)) == []
+    other = compute(make(runs, OTHER), "data", "kernel", "factor")
+    assert taken(other, "kernel") == taken(other, "factor") == []
+    assert list(verify.problems(Run(runs / without_keys.__name__))) == []
 
 
 def test_plan_says_what_is_known_and_what_is_left(beside: Run, runs: Path, tmp_path: Path) -> None:
@@ -267,7 +267,9 @@ def test_plan_says_what_is_known_and_what_is_left(beside: Run, runs: Path, tmp_p
 
 
 def test_a_column_costs_less_the_more_of_it_is_known() -> None:
-    study = studies.loads(text("[10, 60000]", tile=4096).replace("pool = 80", "pool = 60000"))
+    """Of whole tiles: one of 15 test points is read, of its whole size, as slowly as it is made."""
+    whole = text("[10, 61440]", tile=4096).replace("pool = 80", "pool = 61440").replace("test = 15", "test = 8192")
+    study = studies.loads(whole)
     layout = studies.layout(study)
     phase = layout.phases["factor"]
     assert phase.shared is not None
@@ -293,11 +295,12 @@ def test_names_tell_every_chunk_from_all_others(small: Run, large: Run) -> None:
 def test_the_newest_runs_are_looked_at_and_no_more(beside: Run, runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     other = Run(shutil.copytree(beside.path, runs / "older"))
     os.utime(other.path / "receipts" / "kernel", (1, 1))
-    phase = beside.layout.phases["kernel"]
-    found = siblings.offers(runs, None, beside.study, phase)
+    phase, code = beside.layout.phases["kernel"], beside.manifest.code
+    found = siblings.offers(runs, None, beside.study, phase, code)
     assert [place.run.path.name for place in next(iter(found.values()))] == [beside.path.name, "older"]
     monkeypatch.setattr(siblings, "MOST", 1)
-    found = siblings.offers(runs, None, beside.study, phase)
+    found = siblings.offers(runs, None, beside.study, phase, code)
     assert {place.run.path.name for places in found.values() for place in places} == {beside.path.name}
-    assert siblings.offers(runs, beside.path, beside.study, phase) != {}
-    assert siblings.offers(runs / "nowhere", None, beside.study, phase) == {}
+    assert siblings.offers(runs, beside.path, beside.study, phase, code) != {}
+    assert siblings.offers(runs, None, beside.study, phase, "of other code") == {}
+    assert siblings.offers(runs / "nowhere", None, beside.study, phase, code) == {}
