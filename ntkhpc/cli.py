@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from rich.markup import escape
 
 from ntkhpc import files, studies, terminal
-from ntkhpc.engine import arrays, claims, conflicts, plan, published, run, status
+from ntkhpc.engine import arrays, claims, conflicts, frozen_code, plan, published, run, siblings, status
 from ntkhpc.engine.discrepancies import FROM_A_COPY, MADE_AGAIN
 from ntkhpc.engine.run import Run
 from ntkhpc.errors import DamagedError, DataError, NtkhpcError, RunError, SchedulerError, show_calls, unexpected
@@ -19,6 +19,7 @@ from ntkhpc.launch.console import console
 from ntkhpc.options import parse
 from ntkhpc.studies import checked, facts
 from ntkhpc.studies.base import Study
+from ntkhpc.words import named
 
 if TYPE_CHECKING:
     from ntkhpc.launch.profile import Profile
@@ -105,10 +106,27 @@ def _plan(options: argparse.Namespace) -> int:
         _console.print(f"[bold]warning[/bold]: {text}")
     if there is None and (full := prepare.no_room(options.runs, wanted, planned, profile)):
         _console.print(f"[bold]warning[/bold]: {escape(full[0])}; do: {escape(full[2])}")
+    _show_known(options.runs, wanted, planned, there)
     if refusal:
         _console.print(f"note: this is as if there were no run yet, but make submit would refuse: {escape(refusal)}")
     _console.print(f"{'is' if there else 'would be'} in {escape(str(place))}; nothing was written")
     return 0
+
+
+def _show_known(runs: Path, wanted: Study, planned: plan.Plan, there: Run | None) -> None:
+    """What will be taken from the runs beside, if it is still there then. Tasks ask for time as if it were not."""
+    layout = studies.layout(wanted)
+    if not any(layout.phases[phase].shared for phase in planned.phases if phase in layout.phases):
+        return
+    shards = {phase: there.missing(phase) if there else list(planned.of_phase(phase)) for phase in planned.phases}
+    code = there.manifest.code if there else frozen_code.current_hash()
+    beside, own = (there.path.parent, there.path) if there else (runs, None)
+    for one in siblings.forecast(beside, own, layout, shards, code):
+        names = named(tuple(escape(str(path)) for path in one.runs))
+        _console.print(
+            f"{one.phase}: {one.known:,} of {one.chunks:,} tiles are those of {names}; on the same kind of processor "
+            f"they are copied, and {status.duration(one.seconds)} of one core are left"
+        )
 
 
 def _submit(options: argparse.Namespace) -> int:

@@ -16,7 +16,7 @@ alone. A leading block of n rows is factored by the leading block of L, at whate
 `refinement`). Work is cut into strips of rows, which threads take: their number changes no bit.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal, get_args
 
@@ -78,9 +78,13 @@ def factor_column(
     precision: Precision = "float64",
     threads: int = 1,
     accelerated: bool = False,
+    rows: Sequence[int] | None = None,
+    corner: np.ndarray | None = None,
 ) -> Iterator[np.ndarray]:
     """The tiles (b, b) of column j of the factor, for the block rows `blocks.column(j)`, in that order.
 
+    With `rows` for these of them alone, in that order and with the same bits: what the others are decides none. Where j
+    is none of `rows`, `corner` is the finished tile (j, j).
     `kernel(i, j)` gives tiles of T, `factor(i, k)` those of the columns k < j. `ridge` is added to the diagonal of T.
     The row j of the factor is held meanwhile: j tiles. With `precision` "float32" tiles of T are rounded to it as they
     come, and all of the column is made in it. `accelerated` computes on JAX's device, which holds the row, instead of
@@ -89,28 +93,39 @@ def factor_column(
     """
     if precision not in get_args(Precision):
         raise ValueError(f"precision = {precision!r} is neither 'float64' nor 'float32'")
-    places = [(kernel, j, j), *((factor, j, k) for k in range(j))]
-    for i in blocks.column(j)[1:]:
+    wanted = list(blocks.column(j) if rows is None else rows)
+    if not wanted:
+        return
+    makes_corner = wanted[0] == j
+    below = wanted[1:] if makes_corner else wanted
+    if j in below or (not makes_corner and corner is None):
+        raise ValueError(f"rows = {wanted} of column {j}: the tile ({j}, {j}) is the first of them, or given")
+    places = [*([(kernel, j, j)] if makes_corner else []), *((factor, j, k) for k in range(j))]
+    for i in below:
         places += [(kernel, i, j), *((factor, i, k) for k in range(j))]
     with _algebra(threads, accelerated) as algebra, ahead(places) as tiles:
         # What fills up the last blocks is not worked with. Not in the kernel's own memory, which may be a file's.
         width = blocks.height(j)
-        diagonal = np.array(next(tiles)[:width, :width])
-        if ridge:
-            diagonal[np.diag_indices(width)] += ridge
-        diagonal = diagonal.astype(precision, copy=False)
-        unreduced, corner, row = np.diag(diagonal).copy(), algebra.load(diagonal), []
-        for k in range(j):
-            row.append(algebra.load(next(tiles)[:width]))
-            corner = algebra.reduced(corner, row[k])
-        corner = algebra.cholesky(corner, unreduced, blocks.rows(j))
-        yield _filled(algebra.values(corner), blocks.size, diagonal=True)
-        for i in blocks.column(j)[1:]:
+        if makes_corner:
+            diagonal = np.array(next(tiles)[:width, :width])
+            if ridge:
+                diagonal[np.diag_indices(width)] += ridge
+            diagonal = diagonal.astype(precision, copy=False)
+            unreduced, unfinished, row = np.diag(diagonal).copy(), algebra.load(diagonal), []
+            for k in range(j):
+                row.append(algebra.load(next(tiles)[:width]))
+                unfinished = algebra.reduced(unfinished, row[k])
+            divisor = algebra.cholesky(unfinished, unreduced, blocks.rows(j))
+            yield _filled(algebra.values(divisor), blocks.size, diagonal=True)
+        else:
+            divisor = algebra.load(np.ascontiguousarray(np.asarray(corner, precision)[:width, :width]))
+            row = [algebra.load(next(tiles)[:width]) for _ in range(j)]
+        for i in below:
             height = blocks.height(i)
             left = algebra.load(np.array(next(tiles)[:height, :width], precision))
             for k in range(j):
                 left = algebra.subtracted(left, algebra.load(next(tiles)[:height]), row[k])
-            yield _filled(algebra.values(algebra.divided(left, corner)), blocks.size, diagonal=False)
+            yield _filled(algebra.values(algebra.divided(left, divisor)), blocks.size, diagonal=False)
 
 
 @contextmanager

@@ -104,17 +104,30 @@ class Confirmed:
             raise BeyondBlockError(f"{self.stored.name}[{key}] is beyond what is known of it here")
         return found[within]
 
+    def digest(self, *index: int) -> str:
+        """The digest, by its receipt, of the chunk of a scratch array that has this first element; it is not read.
+
+        Whatever was made from it is told by it as from its values: it counts as seen.
+        """
+        begin = np.array([*index, *[0] * (self.ndim - len(index))], int)
+        touched = self.parts.overlapping(begin, begin + 1)
+        if len(touched) != 1:
+            raise BeyondBlockError(f"{self.stored.name}{list(index)} is beyond what is known of it here")
+        number = touched[0]
+        digest, shard = self.parts.digests[number], self.parts.shards[number]
+        if digest is None:
+            raise self._without_receipt(number)
+        if self.seen is not None:
+            self.seen(self.parts.phase, shard, self.parts.said[number] or digest)
+        return digest
+
     def __reduce__(self) -> Any:  # for Dask's workers in other processes: what is open stays here
         return Confirmed, (self.stored, self.parts, self.advice, None, self.needed)
 
     def _read(self, number: int) -> np.ndarray:
         region, digest = self.parts.region(number), self.parts.digests[number]
         if digest is None and self.needed:
-            raise RunError(
-                f"{self.parts.phase}/{self.parts.shards[number]} has no receipt, and {self.stored.name} is read of it",
-                where=self._place(region),
-                todo=self.advice,
-            )
+            raise self._without_receipt(number)
         if digest is None:
             return np.full(tuple(part.stop - part.start for part in region), self.stored.fill, self.dtype)
         name, shard = self.stored.name, self.parts.shards[number]
@@ -132,6 +145,13 @@ class Confirmed:
         if self.seen is not None:
             self.seen(self.parts.phase, shard, self.parts.said[number] or digest)
         return values
+
+    def _without_receipt(self, number: int) -> RunError:
+        return RunError(
+            f"{self.parts.phase}/{self.parts.shards[number]} has no receipt, and {self.stored.name} is read of it",
+            where=self._place(self.parts.region(number)),
+            todo=self.advice,
+        )
 
     def _place(self, region: tuple[slice, ...]) -> Path:
         """The chunk that holds a part, or the array where there are several."""

@@ -1,7 +1,7 @@
 """Arrays of the store, as the phases that read them are given them: as their receipts confirm them, and remembered."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -13,6 +13,8 @@ from ntkhpc.errors import RunError
 from ntkhpc.phase.phase import Phase
 
 Block = Mapping[str, tuple[int, int]]
+
+T = TypeVar("T")
 
 
 class StoreInputs:
@@ -100,8 +102,15 @@ class Opened:
         return self._array.shape
 
     def __getitem__(self, key: Any) -> np.ndarray:
+        return self._of_all(lambda array: array[key])
+
+    def digest(self, *index: int) -> str:
+        """The digest of the chunk of a scratch array that has this first element; it is not read."""
+        return self._of_all(lambda array: array.digest(*index))
+
+    def _of_all(self, ask: Callable[[Confirmed], T]) -> T:
         try:
-            return self._array[key]
+            return ask(self._array)
         except BeyondBlockError:
             self._array = self._inputs.everywhere(self._name)
-            return self._array[key]
+            return ask(self._array)

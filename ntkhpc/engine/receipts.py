@@ -40,7 +40,9 @@ class Receipt(Struct, frozen=True, kw_only=True):
     `inputs` is the hash of the values it was computed from: those of every receipt of the phases it needs. `study` is
     the sha256 of the study.toml that the worker had, `read` what it read of each array. Receipts of older versions have
     neither. `chunks` are the digests of the chunks of scratch arrays, in the order of their files; the sha256 of their
-    list stands in `values`.
+    list stands in `values`. `keys` are the hashes of what these chunks were made from, by which runs of other studies
+    find them, and `taken` the names of the runs from which they were taken, "" of a chunk that was computed. Where no
+    chunk was taken, and in receipts of older versions, `taken` says nothing; the latter have no keys either.
     """
 
     study_id: str
@@ -51,6 +53,8 @@ class Receipt(Struct, frozen=True, kw_only=True):
     study: str = ""
     read: dict[str, Read] = {}
     chunks: dict[str, tuple[str, ...]] = {}
+    keys: dict[str, tuple[str, ...]] = {}
+    taken: dict[str, tuple[str, ...]] = {}
     code: str
     lock: str
     git: dict[str, Any] | None

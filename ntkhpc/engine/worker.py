@@ -24,6 +24,7 @@ from ntkhpc.engine import (
     claims,
     confirmed,
     conflicts,
+    donors,
     failpoints,
     failures,
     fingerprint,
@@ -73,7 +74,8 @@ def run_shards(
         _require_intact_code(run)
         manifest = run.manifest  # read once: an accepted change is not about code that is running
         marks = fingerprint.collect(run.study, manifest)
-        bench = _Bench(run, manifest, marks, StoreInputs(run), computations)
+        beside = donors.Donors(run, manifest.code, marks["id"])
+        bench = _Bench(run, manifest, marks, StoreInputs(run), beside, computations)
     except Exception as error:  # nothing is claimed yet: the first shard bears the record of what keeps all from it
         for shard_id in shard_ids[:1]:
             failures.record(run, shards[shard_id], claims.this_process(uuid.uuid4().hex[:12]), error)
@@ -107,6 +109,7 @@ class _Bench:
     manifest: Manifest
     marks: dict[str, Any]
     inputs: StoreInputs
+    beside: donors.Donors
     computations: Computations
 
 
@@ -154,7 +157,7 @@ def _attempt(bench: _Bench, shard: Shard, gone: Callable[[Owner], bool]) -> str:
         failpoints.reach("claim-released", run.path)
 
 
-def _compute(bench: _Bench, shard: Shard, inputs: str, kept: Tiles) -> Values:
+def _compute(bench: _Bench, shard: Shard, inputs: str, kept: Tiles, others: donors.Taking | None) -> Values:
     """The values of a shard's block, of every array that its phase writes."""
     run = bench.run
     phase = run.layout.phases[shard.phase]
@@ -169,6 +172,7 @@ def _compute(bench: _Bench, shard: Shard, inputs: str, kept: Tiles) -> Values:
         kept,
         threads=min(_cores(), phase.wide(run.study)),
         accelerated=bench.marks["platform"] != "cpu",
+        others=others,
     )
     try:
         with pinned():
@@ -191,7 +195,8 @@ def _compute_and_publish(bench: _Bench, shard: Shard, claim: Claim) -> str:
     made_from = {"study": manifest.files["study.toml"], "inputs": inputs, "fingerprint": marks["id"]}
     kept = Tiles(run, shard, made_from, sequential=run.layout.phases[shard.phase].sequential)
     confirmed.require_metadata(run, run.layout.phases[shard.phase])
-    values = _compute(bench, shard, inputs, kept)
+    others = bench.beside.of(shard)
+    values = _compute(bench, shard, inputs, kept, others)
     failpoints.reach("shard-computed", run.path)
     there = {array.name: array for array in store.written(run.store, run.study, shard.phase)}
     chunks = {
@@ -210,6 +215,8 @@ def _compute_and_publish(bench: _Bench, shard: Shard, claim: Claim) -> str:
         study=manifest.files["study.toml"],
         read=bench.inputs.read if run.layout.phases[shard.phase].compute else {},
         chunks=chunks,
+        keys=others.keys if others else {},
+        taken=others.taken if others else {},
         code=manifest.code,
         lock=manifest.lock,
         git=manifest.git,
@@ -262,9 +269,8 @@ def _compute_and_publish(bench: _Bench, shard: Shard, claim: Claim) -> str:
     failpoints.reach("receipt-published", run.path)
     kept.remove()
     failpoints.reach("partial-removed", run.path)
-    return f"done in {receipt.seconds:.1f} s" + (
-        f", {kept.reused} tiles from an earlier attempt" if kept.reused else ""
-    )
+    reused = [f"{kept.reused} tiles from an earlier attempt"] if kept.reused else []
+    return ", ".join([f"done in {receipt.seconds:.1f} s", *reused, *([str(others)] if others and str(others) else [])])
 
 
 def _compare_with_twin(run: Run, shard: Shard, ours: Receipt) -> str:

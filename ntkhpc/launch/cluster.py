@@ -151,7 +151,7 @@ def _send(
     there: Queue,
     console: Console,
 ) -> None:
-    submission, place = submissions.create(run, intent), container.place(run)
+    submission, place = submissions.create(run, intent), container.place_of_jobs(run)
     (submission.path / sbatch.START).write_bytes(surroundings.START.read_bytes())
     failpoints.reach("intent-written", submission.path)
     jobs = {one.name: one.job for one in there.elements}

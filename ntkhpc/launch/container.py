@@ -6,12 +6,12 @@ import shlex
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from ntkhpc import files, surroundings
-from ntkhpc.engine import packages
+from ntkhpc.engine import packages, siblings
 from ntkhpc.engine.run import Run
 from ntkhpc.errors import DeviceError, RunError, SurroundingsError
 from ntkhpc.launch import seen
@@ -32,7 +32,7 @@ class Place:
     """Where a run is, or would be, the frozen code in it, and the folders that its data phase reads.
 
     `code_hash` is the hash that the code must have where it is started, a dash for any. `start` is the copy of start.py
-    that jobs use; without one it is this very package's.
+    that jobs use; without one it is this very package's. `beside` are runs from which its jobs may take tiles.
     """
 
     path: Path
@@ -40,10 +40,17 @@ class Place:
     reads: tuple[Path, ...] = ()
     code_hash: str = "-"
     start: Path | None = None
+    beside: tuple[Path, ...] = ()
 
 
 def place(target: Run) -> Place:
     return Place(target.path, target.code, target.study.data.folders(), target.manifest.code)
+
+
+def place_of_jobs(target: Run) -> Place:
+    """Return the same with the runs beside it, as they are now."""
+    found = place(target)
+    return replace(found, beside=siblings.givers(found.path.parent, found.path, target.layout, found.code_hash))
 
 
 def worker_environment(target: Place | Run) -> dict[str, str]:
@@ -224,6 +231,23 @@ def command(
         "--pwd", str(target.path.resolve()),
         str(sif), *python,
     ]  # fmt: skip
+
+
+def bind_beside(target: Place) -> list[str]:
+    """Return shell lines that let a container read the runs beside a run that are still there then.
+
+    One that went away would keep a container that names it from starting. A path that Apptainer would split is left
+    out: what is there is computed.
+    """
+    paths = [path for path in target.beside if not any(one in str(path) for one in _UNSAFE)]
+    if not paths:
+        return []
+    return [
+        f"for one in {shlex.join(map(str, paths))}; do",
+        '    [ -d "$one" ] && APPTAINER_BIND="${APPTAINER_BIND:+$APPTAINER_BIND,}$one:$one:ro"',
+        "done",
+        "export APPTAINER_BIND",
+    ]
 
 
 def load_modules(profile: Profile) -> str:

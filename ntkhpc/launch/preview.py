@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from ntkhpc import studies
-from ntkhpc.engine import frozen_code, status
+from ntkhpc.engine import frozen_code, siblings, status
 from ntkhpc.engine.plan import Plan, Shard
 from ntkhpc.engine.run import Run
 from ntkhpc.errors import NtkhpcError
@@ -35,13 +35,14 @@ def first(wanted: Study, planned: Plan, target: Path) -> Preview:
     found = frozen_code.current_hash()
     code = target.resolve() / "code" / found[:12]
     shards = {phase: planned.of_phase(phase) for phase in planned.phases}
-    return Preview(wanted, planned, shards, Place(target.resolve(), code, wanted.data.folders(), found))
+    beside = siblings.givers(target.resolve().parent, None, studies.layout(wanted), found)
+    return Preview(wanted, planned, shards, Place(target.resolve(), code, wanted.data.folders(), found, beside=beside))
 
 
 def next_of(run: Run) -> Preview:
     """Return the submission of what is missing of a run, which goes on in its own code."""
     shards = {phase: run.missing(phase) for phase in run.plan.phases}
-    return Preview(run.study, run.plan, shards, container.place(run))
+    return Preview(run.study, run.plan, shards, container.place_of_jobs(run))
 
 
 def show(made: Preview, profile: Profile, console: Console) -> None:

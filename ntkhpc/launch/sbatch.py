@@ -106,7 +106,7 @@ def executor(
         "wckey": None,
         "use_srun": False,  # our own srun, because submitit's names its output by a path that may be hostile
         "stderr_to_stdout": True,
-        "setup": _setup(profile, sif),
+        "setup": _setup(profile, sif) + (container.bind_beside(target) if sif is not None else []),
         "teardown": _teardown(intent, array, profile.limits.restarts),
     }
     if partition.memory != "none":

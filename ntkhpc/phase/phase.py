@@ -7,6 +7,7 @@ from typing import Any
 from ntkhpc.phase.array import Array, always
 from ntkhpc.phase.block import Block
 from ntkhpc.phase.dimension import one
+from ntkhpc.phase.shared import Shared
 from ntkhpc.phase.work import Values, Work
 
 
@@ -25,7 +26,8 @@ class Phase:
     `probed` phases are those whose speed on a device is timed. Each tile of a `sequential` one goes on where
     the one before ended. Shards share compiled programs where they agree in the dimensions `compiled`. A shard of a
     `chained` phase needs the one before it along the last of its dimensions. One is computed by as
-    many cores of its task as `wide` says, at most: 1 for most phases.
+    many cores of its task as `wide` says, at most: 1 for most phases. Chunks of a phase that is `shared` are taken from
+    runs of other studies that have them; all that it writes are scratch arrays then, of one chunk for each name.
     """
 
     name: str
@@ -47,6 +49,7 @@ class Phase:
     compiled: tuple[str, ...] = ()
     chained: bool = False
     wide: Callable[[Any], int] = one
+    shared: Shared | None = None
 
     @property
     def keeps_tiles(self) -> bool:

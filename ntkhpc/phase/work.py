@@ -1,6 +1,6 @@
 """What the computation of a phase is given."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -33,9 +33,17 @@ class KeptTiles(Protocol):
     def save(self, number: int, values: Values) -> None: ...
 
 
+class KnownChunks(Protocol):
+    """Chunks of scratch arrays that runs of other studies have."""
+
+    def find(self, array: str, number: int, made_from: Sequence[str]) -> np.ndarray | None:
+        """None for a chunk that must be computed."""
+
+
 @dataclass(frozen=True)
 class Work(Generic[S]):
-    """One shard's work: the study, the shard's block, the arrays that its phase reads, and its finished tiles.
+    """One shard's work: the study, the shard's block, the arrays that its phase reads, its finished tiles, and what
+    runs of other studies have of it.
 
     A wide phase may use so many `threads`, whose number must not change a bit of the values. `accelerated` says that
     the device of JAX is not this host, but a GPU.
@@ -50,6 +58,15 @@ class Work(Generic[S]):
     tiles: KeptTiles | None = None
     threads: int = 1
     accelerated: bool = False
+    others: KnownChunks | None = None
+
+    def known(self, array: str, number: int, made_from: Sequence[str]) -> np.ndarray | None:
+        """A chunk of what the block has of an array, as a run of another study has it; None if it must be computed.
+
+        `made_from` are digests and words that decide its values, with the study (see `Shared.decides`) and the
+        fingerprint. The receipt says them, so that others can take the chunk.
+        """
+        return None if self.others is None else self.others.find(array, number, made_from)
 
     def tile(self, number: int, make: Callable[[], Values]) -> dict[str, np.ndarray]:
         """The values of a tile: from an earlier attempt under the same fingerprint, or made and kept.

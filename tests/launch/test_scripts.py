@@ -52,6 +52,29 @@ def test_scratch_of_the_node_is_bound_and_is_where_temporary_files_go(tmp_path: 
     assert (tmp_path / "node" / "ntkhpc").is_dir()
 
 
+def test_a_container_reads_the_runs_beside_that_are_still_there(tmp_path: Path) -> None:
+    names = ("one it's", "gone", "a,b", "two")
+    for name in names:
+        (tmp_path / name).mkdir()
+    made = planned()
+    intent = cluster.intend(
+        layout(made), made, profile(), {"law": made.of_phase("law")}, tasks.Experience(), None, None
+    )
+    place = container.Place(tmp_path, tmp_path, beside=tuple(tmp_path / name for name in names))
+    bare = sbatch.executor(place, intent, intent.arrays[0], profile(), []).text
+    assert "APPTAINER_BIND" not in bare  # without an image there is nothing to bind
+    (tmp_path / "i.sif").touch()
+    intent = msgspec.structs.replace(intent, image=str(tmp_path / "i.sif"))
+    text = sbatch.executor(place, intent, intent.arrays[0], profile(), []).text
+    script = text.partition("# setup")[2].partition("# command")[0]
+    (tmp_path / "gone").rmdir()
+    ran = subprocess.run(
+        ["bash", "-c", f'set -u\n{script}\necho "$APPTAINER_BIND"'],
+        env={"PATH": os.environ["PATH"], "APPTAINER_BIND": "/x"}, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert ran.stdout == f"/x,{tmp_path}/one it's:{tmp_path}/one it's:ro,{tmp_path}/two:{tmp_path}/two:ro\n"
+
+
 def test_the_image_and_its_environment_are_named_in_the_command(tmp_path: Path) -> None:
     place, wanted = container.Place(tmp_path, tmp_path / "code"), profile(gpu="--gres=gpu:1")
     words = container.command(place, wanted.container, Path("/i.sif"), {"X": "1"}, gpu=True)

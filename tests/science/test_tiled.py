@@ -158,3 +158,27 @@ def test_a_thread_of_its_own_reads_each_tile_once_and_hands_on_its_errors(work: 
     assert len({(i, j) for _, i, j in readers}) == len(readers) == (3 if work == "panel" else 6)
     with pytest.raises(OSError, match="no tile"):
         do(fail)
+
+
+@pytest.mark.parametrize("precision", ["float64", "float32"])
+def test_some_rows_of_a_column_have_the_bits_of_the_whole(precision: tiled.Precision) -> None:
+    """With a last block that is not whole, and however many threads."""
+    blocks = Blocks(N, TEST, 400)
+    _, ntk = kernels(blocks)
+    column = factored(blocks, ntk, precision=precision)
+    for j in range(blocks.train):
+        for rows in ([blocks.train], [*blocks.column(j)][-2:], [j], [j, blocks.train], []):
+            corner = None if j in rows else column[j, j]
+            found = tiled.factor_column(
+                j, blocks, look(ntk), look(column), precision=precision, threads=2, rows=rows, corner=corner
+            )
+            for i, tile in zip(rows, found, strict=True):
+                assert tile.tobytes() == column[i, j].tobytes()
+
+
+def test_rows_of_a_column_need_its_corner() -> None:
+    blocks = Blocks(N, TEST, 400)
+    _, ntk = kernels(blocks)
+    for rows in ([1], [1, 0]):
+        with pytest.raises(ValueError, match=re.escape(f"rows = {rows} of column 0: the tile (0, 0) is the first")):
+            next(tiled.factor_column(0, blocks, look(ntk), look({}), rows=rows))

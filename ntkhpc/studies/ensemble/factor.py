@@ -1,6 +1,7 @@
 """Phase `factor`: the Cholesky factor of the NTK of one draw, a column of tiles after the other."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -9,8 +10,10 @@ from ntkhpc.errors import DataError
 from ntkhpc.phase.array import Array
 from ntkhpc.phase.block import Block
 from ntkhpc.phase.phase import Phase
+from ntkhpc.phase.shared import Shared
 from ntkhpc.phase.work import Values, Work
 from ntkhpc.studies import cost, memory, pool_rows
+from ntkhpc.studies.ensemble import kernel as kernels
 from ntkhpc.studies.ensemble.kernel import TILE, blocks, is_tiled
 
 if TYPE_CHECKING:
@@ -36,11 +39,13 @@ def compute(work: "Work[EnsembleStudy]") -> Values:
 
     cut, draw, j = blocks(work.study), work.block.index("curve_draw"), work.block.index("factor_column")
     ntk, factor = work.inputs.open("kernel_ntk"), work.inputs.open("kernel_factor")
-    precision = work.study.infinite_width.factor_precision
+    precision, rows = work.study.infinite_width.factor_precision, cut.column(j)
 
     def kernel(row: int, column: int) -> np.ndarray:
         return np.asarray(ntk[draw, cut.number(row, column)])
 
+    found = np.empty((1, len(rows), cut.size, cut.size), precision)
+    missing = _take_known(work, found)
     column = tiled.factor_column(
         j,
         cut,
@@ -49,11 +54,12 @@ def compute(work: "Work[EnsembleStudy]") -> Values:
         precision=precision,
         threads=work.threads,
         accelerated=work.accelerated,
+        rows=missing,
+        corner=found[0, 0],
     )
-    found = np.empty((1, len(cut.column(j)), cut.size, cut.size), precision)
     try:
-        for place, tile in enumerate(column):
-            found[0, place] = tile
+        for i, tile in zip(missing, column, strict=True):
+            found[0, rows.index(i)] = tile
     except DataError as error:
         chosen = work.inputs["permutation"][draw, : cut.n]
         with pool_rows.named(work.study, work.block.value("curve_draw"), chosen):
@@ -61,20 +67,62 @@ def compute(work: "Work[EnsembleStudy]") -> Values:
     return {"kernel_factor": found}
 
 
-def flops(study: "EnsembleStudy", j: int) -> float:
-    """Of a column: its rows less products with what is on the left of it, then divided by the tile on the diagonal."""
+def _take_known(work: "Work[EnsembleStudy]", column: np.ndarray) -> list[int]:
+    """Put the tiles of a column that another run has where they belong; the block rows of all others.
+
+    A tile is made from those of the NTK and of the factor that are read for it: no more is asked of another run than
+    that it read tiles of the same digests.
+    """
+    cut, draw, j = blocks(work.study), work.block.index("curve_draw"), work.block.index("factor_column")
+    ntk, factor = work.inputs.open("kernel_ntk"), work.inputs.open("kernel_factor")
+
+    def read_of(i: int) -> list[str]:
+        return [ntk.digest(draw, cut.number(i, j)), *(factor.digest(draw, cut.number(i, k)) for k in range(j))]
+
+    corner, missing = read_of(j), []
+    for place, i in enumerate(cut.column(j)):
+        shape = f"{cut.height(i)} rows, {cut.height(j)} columns"
+        made_from = [shape, *corner, *(["below it", *read_of(i)] if i != j else ["diagonal"])]
+        tile = work.known("kernel_factor", place, made_from)
+        if tile is None:
+            missing.append(i)
+        else:
+            column[:, place : place + 1] = tile
+    return missing
+
+
+def decides(study: "EnsembleStudy") -> Any:
+    """What decides the tiles of its kernels, and the precision of the factor."""
+    return kernels.decides(study, kernels.ELSEWHERE)
+
+
+def names(study: "EnsembleStudy", block: Block) -> tuple[str, ...]:
+    """Of each tile of a column, of whose columns all before are made from the same training rows."""
+    draw, j = block.index("curve_draw"), block.index("factor_column")
+    return tuple(kernels.name(study, draw, i, j) for i in blocks(study).column(j))
+
+
+def flops(study: "EnsembleStudy", j: int, rows: Sequence[int] | None = None) -> float:
+    """Of a column, or these block rows of it: less products with what is on the left, then divided by the diagonal."""
     cut = blocks(study)
     left, width = float(j * cut.size), float(cut.height(j))
-    below = study.curve_sizes[-1] - left - width + study.data.test
-    return below * width * (2 * left + width) + width**2 * (left + width / 3)
+    rows = cut.column(j) if rows is None else rows
+    below = sum(cut.height(i) for i in rows if i != j)
+    return below * width * (2 * left + width) + (width**2 * (left + width / 3) if j in rows else 0.0)
 
 
 def seconds(study: "EnsembleStudy", block: Block) -> float:
+    return shared_seconds(study, block, [False] * len(blocks(study).column(block.index("factor_column"))))
+
+
+def shared_seconds(study: "EnsembleStudy", block: Block, known: Sequence[bool]) -> float:
+    """Tiles that are known are read. For all others it takes the row of tiles on the left, once."""
     cut, j = blocks(study), block.index("factor_column")
-    tiles, width = len(cut.column(j)), 0.5 if is_single(study) else 1.0
-    read, written = tiles / 2 + width * (j * tiles + j), width * tiles
-    moved = read / cost.NUMBERS_READ + written / cost.NUMBERS_WRITTEN
-    return cost.SECONDS_PER_SHARD + width * flops(study, j) / cost.FLOPS_FLOAT64 + moved * cut.size**2
+    rows = [i for i, one in zip(cut.column(j), known, strict=True) if not one]
+    width = 0.5 if is_single(study) else 1.0
+    read = len(rows) / 2 + width * (j * len(rows) + (j if rows else 0)) + width * (len(known) - len(rows))
+    moved = read / cost.NUMBERS_READ + width * len(known) / cost.NUMBERS_WRITTEN
+    return cost.SECONDS_PER_SHARD + width * flops(study, j, rows) / cost.FLOPS_FLOAT64 + moved * cut.size**2
 
 
 def memory_bytes(study: "EnsembleStudy") -> int:
@@ -103,4 +151,5 @@ PHASE = Phase(
     lower="infinite_width.tile or infinite_width.n_train",
     chained=True,
     wide=lambda study: strips(study.infinite_width.tile),
+    shared=Shared(decides, names, shared_seconds),
 )

@@ -1,6 +1,8 @@
 """Phase `kernel`: tiles of NNGP and NTK of one draw, where a learning curve goes beyond what one tile holds."""
 
-from typing import TYPE_CHECKING
+import hashlib
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -8,6 +10,7 @@ from ntkhpc.blocks import Blocks
 from ntkhpc.phase.array import Array
 from ntkhpc.phase.block import Block
 from ntkhpc.phase.phase import Phase
+from ntkhpc.phase.shared import Shared
 from ntkhpc.phase.work import Values, Work
 from ntkhpc.studies import cost, memory
 from ntkhpc.studies.ensemble import curve
@@ -52,11 +55,23 @@ def compute(work: "Work[EnsembleStudy]") -> Values:
 
     study, inputs, cut = work.study, work.inputs, blocks(work.study)
     chosen = inputs["permutation"][work.block.index("curve_draw"), : study.curve_sizes[-1]]
+    x_train, x_test = inputs["x_train"][chosen], inputs["x_test"]
     i, j = cut.place(work.block.index("kernel_tile"))
-    nngp, ntk = tiled.filled_tile(
-        mlp(study), cut, inputs["x_train"][chosen], inputs["x_test"], i, j, accelerated=work.accelerated
-    )
-    return {"kernel_nngp": nngp[None, None], "kernel_ntk": np.asarray(ntk)[None, None]}
+    rows = [x_train[cut.rows(j)], (x_train if i < cut.train else x_test)[cut.rows(i)]]
+    made_from = ["diagonal" if i == j else "below it", *(_digest(one) for one in rows)]
+    known = [work.known(array.name, 0, made_from) for array in ARRAYS]
+    found = {array.name: chunk for array, chunk in zip(ARRAYS, known, strict=True) if chunk is not None}
+    if len(found) == len(ARRAYS):
+        return found
+    nngp, ntk = tiled.filled_tile(mlp(study), cut, x_train, x_test, i, j, accelerated=work.accelerated)
+    return {"kernel_nngp": nngp[None, None], "kernel_ntk": np.asarray(ntk)[None, None], **found}
+
+
+def _digest(rows: np.ndarray) -> str:
+    """sha256 of type, shape and values."""
+    found = hashlib.sha256(f"{rows.dtype.str}{rows.shape}".encode())
+    found.update(np.ascontiguousarray(rows).data)
+    return found.hexdigest()
 
 
 def seconds(study: "EnsembleStudy", block: Block) -> float:
@@ -69,6 +84,38 @@ def seconds(study: "EnsembleStudy", block: Block) -> float:
         + cost.kernel_seconds(pairs, study.features, study.network.depth)
         + written / cost.NUMBERS_WRITTEN
     )
+
+
+ELSEWHERE = ("n_train", "draws", "times", "fixed_steps", "redraws", "method", "probes", "tolerance")
+"""Fields of [infinite_width] that decide no tile, but which there are. A field that comes later does, if it is set."""
+
+
+def decides(study: "EnsembleStudy", but: Sequence[str] = (*ELSEWHERE, "factor_precision")) -> Any:
+    """What of a study decides the tiles of its kernels: data, network and tile size; no width, no training."""
+    content = study.content
+    network = {name: value for name, value in content["network"].items() if name != "widths"}
+    section = {name: value for name, value in content.get("infinite_width", {}).items() if name not in but}
+    return {"data": content["data"], "network": network, "infinite_width": section}
+
+
+def name(study: "EnsembleStudy", draw: int, i: int, j: int) -> str:
+    """Of the tile (i, j) of a draw: its training or test rows, and its columns."""
+    cut = blocks(study)
+    rows, columns = cut.rows(i), cut.rows(j)
+    kind = "training" if i < cut.train else "test"
+    return f"draw {draw}, {kind} rows {rows.start}-{rows.stop}, columns {columns.start}-{columns.stop}"
+
+
+def names(study: "EnsembleStudy", block: Block) -> tuple[str, ...]:
+    return (name(study, block.index("curve_draw"), *blocks(study).place(block.index("kernel_tile"))),)
+
+
+def shared_seconds(study: "EnsembleStudy", block: Block, known: Sequence[bool]) -> float:
+    """A tile of both kernels that is known is read and written."""
+    if not all(known):
+        return seconds(study, block)
+    numbers = 2 * study.infinite_width.tile**2
+    return cost.SECONDS_PER_SHARD + numbers / cost.NUMBERS_READ + numbers / cost.NUMBERS_WRITTEN
 
 
 def memory_bytes(study: "EnsembleStudy") -> int:
@@ -88,4 +135,5 @@ PHASE = Phase(
     compute=compute,
     fewer="raise infinite_width.tile, or lower infinite_width.n_train",
     lower="infinite_width.tile or data.pool",
+    shared=Shared(decides, names, shared_seconds),
 )
