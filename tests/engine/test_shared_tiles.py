@@ -11,6 +11,7 @@ from support.runs import made_once, ntkhpc, run_shards, tiny_text
 from ntkhpc import files, studies
 from ntkhpc.engine import arrays, receipts, run, siblings, verify
 from ntkhpc.engine.run import Run
+from ntkhpc.launch import container
 
 PHASES = ("data", "kernel", "factor", "curve")
 SMALL, LARGE = "[10, 16, 40]", "[10, 16, 40, 70]"
@@ -264,6 +265,12 @@ def test_plan_says_what_is_known_and_what_is_left(beside: Run, runs: Path, tmp_p
     assert sorted(runs.rglob("*")) == before
     without_keys(beside)
     assert "tiles are those of" not in ntkhpc("plan", f"--task={path}", f"--runs={runs}", COLUMNS="400").stdout
+
+
+def test_jobs_of_a_container_see_the_runs_that_have_something_to_give(beside: Run, runs: Path) -> None:
+    extended = make(runs, text(LARGE))
+    assert container.place_of_jobs(extended).beside == (beside.path,)
+    assert container.place_of_jobs(make(runs, text(LARGE).replace("[data]\n", "[data]\nseed = 2\n"))).beside == ()
 
 
 def test_a_column_costs_less_the_more_of_it_is_known() -> None:
