@@ -22,6 +22,10 @@ ITERATION = (
 """The arrays that say how well an iterated curve is known."""
 
 
+REFINEMENT = ("curve_sweeps", "curve_condition")
+"""The arrays that say how the weights of a factor in float32 were refined."""
+
+
 REDRAWS = ("redraw_mu", "redraw_sigma2", "redraw_population_variance", "redraw_bias2", "redraw_variance")
 """The arrays that `redraws` reads."""
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ntkhpc.blocks import strips
+from ntkhpc.phase.array import Array
 from ntkhpc.phase.block import Block
 from ntkhpc.phase.phase import Phase
 from ntkhpc.phase.work import Values, Work
@@ -16,8 +17,25 @@ from ntkhpc.studies.ensemble.network import mlp
 
 if TYPE_CHECKING:
     from ntkhpc.infinite_width import Law
+    from ntkhpc.refinement import Refined
     from ntkhpc.studies.ensemble.study import EnsembleStudy
     from ntkhpc.tile_panels import Tile
+
+
+def _is_refined(study: "EnsembleStudy") -> bool:
+    return is_single(study) and "infinite" in study.infinite_width.times
+
+
+_SIZE = ("curve_draw", "curve_n_train")
+
+ARRAYS = (
+    *curve.ARRAYS,
+    Array("curve_sweeps", _SIZE, "i4", "1", "infinite width, a factor in float32: sweeps of refinement",
+          when=_is_refined),
+    Array("curve_condition", _SIZE, "f8", "1",
+          "infinite width, a factor in float32: condition of the NTK and its ridge, as the first sweep tells it",
+          when=_is_refined),
+)  # fmt: skip
 
 
 def compute(work: "Work[EnsembleStudy]") -> Values:
@@ -29,21 +47,27 @@ def compute(work: "Work[EnsembleStudy]") -> Values:
     n = work.block.value("curve_n_train")
     chosen = inputs["permutation"][work.block.index("curve_draw"), :n]
     with pool_rows.named(study, work.block.value("curve_draw"), chosen):
-        laws = _laws(work, n, inputs["y_train"][chosen])
+        laws, refined = _laws(work, n, inputs["y_train"][chosen])
     found = [loss_law.statistics(*law, inputs["y_test"], study.test_sizes) for law in laws]
-    return {array: np.array([[[getattr(one, column)] for one in found]]) for array, column in curve.COLUMNS.items()}
+    values = {array: np.array([[[getattr(one, column)] for one in found]]) for array, column in curve.COLUMNS.items()}
+    if refined is not None:
+        values["curve_sweeps"] = np.array([[refined.sweeps]], np.int32)
+        values["curve_condition"] = np.array([[refined.condition]])
+    return values
 
 
-def _laws(work: "Work[EnsembleStudy]", n: int, y_train: np.ndarray) -> "list[Law]":
-    """After each of the study's times, in their order."""
+def _laws(work: "Work[EnsembleStudy]", n: int, y_train: np.ndarray) -> "tuple[list[Law], Refined | None]":
+    """After each of the study's times, in their order; and how the weights of a factor in float32 were refined."""
     from ntkhpc import infinite_width, kernels, tile_panels, tiled
 
     study, cut = work.study, blocks(work.study)
     nngp, ntk, factor = (_tiles(work, name) for name in ("kernel_nngp", "kernel_ntk", "kernel_factor"))
     nngp_test = kernels.nngp_ntk(mlp(study), work.inputs["x_test"])[0]
-    laws = {}
+    laws, refined = {}, None
     if "infinite" in study.infinite_width.times:
-        laws["infinite"] = tiled.law(n, cut, factor, nngp, nngp_test, y_train, kernel=ntk, threads=work.threads)
+        laws["infinite"], refined = tiled.refined_law(
+            n, cut, factor, nngp, nngp_test, y_train, kernel=ntk, threads=work.threads
+        )
     if finite := [time for time in study.infinite_width.times if time != "infinite"]:
         trainings = [curve.training(study, study.curve_steps(time, n)) for time in finite]
         panels = infinite_width.Panels(
@@ -51,7 +75,7 @@ def _laws(work: "Work[EnsembleStudy]", n: int, y_train: np.ndarray) -> "list[Law
             tile_panels.panel(n, cut, ntk).T, nngp_test,
         )  # fmt: skip
         laws |= dict(zip(finite, infinite_width.finite_time_laws(panels, y_train, trainings), strict=True))
-    return [laws[time] for time in study.infinite_width.times]
+    return [laws[time] for time in study.infinite_width.times], refined
 
 
 def _tiles(work: "Work[EnsembleStudy]", name: str) -> "Tile":
@@ -94,7 +118,7 @@ def memory_bytes(study: "EnsembleStudy") -> int:
 PHASE = Phase(
     "curve",
     reads=("x_train", "y_train", "x_test", "y_test", "permutation", "kernel_nngp", "kernel_ntk", "kernel_factor"),
-    writes=curve.ARRAYS,
+    writes=ARRAYS,
     blocks=("curve_draw", "curve_n_train"),
     when=is_tiled,
     seconds=seconds,
