@@ -62,13 +62,14 @@ def _laws(work: "Work[EnsembleStudy]", n: int, y_train: np.ndarray) -> "tuple[li
 
     study, cut = work.study, blocks(work.study)
     nngp, ntk, factor = (_tiles(work, name) for name in ("kernel_nngp", "kernel_ntk", "kernel_factor"))
+    ridge = study.infinite_width.ridge
     nngp_test = kernels.nngp_ntk(mlp(study), work.inputs["x_test"])[0]
     laws, refined = {}, None
     if "infinite" in study.infinite_width.times:
         laws["infinite"], refined = tiled.refined_law(
-            n, cut, factor, nngp, nngp_test, y_train, kernel=ntk, threads=work.threads
+            n, cut, factor, nngp, nngp_test, y_train, kernel=ntk, ridge=ridge, threads=work.threads
         )
-    if finite := [time for time in study.infinite_width.times if time != "infinite"]:
+    if finite := study.infinite_width.finite:
         trainings = [curve.training(study, study.curve_steps(time, n)) for time in finite]
         panels = infinite_width.Panels(
             tiled.leading(n, cut, nngp), tiled.leading(n, cut, ntk), tile_panels.panel(n, cut, nngp).T,
@@ -93,7 +94,7 @@ def seconds(study: "EnsembleStudy", block: Block) -> float:
     A sweep of refinement multiplies a panel by the NTK and divides it twice by the factor in float32.
     """
     n, test = block.value("curve_n_train"), study.data.test
-    finite = [time for time in study.infinite_width.times if time != "infinite"]
+    finite = study.infinite_width.finite
     flops = 3.0 * n**2 * test + 2.0 * n * test**2 if "infinite" in study.infinite_width.times else 0.0
     flops += (30.0 * n**3 + len(finite) * (4.0 * n**2 * test + 2.0 * n * test**2)) if finite else 0.0
     flops += 4.0 * len(study.infinite_width.times) * test**2
@@ -110,7 +111,7 @@ def memory_bytes(study: "EnsembleStudy") -> int:
     moments = [0.0]
     if "infinite" in study.infinite_width.times:
         moments.append((2.5 if is_single(study) else 2) * n * test + 3 * tile**2 + 4 * test**2)
-    if set(study.infinite_width.times) != {"infinite"}:
+    if study.infinite_width.finite:
         moments.append(max(memory.eigenvectors(n, test), memory.covariance(n, test)))
     return memory.KERNELS + memory.rows(study) + memory.of_numbers(max(moments))
 
@@ -126,5 +127,5 @@ PHASE = Phase(
     compute=compute,
     fewer="lower infinite_width.draws",
     lower="infinite_width.n_train or data.test",
-    wide=lambda study: strips(study.data.test) if set(study.infinite_width.times) == {"infinite"} else 1,
+    wide=lambda study: 1 if study.infinite_width.finite else strips(study.data.test),
 )
