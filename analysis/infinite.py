@@ -22,6 +22,10 @@ ITERATION = (
 """The arrays that say how well an iterated curve is known."""
 
 
+REFINEMENT = ("curve_sweeps", "curve_condition")
+"""The arrays that say how the weights of a factor in float32 were refined."""
+
+
 REDRAWS = ("redraw_mu", "redraw_sigma2", "redraw_population_variance", "redraw_bias2", "redraw_variance")
 """The arrays that `redraws` reads."""
 
@@ -88,7 +92,7 @@ def law(store: xarray.Dataset) -> xarray.Dataset:
 
 
 def curve(store: xarray.Dataset) -> xarray.Dataset:
-    """The learning curve over (time, draw, n_train), `time` named as in the study: steps, fixed or infinite.
+    """The learning curve over (time, draw, n_train), `time` named as in the study: steps, fixed, infinite or posterior.
 
     mu_L, sigma_L, eps_L, eps_pop, bias2, variance; steps (time, n_train); of an exact one largest_share and size_sigma
     (test_size); of an iterated one `iteration_errors` by name and "_error", probes, iterations, largest_residual.

@@ -30,8 +30,9 @@ def singular(cause: str, rows: tuple[int, ...] = (), where: str | None = None) -
         rows=rows,
         where=where,
         cause=cause,
-        todo="remove duplicate rows; in a study, method = 'exact' with finite times alone in infinite_width.times "
-        "needs no inverse, up to 20,000 samples; in the library a ridge helps",
+        todo="remove duplicate rows, or give a ridge (in a study infinite_width.ridge, of a posterior "
+        "infinite_width.noise); finite times alone in infinite_width.times, with method = 'exact', need no inverse, up "
+        "to 20,000 samples",
     )
 
 

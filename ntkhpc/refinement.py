@@ -19,6 +19,7 @@ smallest eigenvalue. From 130 rows the estimate was a third of the condition to 
 """
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -41,6 +42,14 @@ TOLERANCE = 1e-11
 SWEEPS = 6
 
 
+@dataclass(frozen=True)
+class Refined:
+    """How weights were refined: how many sweeps it took, and the condition of the kernel as it was estimated."""
+
+    sweeps: int
+    condition: float
+
+
 def refine(
     weights: np.ndarray,
     n: int,
@@ -50,7 +59,7 @@ def refine(
     workers: ThreadPoolExecutor,
     *,
     ridge: float = 0.0,
-) -> None:
+) -> Refined:
     """Refine a first guess of A (m, n), in place and in float64; `factor` is that of `kernel` plus ridge.
 
     Holds one more panel (m, n) in float64 and one in float32. Raises DataError with the condition of the kernel if
@@ -84,7 +93,7 @@ def refine(
         if not ROUNDING * condition <= 1 / LEAST_GAIN:
             raise ill_conditioned(f"a condition of about {condition:.1e}", where)
         if change**2 <= TOLERANCE * before:
-            return
+            return Refined(sweep + 1, condition)
         if not change <= before / LEAST_GAIN:
             gain = f"{before / change:.1f} times" if change > 0 else "nothing"
             raise ill_conditioned(
@@ -124,6 +133,6 @@ def ill_conditioned(found: str, where: str, rows: tuple[int, ...] = ()) -> DataE
         where=where,
         cause=f"float32 needs a condition below {1 / SMALLEST_PIVOT:.1e}; inputs that are nearly equal, or depend on "
         "others under this kernel, raise it",
-        todo='factor in float64 (infinite_width.factor_precision = "float64"), or remove such inputs; in the '
-        "library a ridge helps, too",
+        todo='factor in float64 (infinite_width.factor_precision = "float64"), remove such inputs, or give a ridge '
+        "(infinite_width.ridge)",
     )

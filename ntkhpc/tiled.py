@@ -27,7 +27,7 @@ from ntkhpc.blocks import Blocks
 from ntkhpc.errors import DataError
 from ntkhpc.infinite_width import Law
 from ntkhpc.kernels import nngp_ntk
-from ntkhpc.refinement import SMALLEST_PIVOT, refine
+from ntkhpc.refinement import SMALLEST_PIVOT, Refined, refine
 from ntkhpc.threads import each, pool
 from ntkhpc.tile_algebra import Algebra, HostAlgebra
 from ntkhpc.tile_panels import Tile, ahead, backward, multiply, panel
@@ -154,11 +154,33 @@ def law(
 ) -> Law:
     """Mean (m, outputs) and covariance (m, m) of the outputs at the test points, for the first n training points.
 
+    As `refined_law` finds them.
+    """
+    arguments = (n, blocks, factor, nngp, nngp_test, y_train)
+    return refined_law(*arguments, posterior=posterior, kernel=kernel, ridge=ridge, threads=threads)[0]
+
+
+def refined_law(
+    n: int,
+    blocks: Blocks,
+    factor: Tile,
+    nngp: Tile,
+    nngp_test: np.ndarray,
+    y_train: np.ndarray,
+    *,
+    posterior: bool = False,
+    kernel: Tile | None = None,
+    ridge: float = 0.0,
+    threads: int = 1,
+) -> tuple[Law, Refined | None]:
+    """The law for the first n training points, and, of a factor in float32, how it was refined.
+
     `factor(i, j)` and `nngp(i, j)` give tiles, `nngp_test` (m, m) is the NNGP kernel of the test inputs, y_train
     (n or more, outputs). With `posterior` the factor is that of the NNGP kernel with its noise. Two panels (m, n) are
     held meanwhile. A factor in float32 needs the tiles of T without its ridge, `kernel`, and `ridge`: A is refined, in
     two panels and a half, or a DataError says why it cannot be.
     """
+    refined = None
     with pool(threads) as workers:
         weights = panel(n, blocks, factor)
         backward(weights, n, blocks, factor, workers)
@@ -166,7 +188,7 @@ def law(
             if kernel is None:
                 raise ValueError("a factor in float32 needs the kernel that it is of")
             weights = weights.astype(np.float64)
-            refine(weights, n, blocks, factor, kernel, workers, ridge=ridge)
+            refined = refine(weights, n, blocks, factor, kernel, workers, ridge=ridge)
         turned = panel(n, blocks, nngp)
         turned *= -0.5 if posterior else -1.0
         if not posterior:
@@ -177,7 +199,7 @@ def law(
             covariance[rows] += turned[rows] @ weights.T + weights[rows] @ turned.T
 
         each(workers, strip, blocks.m)
-        return weights @ y_train[:n], covariance
+        return (weights @ y_train[:n], covariance), refined
 
 
 def leading(n: int, blocks: Blocks, tile: Tile) -> np.ndarray:

@@ -20,12 +20,14 @@ from analysis.ensemble import (
     width_dependence,
 )
 from analysis.ensemble.results import EnsembleResults, collect
+from analysis.infinite import REFINEMENT
 from analysis.report.compose import Cover
 from analysis.report.compose import compose as compose_sections
 from analysis.report.page import count
 from analysis.report.publication import Publication
 from analysis.report.section import Section
 from ntkhpc.engine.run import Run
+from ntkhpc.refinement import SMALLEST_PIVOT
 
 SECTIONS: list[Section[EnsembleResults]] = [
     answer.SECTION,
@@ -71,7 +73,7 @@ def cover(results: EnsembleResults) -> Cover:
         run_name=results.run.plan.run_name,
         subject="How much the test loss of a neural network varies with its random initialisation.",
         about=_about(results),
-        measured=[*_measured(results), *_iterated(results), STATISTICS],
+        measured=[*_measured(results), *_iterated(results), *_refined(results), STATISTICS],
         definitions=_definitions(results),
         fits={
             "study": results.run.plan.run_name,
@@ -116,6 +118,23 @@ def _iterated(results: EnsembleResults) -> list[str]:
         f"{float(curve.largest_residual.max()):.1e} of its right-hand side. Errors of the iteration are jackknife "
         "errors over probes and, in quadrature, what residuals may change at most as far as their energies tell; they "
         "are part of every number of these curves."
+    ]
+
+
+def _refined(results: EnsembleResults) -> list[str]:
+    """How weights that a factor in float32 gave were refined."""
+    if not all(name in results.store for name in REFINEMENT):
+        return []
+    sweeps, condition = (results.store[name].values for name in REFINEMENT)
+    there = np.isfinite(condition)
+    if not there.any():
+        return []
+    fewest, most = int(sweeps[there].min()), int(sweeps[there].max())
+    taken = f"{most}" if fewest == most else f"{fewest} to {most}"
+    return [
+        f"The refinement of the factor in float32 took {taken} sweeps for a size and draw; the condition of the kernel "
+        f"was estimated at {condition[there].min():.1e} to {condition[there].max():.1e}, where less than "
+        f"{1 / SMALLEST_PIVOT:.1e} is needed."
     ]
 
 

@@ -1,7 +1,7 @@
 """What the figures of an ensemble share: widths, training times, points and exact lines.
 
 A width has one colour, marker and kind of dashes everywhere. Solid black is infinite width with the ensemble's own
-steps, grey dashes the end of training, dots a fixed number of steps.
+steps, grey dashes the end of training, dots a fixed number of steps, dashes and dots the posterior of the NNGP.
 """
 
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 
 from analysis.contrasts import Curve
 from analysis.ensemble.results import EnsembleResults
-from analysis.report.look import CLOSE, END, EXACT, EXACT_OTHER, FIXED, Look, series
+from analysis.report.look import CLOSE, END, EXACT, EXACT_OTHER, FIXED, POSTERIOR, Look, series
 
 NAMES = {
     "mu_L": "mean test loss $\\mu_L$",
@@ -23,7 +23,12 @@ NAMES = {
 }
 
 
-TIMES = {"steps": "same rule of steps", "fixed": "fixed steps", "infinite": "end of training"}
+TIMES = {
+    "steps": "same rule of steps",
+    "fixed": "fixed steps",
+    "infinite": "end of training",
+    "posterior": "NNGP posterior",
+}
 """Training times of exact curves, in words."""
 
 
@@ -48,15 +53,21 @@ def times(results: EnsembleResults) -> Iterator[tuple[str, str, dict[str, Any]]]
     """Training times of the curve, with their names for a reader and their lines; none without a curve."""
     if not results.has_curve:
         return
-    steps = results.study.training.steps
+    steps, section = results.study.training.steps, results.study.infinite_width
     rule = f"{steps.factor:g} $N_D$ steps" if steps.power == 1 else f"{steps.factor:g} $N_D^{{{steps.power:g}}}$ steps"
     looks = {
         "steps": (rule, EXACT),
-        "fixed": (f"{results.study.infinite_width.fixed_steps:,} steps", FIXED),
-        "infinite": ("end of training", END),
+        "fixed": (f"{section.fixed_steps:,} steps", FIXED),
+        "infinite": (TIMES["infinite"] + _added("ridge", section.ridge), END),
+        "posterior": (TIMES["posterior"] + _added("noise variance", section.noise), POSTERIOR),
     }
     for time in results.curve.time.values:
         yield str(time), *looks[str(time)]
+
+
+def _added(name: str, value: float) -> str:
+    """What is added to the kernel, behind the name of a time."""
+    return f", {name} {value:g}" if value else ""
 
 
 def exact_lines(axis: Axes, results: EnsembleResults, name: str) -> None:
@@ -65,7 +76,7 @@ def exact_lines(axis: Axes, results: EnsembleResults, name: str) -> None:
         law = results.law_mean[name]
         axis.plot(law.n_train, law, **EXACT, label="infinite width, same steps and data", zorder=1.5)
     for time, label, line in times(results):
-        if time == "fixed":
+        if time in ("fixed", "posterior"):
             continue
         mean, spread = results.curve[name].sel(time=time).mean("draw"), results.curve[name].sel(time=time).std("draw")
         shown = EXACT_OTHER if time == "steps" else line

@@ -64,11 +64,13 @@ def _sentence(results: EnsembleResults, time: str) -> str:
     eps, population = (results.exact_curves.get((name, time)) for name in ("eps_L", "eps_pop"))
     if eps is None:
         return ""
-    n, points = int(eps.n[-1]), int(results.store.sizes["test_point"])
+    n, points, section = int(eps.n[-1]), int(results.store.sizes["test_point"]), results.study.infinite_width
     name = {
         "steps": "with the study's rule of steps",
-        "fixed": f"with {results.study.infinite_width.fixed_steps:,} steps at every size",
-        "infinite": "at the end of training",
+        "fixed": f"with {section.fixed_steps:,} steps at every size",
+        "infinite": "at the end of training" + (f" with a ridge of {section.ridge:g}" if section.ridge else ""),
+        "posterior": "in the posterior of the NNGP"
+        + (f" with a noise variance of {section.noise:g}" if section.noise else ""),
     }[time]
     said = f"{name}, eps_L is {_value(eps)} at N_D = {n:,}"
     if population is None:

@@ -22,6 +22,9 @@ END: dict[str, Any] = {"color": "0.5", "lw": 1.6, "ls": (0, (5, 2.2))}
 FIXED: dict[str, Any] = {"color": "0.3", "lw": 1.8, "ls": (0, (1, 1.4))}
 """Infinite width after the same number of steps at every size."""
 
+POSTERIOR: dict[str, Any] = {"color": "0.4", "lw": 1.6, "ls": (0, (6, 1.5, 1.2, 1.5))}
+"""The posterior of the Gaussian process at infinite width, which is no training."""
+
 UNIT: dict[str, Any] = {"color": "black", "lw": 0.8}
 """A line that data are compared with, where it is no result: zero, or one."""
 

@@ -174,9 +174,9 @@ class Source(Settings, frozen=True, kw_only=True, tag_field="source"):
             print(line)
 
     def rows_in_files(self, facts: Facts, rows: tuple[int, ...]) -> str:
-        """Where rows of the pool are in the user's files, in words; empty of data that have none.
+        """Where rows of the pool are in the user's files, in words. Raises what `load` may.
 
-        Raises what `load` may.
+        Empty of data that have none, and where it would take much memory to tell.
         """
         return ""
 

@@ -24,6 +24,9 @@ TABLES, TABLES_OF_PARQUET = 4.7, 8.6
 equal rows; with Parquet, also as Arrow and pandas have them. A .csv has all of its columns, which take less than twice
 its text."""
 
+READ_AGAIN = 512 * MEBIBYTE
+"""What may be taken, by a worker that has other things to do, to say which rows of the table are those of the pool."""
+
 HOLES = 20 * MEBIBYTE
 """What the allocator keeps of the smaller arrays of the reading, when the split is made."""
 
@@ -154,8 +157,13 @@ class TableFile(Source, frozen=True, kw_only=True, tag="file"):
             raise DataError(what, where=self.path, cause=error.cause, todo=error.todo) from error
 
     def rows_in_files(self, facts: Facts, rows: tuple[int, ...]) -> str:
-        found = _read(self, facts)[0]
-        numbers = found.rows[self._order(len(found.x))[list(rows)]]
+        if not self.missing and self.duplicates == "refuse":
+            numbers = self._order(facts.rows)[list(rows)]
+        elif self.making_bytes(facts) <= READ_AGAIN:
+            found = _read(self, facts)[0]
+            numbers = found.rows[self._order(len(found.x))[list(rows)]]
+        else:
+            return ""
         return f"{'rows' if len(rows) > 1 else 'row'} {joined(numbers)} (from 0) of {Path(self.path).name}"
 
     def _order(self, rows: int) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -20,11 +21,14 @@ from support.runs import (
     worker_settings,
 )
 
-from ntkhpc import files, studies
-from ntkhpc.engine import arrays, plan, run, store, verify
+from analysis.ensemble import _refined
+from analysis.ensemble.results import collect
+from ntkhpc import files, kernels, studies
+from ntkhpc.engine import arrays, plan, run, store, verify, worker
 from ntkhpc.engine.run import Run
 from ntkhpc.engine.store import digest
 from ntkhpc.errors import StudyError
+from ntkhpc.networks import MLP
 
 TILED = ("kernel", "factor", "curve")
 KILLS = int(os.environ.get("NTKHPC_KILLS", "4"))
@@ -201,6 +205,46 @@ def test_kernels_are_freed_and_computed_again_where_they_are_wanted(tiled: Run, 
     assert list(verify.problems(copy)) == []
 
 
+@pytest.mark.promise("Two resumes at once after make clean-kernels compute kernels again, to the same bits.")
+def test_two_resumes_at_once_after_kernels_were_freed(tiled: Run, copy: Run) -> None:
+    compute(copy, "ensemble", "law", "finalise")
+    assert ntkhpc("clean-kernels", f"--run={copy.path}").returncode == 0
+    for shard in copy.plan.of_phase("curve")[1:]:
+        copy.receipt(shard).unlink()
+    command = [sys.executable, "-m", "ntkhpc", "resume", f"--run={copy.path}", "--cores=1"]
+    both = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) for _ in range(2)]
+    said = [one.communicate(timeout=300)[0] for one in both]
+    assert 0 in [one.returncode for one in both], said
+    assert ntkhpc("resume", f"--run={copy.path}", "--cores=2").returncode == 0, said
+    assert bytes_of(copy) == bytes_of(tiled)
+    assert list(verify.problems(copy)) == []
+
+
+_THREADS = """
+import os
+from ntkhpc import tiled
+from ntkhpc.studies.ensemble import factor
+os.sched_getaffinity = lambda _: set(range(16))
+object.__setattr__(factor.PHASE, "wide", lambda study: 8)
+column = tiled.factor_column
+tiled.factor_column = lambda *given, **more: print("threads", more["threads"]) or column(*given, **more)
+"""
+
+
+@pytest.mark.parametrize(("cores", "threads"), [("3", 3), ("12", 8), ("", 8)])
+def test_a_wide_phase_has_the_cores_of_its_worker_and_the_same_bits(
+    cores: str, threads: int, tiled: Run, copy: Run
+) -> None:
+    """No more than it is work for: here eight, of a machine of sixteen."""
+    without(copy, "factor")
+    for chunk in arrays.folder(copy.store, "kernel_factor").glob("c.*"):
+        chunk.unlink()
+    surroundings = {worker.CORES: cores, "SLURM_CPUS_PER_TASK": ""}
+    done = run_shards(copy, names(copy, "factor"), first=_THREADS, environment=surroundings)
+    assert done.stdout.count(f"threads {threads}\n") == len(names(copy, "factor")), done.stdout + done.stderr
+    assert bytes_of(copy) == bytes_of(tiled)
+
+
 def test_kernels_that_were_freed_in_part_are_no_damage(tiled: Run, copy: Run) -> None:
     """Whoever freed them was killed: chunks are left."""
     assert ntkhpc("clean-kernels", f"--run={copy.path}").returncode == 0
@@ -274,10 +318,22 @@ def test_a_curve_by_a_factor_in_float32_is_that_in_float64(tiled: Run, runs: Pat
     single = compute(run.create(runs, wanted), "data", *TILED)
     factor, double = (store.load(one.store, "kernel_factor")["kernel_factor"] for one in (single, tiled))
     assert (factor.dtype, factor.nbytes) == (np.float32, double.nbytes / 2)
-    for array in single.layout.arrays("curve"):
+    for array in tiled.layout.arrays("curve"):
         found, expected = (store.load(one.store, array.name)[array.name] for one in (single, tiled))
         np.testing.assert_allclose(found, expected, rtol=1e-8, atol=1e-9 * np.abs(expected).max(), err_msg=array.name)
     assert list(verify.problems(single)) == []
+    sweeps, conditions = (store.load(single.store, name)[name] for name in ("curve_sweeps", "curve_condition"))
+    split = {name: store.load(single.store, name)[name] for name in ("x_train", "permutation")}
+    for draw, order in enumerate(split["permutation"][:2]):
+        ntk = kernels.nngp_ntk(MLP(1, "relu"), split["x_train"][order[:38]])[1]
+        exact = [np.linalg.cond(ntk[:n, :n]) for n in (10, 16, 30, 38)]
+        assert ((conditions[draw] / exact > 0.1) & (conditions[draw] / exact < 2)).all()  # of few test points
+    assert ((sweeps >= 1) & (sweeps <= 5)).all()
+    told = " ".join(_refined(collect(single, partial=True)))
+    said = re.search(r"took ([\d to]+) sweeps .* estimated at (\S+) to (\S+),", told)
+    assert said
+    assert said[1].split(" to ") == sorted({str(sweeps.min()), str(sweeps.max())})
+    assert [float(said[2]), float(said[3])] == pytest.approx([conditions.min(), conditions.max()], rel=0.06)
     assert "refined" in " ".join(wanted.methods())
     assert "refined" not in " ".join(tiled.layout.study.methods())
 

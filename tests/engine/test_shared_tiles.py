@@ -137,8 +137,9 @@ def test_other_sizes_with_the_same_last_block_compute_no_tile(beside: Run, runs:
         (("tile = 16", "tile = 17"), ()),
         (("\ntile = 2\n", "\ntile = 3\n"), ()),  # of the ensemble: another fingerprint
         (('"float64"', '"float32"'), ("kernel",)),
+        (('"float64"', '"float64"\nridge = 0.1'), ("kernel",)),
     ],
-    ids=["network", "data", "tile", "fingerprint", "precision"],
+    ids=["network", "data", "tile", "fingerprint", "precision", "ridge"],
 )
 def test_tiles_of_another_function_are_not_taken(
     changed: tuple[str, str], phases: tuple[str, ...], beside: Run, runs: Path

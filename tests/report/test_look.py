@@ -41,12 +41,12 @@ def test_no_two_members_of_a_series_share_marker_and_dashes(count: int) -> None:
 
 
 def test_exact_lines_differ_without_colour() -> None:
-    lines = [look.EXACT, look.EXACT_OTHER, look.END, look.FIXED]
+    lines = [look.EXACT, look.EXACT_OTHER, look.END, look.FIXED, look.POSTERIOR]
     for line in lines:
         red, green, blue = mpl.colors.to_rgb(line["color"])
         assert red == green == blue
     assert len({(str(line["ls"]), line["lw"]) for line in lines}) == len(lines)
-    assert len({str(line["ls"]) for line in (look.EXACT, look.END, look.FIXED)}) == 3
+    assert len({str(line["ls"]) for line in (look.EXACT, look.END, look.FIXED, look.POSTERIOR)}) == 4
 
 
 def test_what_is_compared_in_a_posterior_differs_in_grey_and_by_mark() -> None:

@@ -8,7 +8,7 @@ import pytest
 from support.runs import run_shards
 
 from ntkhpc import studies
-from ntkhpc.engine import run
+from ntkhpc.engine import run, store
 from ntkhpc.engine.run import Run
 from ntkhpc.studies import facts
 from ntkhpc.studies.base import Study
@@ -82,6 +82,15 @@ def test_parallel_inputs_are_named_by_their_rows_of_the_pool_and_of_the_file(met
     assert f"are rows {ONE} and {TWO} of the pool (x_train), rows {ONE + MISSING} and {TWO + MISSING} (from 0)" in said
 
 
+@pytest.mark.parametrize("method", ["whole matrices", "tiles", "iterated"])
+def test_a_ridge_makes_a_law_of_parallel_inputs_as_the_refusal_advises(method: str, tmp_path: Path) -> None:
+    target = run.create(tmp_path / "runs", write(tmp_path, more=METHODS[method] + "ridge = 0.1\n"))
+    for phase in ("data", "kernel", "factor", "curve"):
+        if shards := [shard.id for shard in target.plan.shards if shard.phase == phase]:
+            assert run_shards(target, shards).returncode == 0
+    assert np.isfinite(store.load(target.store, "curve_mu")["curve_mu"]).all()
+
+
 def test_rows_of_another_draw_are_found_by_its_permutation(tmp_path: Path) -> None:
     target = run.create(tmp_path / "runs", write(tmp_path, more=METHODS["tiles"]))
     for phase in ("data", "kernel"):
@@ -100,9 +109,15 @@ def test_rows_of_a_file_are_not_told_where_it_is_gone(tmp_path: Path) -> None:
     assert f"rows {ONE} and {TWO} of the pool (x_train)\n" in said
 
 
+@pytest.mark.parametrize("marked", [True, False], ids=["missing", "whole"])
 @pytest.mark.parametrize("order", ["file", "permuted"])
-def test_rows_of_the_pool_have_the_values_of_their_rows_of_the_file(order: str, tmp_path: Path) -> None:
+def test_rows_of_the_pool_have_the_values_of_their_rows_of_the_file(order: str, marked: bool, tmp_path: Path) -> None:
     study = write(tmp_path, order)
+    if not marked:
+        frame = pd.read_csv(tmp_path / "t.csv")[MISSING:]
+        frame.to_csv(tmp_path / "t.csv", index=False, float_format="%.17g")
+        text = STUDY.format(order=order).replace("missing = [-9999]\n", "")
+        study = facts.resolve(studies.loads(text), tmp_path)
     written, split = pd.read_csv(tmp_path / "t.csv"), study.data.load(study.known)
     for row in range(40):
         one, _, _, name = study.data.rows_in_files(study.known, (row,)).removeprefix("row ").split(" ", 3)

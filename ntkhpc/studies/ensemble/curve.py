@@ -12,7 +12,7 @@ from msgspec import Meta
 from ntkhpc.phase.array import Array
 from ntkhpc.phase.block import Block
 from ntkhpc.phase.phase import Phase
-from ntkhpc.phase.settings import Natural, Positive, Settings, require_increasing
+from ntkhpc.phase.settings import Natural, NonNegativeFloat, Positive, Settings, require_increasing
 from ntkhpc.phase.work import Values, Work
 from ntkhpc.probes import FEWEST
 from ntkhpc.studies import cost, memory, pool_rows
@@ -20,18 +20,21 @@ from ntkhpc.studies.ensemble.network import mlp
 from ntkhpc.words import count, joined, numbers
 
 if TYPE_CHECKING:
-    from ntkhpc.infinite_width import Law, Panels, Training
+    from ntkhpc.infinite_width import Kind, Law, Panels, Training
     from ntkhpc.loss_law import Statistics
     from ntkhpc.studies.ensemble.study import EnsembleStudy
 
-Time = Literal["steps", "fixed", "infinite"]
+Time = Literal["steps", "fixed", "infinite", "posterior"]
 Method = Literal["exact", "iterative"]
 
 LARGEST_FINITE = 20_000
 """Training points of laws after a finite number of steps: beyond, an eigendecomposition is no sensible way."""
 
-TIMES: tuple[Time, ...] = ("steps", "fixed", "infinite")
-"""Meaning of the coordinate `time`: 0, 1, 2."""
+TIMES: tuple[Time, ...] = ("steps", "fixed", "infinite", "posterior")
+"""Meaning of the coordinate `time`: 0, 1, 2, 3."""
+
+FINITE: tuple[Time, ...] = ("steps", "fixed")
+"""Those that take an eigendecomposition of the NTK; the others take a linear system."""
 
 
 class InfiniteWidth(Settings, frozen=True, kw_only=True):
@@ -42,6 +45,10 @@ class InfiniteWidth(Settings, frozen=True, kw_only=True):
     `factor_precision`, and one in float32 is refined against the kernel in float64. With `method="iterative"` none is
     kept: conjugate gradients to relative residuals of `tolerance`, and random `probes` (phase `curve`,
     iterative_curve.py).
+
+    The time "infinite" is the end of training, on the cost C + ridge |theta - theta_0|^2 / (2 N_D K): that adds the
+    ridge to the NTK. "posterior" is that of the Gaussian process with the NNGP kernel, given standardised targets with
+    noise of the variance `noise`.
     """
 
     introduced: ClassVar[dict[str, object]] = {"redraws": 0}
@@ -56,21 +63,51 @@ class InfiniteWidth(Settings, frozen=True, kw_only=True):
     method: Method = "exact"
     probes: Annotated[int, Meta(ge=FEWEST, le=4096)] = 128
     tolerance: Annotated[float, Meta(ge=1e-12, lt=1)] = 1e-6
+    ridge: NonNegativeFloat = 0.0
+    noise: NonNegativeFloat = 0.0
 
     def __post_init__(self) -> None:
         require_increasing("n_train", self.n_train)
-        if self.method == "iterative" and self.times != ("infinite",):
+        if self.method == "iterative" and self.finite:
             raise ValueError(
                 f"times = {list(self.times)}: method = 'iterative' solves linear systems, which are the law at the end "
                 "of training; after finitely many steps it takes an eigendecomposition, which needs the matrix. Say "
                 "times = ['infinite'], or method = 'exact'"
             )
+        for name, time in (("ridge", "infinite"), ("noise", "posterior")):
+            if getattr(self, name) and time not in self.times:
+                raise ValueError(
+                    f"{name} = {getattr(self, name):g} is that of the time {time!r}, which times = {list(self.times)} "
+                    "does not name"
+                )
         if len(set(self.times)) < len(self.times):
             raise ValueError(f"times = {list(self.times)} names one of them twice")
 
+    @property
+    def finite(self) -> tuple[Time, ...]:
+        """The times that take an eigendecomposition."""
+        return tuple(time for time in self.times if time in FINITE)
+
+    @property
+    def endless(self) -> tuple[Time, ...]:
+        """The times that take a linear system."""
+        return tuple(time for time in self.times if time not in FINITE)
+
+    def added(self, time: Time) -> float:
+        """What is added to the diagonal of the kernel of an endless time."""
+        return self.noise if time == "posterior" else self.ridge
+
     def require_possible(self, sizes: tuple[int, ...]) -> None:
-        """Raises ValueError for a finite number of steps at more points than an eigendecomposition is made of."""
-        finite = [time for time in self.times if time != "infinite"]
+        """Raises ValueError for a finite number of steps at more points than an eigendecomposition is made of, and for
+        a posterior whose kernel is in tiles: the factor that is kept is the NTK's."""
+        if "posterior" in self.times and self.method == "exact" and sizes[-1] > self.tile:
+            gib = memory.of_numbers(4.25 * sizes[-1] ** 2) / 2**30
+            raise ValueError(
+                f"infinite_width.times has 'posterior', which method = 'exact' makes of whole kernels: {sizes[-1]:,} "
+                f"points are more than infinite_width.tile = {self.tile:,}. method = 'iterative' has no such limit; "
+                f"tile = {sizes[-1]} takes about {gib:,.0f} GiB"
+            )
+        finite = self.finite
         if finite and sizes[-1] > LARGEST_FINITE:
             hours = 30.0 * sizes[-1] ** 3 / cost.FLOPS_FLOAT64 / 3600
             gib = memory.of_numbers(5 * sizes[-1] ** 2) / 2**30
@@ -82,7 +119,13 @@ class InfiniteWidth(Settings, frozen=True, kw_only=True):
 
     def description(self, rule: str, sizes: tuple[int, ...]) -> str:
         """The curve in a sentence of a methods section; `rule` says how many steps the ensemble trains."""
-        words = {"steps": rule, "fixed": f"{self.fixed_steps:,} steps at every N_D", "infinite": "the end of training"}
+        words = {
+            "steps": rule,
+            "fixed": f"{self.fixed_steps:,} steps at every N_D",
+            "infinite": "the end of training" + self._penalised(),
+            "posterior": "the posterior of the Gaussian process with the NNGP kernel"
+            + (f" and noise of variance {self.noise:g}" if self.noise else ", without noise"),
+        }
         return (
             f"Learning curves at infinite width are for {joined(words[time] for time in self.times)}, at "
             f"N_D = {numbers(sizes)}, each for {count(self.draws, 'draw')} of the training set."
@@ -91,8 +134,13 @@ class InfiniteWidth(Settings, frozen=True, kw_only=True):
             + self._further()
         )
 
+    def _penalised(self) -> str:
+        if not self.ridge:
+            return ""
+        return f" on the cost with the penalty {self.ridge:g} |theta - theta_0|^2/(2 N_D K), a ridge of the NTK"
+
     def _refined(self, sizes: tuple[int, ...]) -> str:
-        exact = self.method == "exact" and "infinite" in self.times
+        exact = self.method == "exact" and bool(self.endless)
         if self.factor_precision == "float64" or sizes[-1] <= self.tile or not exact:
             return ""
         return (
@@ -156,6 +204,10 @@ COLUMNS = {
 }
 
 
+KERNELS: dict[Time, "Kind"] = {"infinite": "ntk", "posterior": "nngp"}
+"""The kernel of the linear system of an endless time."""
+
+
 def compute(work: "Work[EnsembleStudy]") -> Values:
     from ntkhpc import infinite_width
 
@@ -183,9 +235,12 @@ def curve(
         return loss_law.statistics(*law, y_test, study.test_sizes)
 
     rows: dict[str, list[Statistics]] = {time: [] for time in times}
-    if "infinite" in times:
-        rows["infinite"] = [describe(law) for law in infinite_width.nested_laws(blocks, y_train, sizes)]
-    finite = [time for time in times if time != "infinite"]
+    for time in study.infinite_width.endless:
+        ridge, kind = study.infinite_width.added(time), KERNELS[time]
+        rows[time] = [
+            describe(law) for law in infinite_width.nested_laws(blocks, y_train, sizes, ridge=ridge, kind=kind)
+        ]
+    finite = study.infinite_width.finite
     for n in sizes if finite else ():
         trainings = [training(study, study.curve_steps(time, n)) for time in finite]
         laws = infinite_width.finite_time_laws(blocks.leading(n), y_train[:n], trainings)
@@ -209,8 +264,8 @@ def seconds(study: "EnsembleStudy", block: Block) -> float:
     """One draw: kernels at the largest size, one factorisation, and a law for every size and time."""
     test, sizes = study.data.test, study.curve_sizes
     pairs = sizes[-1] ** 2 / 2 + sizes[-1] * test + test**2 / 2
-    flops = sizes[-1] ** 3 + 2.0 * sizes[-1] ** 2 * test
-    finite = [time for time in study.infinite_width.times if time != "infinite"]
+    finite, endless = study.infinite_width.finite, study.infinite_width.endless
+    flops = max(1, len(endless)) * (sizes[-1] ** 3 + 2.0 * sizes[-1] ** 2 * test)
     for n in sizes:
         law = 2 * n * test**2 + 4 * n**2 * test
         flops += len(study.infinite_width.times) * (law + 4 * test**2)
@@ -222,9 +277,9 @@ def seconds(study: "EnsembleStudy", block: Block) -> float:
 def memory_bytes(study: "EnsembleStudy") -> int:
     n, test = study.curve_sizes[-1], study.data.test
     moments = [memory.covariance(n, test)]
-    if "infinite" in study.infinite_width.times and len(study.curve_sizes) > 1:
+    if study.infinite_width.endless and len(study.curve_sizes) > 1:
         moments.append(memory.nested(n, test))
-    if set(study.infinite_width.times) != {"infinite"}:
+    if study.infinite_width.finite:
         moments.append(memory.eigenvectors(n, test))
     return memory.KERNELS + memory.rows(study) + memory.of_numbers(max(moments))
 

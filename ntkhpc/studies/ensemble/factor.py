@@ -19,7 +19,7 @@ from ntkhpc.studies.ensemble.kernel import TILE, blocks, is_tiled
 if TYPE_CHECKING:
     from ntkhpc.studies.ensemble.study import EnsembleStudy
 
-_MEANING = "Cholesky factor of the NTK, in the same tiles; the rows of the test points are T_*X L^-T"
+_MEANING = "Cholesky factor of the NTK and its ridge, in the same tiles; the rows of the test points are T_*X L^-T"
 
 
 def is_single(study: "EnsembleStudy") -> bool:
@@ -51,6 +51,7 @@ def compute(work: "Work[EnsembleStudy]") -> Values:
         cut,
         kernel,
         lambda row, column: factor[draw, cut.number(row, column)],
+        ridge=work.study.infinite_width.ridge,
         precision=precision,
         threads=work.threads,
         accelerated=work.accelerated,
@@ -92,7 +93,7 @@ def _take_known(work: "Work[EnsembleStudy]", column: np.ndarray) -> list[int]:
 
 
 def decides(study: "EnsembleStudy") -> Any:
-    """What decides the tiles of its kernels, and the precision of the factor."""
+    """What decides the tiles of its kernels, the ridge, and the precision of the factor."""
     return kernels.decides(study, kernels.ELSEWHERE)
 
 

@@ -22,6 +22,7 @@ from ntkhpc.studies.ensemble.network import mlp
 
 if TYPE_CHECKING:
     from ntkhpc.iterative import IteratedStatistics
+    from ntkhpc.studies.ensemble.curve import Time
     from ntkhpc.studies.ensemble.study import EnsembleStudy
 
 _ERROR = (*CURVE, "error_part")
@@ -67,21 +68,28 @@ _STREAMED = 2e9
 
 
 def compute(work: "Work[EnsembleStudy]") -> Values:
-    found = statistics(work)
+    found = [_values(statistics(work, time)) for time in work.study.infinite_width.times]
+    return {name: np.stack([one[name] for one in found])[None, :, None] for name in found[0]}
+
+
+def _values(found: "IteratedStatistics") -> dict[str, np.ndarray]:
     estimates = {name: getattr(found, column) for name, column in (_VALUES | _ERRORS).items()}
-    values = {name: estimates[name].value for name in _VALUES}
-    errors = {name: (estimates[name].probe_error, estimates[name].residual_error) for name in _ERRORS}
+    values = {name: np.array(estimates[name].value) for name in _VALUES}
+    errors = {name: np.array((estimates[name].probe_error, estimates[name].residual_error)) for name in _ERRORS}
     counts = {name: np.array(getattr(found, column), dtype) for name, (column, dtype) in _COUNTS.items()}
-    return {name: np.asarray(value)[None, None, None] for name, value in (values | errors | counts).items()}
+    return values | errors | counts
 
 
-def statistics(work: "Work[EnsembleStudy]") -> "IteratedStatistics":
+def statistics(work: "Work[EnsembleStudy]", time: "Time") -> "IteratedStatistics":
+    """Of the law at one of the study's times; their probes are the same."""
     from ntkhpc import iterative
 
     study, inputs, block = work.study, work.inputs, work.block
     draw, n = block.value("curve_draw"), block.value("curve_n_train")
     chosen = inputs["permutation"][block.index("curve_draw"), :n]
     iteration = iterative.Iteration(
+        kind=curve.KERNELS[time],
+        ridge=study.infinite_width.added(time),
         probes=study.infinite_width.probes,
         seed=seeds.cell_seed(study.seed, seeds.PROBES, draw),
         tolerance=study.infinite_width.tolerance,
@@ -95,8 +103,9 @@ def statistics(work: "Work[EnsembleStudy]") -> "IteratedStatistics":
             error.what,
             where=error.where,
             cause=error.cause,
-            todo="raise infinite_width.tolerance, or network.bias_variance; or method = 'exact', of which the numbers "
-            "do not depend on how fast an iteration converges",
+            todo="raise infinite_width.tolerance, infinite_width.ridge (of a posterior, its noise) or "
+            "network.bias_variance; or method = 'exact', of which the numbers do not depend on how fast an iteration "
+            "converges",
         ) from error
 
 
@@ -122,7 +131,8 @@ def seconds(study: "EnsembleStudy", block: Block) -> float:
     across += 16 * n * test * columns / cost.FLOPS_FLOAT64
     preconditioner = cost.kernel_seconds(2 * n * rank, study.features, study.network.depth)
     preconditioner += 10 * n * rank**2 / cost.FLOPS_FLOAT64
-    return cost.SECONDS_PER_SHARD + taken * product + across + preconditioner
+    each = taken * product + across + preconditioner
+    return cost.SECONDS_PER_SHARD + len(study.infinite_width.times) * each
 
 
 def wide(study: "EnsembleStudy") -> int:

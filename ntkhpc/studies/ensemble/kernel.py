@@ -86,11 +86,11 @@ def seconds(study: "EnsembleStudy", block: Block) -> float:
     )
 
 
-ELSEWHERE = ("n_train", "draws", "times", "fixed_steps", "redraws", "method", "probes", "tolerance")
+ELSEWHERE = ("n_train", "draws", "times", "fixed_steps", "redraws", "method", "probes", "tolerance", "noise")
 """Fields of [infinite_width] that decide no tile, but which there are. A field that comes later does, if it is set."""
 
 
-def decides(study: "EnsembleStudy", but: Sequence[str] = (*ELSEWHERE, "factor_precision")) -> Any:
+def decides(study: "EnsembleStudy", but: Sequence[str] = (*ELSEWHERE, "factor_precision", "ridge")) -> Any:
     """What of a study decides the tiles of its kernels: data, network and tile size; no width, no training."""
     content = study.content
     network = {name: value for name, value in content["network"].items() if name != "widths"}

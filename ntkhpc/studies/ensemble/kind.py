@@ -38,7 +38,7 @@ DIMS = (
     Dim("cumulant", size=lambda study: 4),
     dims.quantile("law_quantile"),
     Dim("time", lambda study: [curve.TIMES.index(time) for time in study.infinite_width.times],
-        "0 the study's rule of steps, 1 a fixed number of steps, 2 infinite", "i1"),
+        "0 the study's rule of steps, 1 a fixed number of steps, 2 infinite, 3 the NNGP posterior", "i1"),
     Dim("curve_draw", lambda study: range(study.infinite_width.draws), "number of the draw of the training set",
         label="d"),
     Dim("redraw", redraws.numbers, "number of the draw of the training set, after the ensemble's own",
@@ -63,7 +63,7 @@ CONSTANTS = (
           values=lambda study: [study.training.steps(n) for n in study.ensemble.n_train]),
     Array("trace_step", ("n_train", "trace_point"), "i8", "1", "steps at which losses are traced",
           values=lambda study: [study.trace_steps(n) for n in study.ensemble.n_train]),
-    Array("curve_steps", ("time", "curve_n_train"), "i8", "1", "steps at infinite width; -1 is the end",
+    Array("curve_steps", ("time", "curve_n_train"), "i8", "1", "steps at infinite width; -1 is the end, or none",
           values=_curve_steps),
 )  # fmt: skip
 

@@ -71,9 +71,9 @@ class EnsembleStudy(Study, frozen=True, kw_only=True):
         return self.infinite_width.n_train or self.ensemble.n_train
 
     def curve_steps(self, time: Time, n_train: int) -> int | None:
-        """Steps of the infinite-width curve; None is the end of training."""
-        steps = {"steps": self.training.steps(n_train), "fixed": self.infinite_width.fixed_steps, "infinite": None}
-        return steps[time]
+        """Steps of the infinite-width curve; None is the end of training, and the posterior, which knows none."""
+        steps = {"steps": self.training.steps(n_train), "fixed": self.infinite_width.fixed_steps}
+        return steps.get(time)
 
     def trace_steps(self, n_train: int) -> tuple[int, ...]:
         """Steps at which losses are recorded: 0, then spaced as powers, strictly increasing, the last step last."""

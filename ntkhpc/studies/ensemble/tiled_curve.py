@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ntkhpc.blocks import strips
+from ntkhpc.phase.array import Array
 from ntkhpc.phase.block import Block
 from ntkhpc.phase.phase import Phase
 from ntkhpc.phase.work import Values, Work
@@ -16,8 +17,25 @@ from ntkhpc.studies.ensemble.network import mlp
 
 if TYPE_CHECKING:
     from ntkhpc.infinite_width import Law
+    from ntkhpc.refinement import Refined
     from ntkhpc.studies.ensemble.study import EnsembleStudy
     from ntkhpc.tile_panels import Tile
+
+
+def _is_refined(study: "EnsembleStudy") -> bool:
+    return is_single(study) and "infinite" in study.infinite_width.times
+
+
+_SIZE = ("curve_draw", "curve_n_train")
+
+ARRAYS = (
+    *curve.ARRAYS,
+    Array("curve_sweeps", _SIZE, "i4", "1", "infinite width, a factor in float32: sweeps of refinement",
+          when=_is_refined),
+    Array("curve_condition", _SIZE, "f8", "1",
+          "infinite width, a factor in float32: condition of the NTK and its ridge, as the first sweep tells it",
+          when=_is_refined),
+)  # fmt: skip
 
 
 def compute(work: "Work[EnsembleStudy]") -> Values:
@@ -29,29 +47,36 @@ def compute(work: "Work[EnsembleStudy]") -> Values:
     n = work.block.value("curve_n_train")
     chosen = inputs["permutation"][work.block.index("curve_draw"), :n]
     with pool_rows.named(study, work.block.value("curve_draw"), chosen):
-        laws = _laws(work, n, inputs["y_train"][chosen])
+        laws, refined = _laws(work, n, inputs["y_train"][chosen])
     found = [loss_law.statistics(*law, inputs["y_test"], study.test_sizes) for law in laws]
-    return {array: np.array([[[getattr(one, column)] for one in found]]) for array, column in curve.COLUMNS.items()}
+    values = {array: np.array([[[getattr(one, column)] for one in found]]) for array, column in curve.COLUMNS.items()}
+    if refined is not None:
+        values["curve_sweeps"] = np.array([[refined.sweeps]], np.int32)
+        values["curve_condition"] = np.array([[refined.condition]])
+    return values
 
 
-def _laws(work: "Work[EnsembleStudy]", n: int, y_train: np.ndarray) -> "list[Law]":
-    """After each of the study's times, in their order."""
+def _laws(work: "Work[EnsembleStudy]", n: int, y_train: np.ndarray) -> "tuple[list[Law], Refined | None]":
+    """After each of the study's times, in their order; and how the weights of a factor in float32 were refined."""
     from ntkhpc import infinite_width, kernels, tile_panels, tiled
 
     study, cut = work.study, blocks(work.study)
     nngp, ntk, factor = (_tiles(work, name) for name in ("kernel_nngp", "kernel_ntk", "kernel_factor"))
+    ridge = study.infinite_width.ridge
     nngp_test = kernels.nngp_ntk(mlp(study), work.inputs["x_test"])[0]
-    laws = {}
+    laws, refined = {}, None
     if "infinite" in study.infinite_width.times:
-        laws["infinite"] = tiled.law(n, cut, factor, nngp, nngp_test, y_train, kernel=ntk, threads=work.threads)
-    if finite := [time for time in study.infinite_width.times if time != "infinite"]:
+        laws["infinite"], refined = tiled.refined_law(
+            n, cut, factor, nngp, nngp_test, y_train, kernel=ntk, ridge=ridge, threads=work.threads
+        )
+    if finite := study.infinite_width.finite:
         trainings = [curve.training(study, study.curve_steps(time, n)) for time in finite]
         panels = infinite_width.Panels(
             tiled.leading(n, cut, nngp), tiled.leading(n, cut, ntk), tile_panels.panel(n, cut, nngp).T,
             tile_panels.panel(n, cut, ntk).T, nngp_test,
         )  # fmt: skip
         laws |= dict(zip(finite, infinite_width.finite_time_laws(panels, y_train, trainings), strict=True))
-    return [laws[time] for time in study.infinite_width.times]
+    return [laws[time] for time in study.infinite_width.times], refined
 
 
 def _tiles(work: "Work[EnsembleStudy]", name: str) -> "Tile":
@@ -69,7 +94,7 @@ def seconds(study: "EnsembleStudy", block: Block) -> float:
     A sweep of refinement multiplies a panel by the NTK and divides it twice by the factor in float32.
     """
     n, test = block.value("curve_n_train"), study.data.test
-    finite = [time for time in study.infinite_width.times if time != "infinite"]
+    finite = study.infinite_width.finite
     flops = 3.0 * n**2 * test + 2.0 * n * test**2 if "infinite" in study.infinite_width.times else 0.0
     flops += (30.0 * n**3 + len(finite) * (4.0 * n**2 * test + 2.0 * n * test**2)) if finite else 0.0
     flops += 4.0 * len(study.infinite_width.times) * test**2
@@ -86,7 +111,7 @@ def memory_bytes(study: "EnsembleStudy") -> int:
     moments = [0.0]
     if "infinite" in study.infinite_width.times:
         moments.append((2.5 if is_single(study) else 2) * n * test + 3 * tile**2 + 4 * test**2)
-    if set(study.infinite_width.times) != {"infinite"}:
+    if study.infinite_width.finite:
         moments.append(max(memory.eigenvectors(n, test), memory.covariance(n, test)))
     return memory.KERNELS + memory.rows(study) + memory.of_numbers(max(moments))
 
@@ -94,7 +119,7 @@ def memory_bytes(study: "EnsembleStudy") -> int:
 PHASE = Phase(
     "curve",
     reads=("x_train", "y_train", "x_test", "y_test", "permutation", "kernel_nngp", "kernel_ntk", "kernel_factor"),
-    writes=curve.ARRAYS,
+    writes=ARRAYS,
     blocks=("curve_draw", "curve_n_train"),
     when=is_tiled,
     seconds=seconds,
@@ -102,5 +127,5 @@ PHASE = Phase(
     compute=compute,
     fewer="lower infinite_width.draws",
     lower="infinite_width.n_train or data.test",
-    wide=lambda study: strips(study.data.test) if set(study.infinite_width.times) == {"infinite"} else 1,
+    wide=lambda study: 1 if study.infinite_width.finite else strips(study.data.test),
 )
