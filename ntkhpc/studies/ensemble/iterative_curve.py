@@ -17,7 +17,7 @@ from ntkhpc.phase.work import Values, Work
 from ntkhpc.studies import cost, memory
 from ntkhpc.studies.ensemble import curve
 from ntkhpc.studies.ensemble.curve import CURVE
-from ntkhpc.studies.ensemble.network import mlp
+from ntkhpc.studies.ensemble.network import kernel_bytes, kernel_seconds, mlp, pair_operations, start_seconds
 from ntkhpc.words import joined
 
 if TYPE_CHECKING:
@@ -108,14 +108,13 @@ def _placed(error: DataError, chosen: np.ndarray, draw: int) -> DataError:
 
 def solves_whole(study: "EnsembleStudy") -> bool:
     """Whether every test point is solved for, as that costs less than probes."""
-    operations = probes.pair_operations(study.features, study.network.depth)
-    return probes.exact_costs_less(operations, study.data.test, study.outputs, study.infinite_width.probes)
+    return probes.exact_costs_less(pair_operations(study), study.data.test, study.outputs, study.infinite_width.probes)
 
 
 def seconds(study: "EnsembleStudy", block: Block) -> float:
     """Of each product the kernels of half of the pairs, then vectors; two rounds of them, or one without probes."""
     n, test, rank = float(block.value("curve_n_train")), study.data.test, probes.RANK
-    kernels = cost.kernel_seconds(n**2 / 2, study.features, study.network.depth)
+    kernels = kernel_seconds(study, n**2 / 2)
     if solves_whole(study):
         columns, rounds = test + study.outputs, 1
     else:
@@ -124,11 +123,11 @@ def seconds(study: "EnsembleStudy", block: Block) -> float:
     product = kernels + flops / cost.FLOPS_FLOAT64 + 12 * n * columns / _STREAMED
     tightened = math.log(2 / study.infinite_width.tolerance) / math.log(2e6)
     taken = rounds * (2 + tightened * probes.products(columns) * (n / 8000) ** _GROWTH)
-    across = cost.kernel_seconds(4 * n * test + test**2, study.features, study.network.depth)
+    across = kernel_seconds(study, 4 * n * test + test**2)
     across += 16 * n * test * columns / cost.FLOPS_FLOAT64
-    preconditioner = cost.kernel_seconds(2 * n * rank, study.features, study.network.depth)
+    preconditioner = kernel_seconds(study, 2 * n * rank)
     preconditioner += 10 * n * rank**2 / cost.FLOPS_FLOAT64
-    return cost.SECONDS_PER_SHARD + taken * product + across + preconditioner
+    return start_seconds(study) + taken * product + across + preconditioner
 
 
 def memory_bytes(study: "EnsembleStudy") -> int:
@@ -140,7 +139,7 @@ def memory_bytes(study: "EnsembleStudy") -> int:
         columns = study.infinite_width.probes + outputs + probes.CHECKS
         vectors = n * (probes.RANK + 17 * columns) + 8 * test * columns
     numbers = n * (study.features + outputs) + vectors + 8 * 512**2
-    return memory.KERNELS + memory.rows(study) + memory.of_numbers(numbers)
+    return memory.KERNELS + kernel_bytes(study) + memory.rows(study) + memory.of_numbers(numbers)
 
 
 PHASE = Phase(
