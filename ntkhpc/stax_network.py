@@ -17,7 +17,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from ntkhpc import stax_text, tangents
+from ntkhpc import stax_relu, stax_text, tangents
 from ntkhpc.networks import FiniteNetwork
 from ntkhpc.stax_text import ArchitectureError, LayerCall
 
@@ -92,13 +92,18 @@ class StaxNetwork:
             ]
             return jax.tree.unflatten(tree, drawn)
 
-        return FiniteNetwork(init, lambda parameters, x: apply_fn(parameters, self.seen(x)))
+        def apply(parameters: Any, x: Any) -> Any:
+            with tangents.library():
+                return apply_fn(parameters, self.seen(x))
+
+        return FiniteNetwork(init, apply)
 
     def parameters(self, width: int, features: int) -> Any:
         """Shapes of its parameters (jax.ShapeDtypeStruct), in the trees of the library."""
         init_fn = self.layers(width)[0]
         shape = (1, *self.shape(features))
-        return jax.eval_shape(lambda key: init_fn(key, shape)[1], jax.random.key(0))
+        with tangents.library():
+            return jax.eval_shape(lambda key: init_fn(key, shape)[1], jax.random.key(0))
 
     def require_sense(self, features: int, widths: Sequence[int]) -> None:
         """Raises ArchitectureError for a network that cannot be built, for inputs that are not its own, for outputs
@@ -171,7 +176,7 @@ def _layers(network: StaxNetwork, width: int) -> tuple[Any, Any, Any]:
         if call.name not in known:
             raise call.refused(f"neural_tangents.stax has no layer of this name; it has {', '.join(sorted(known))}")
         _require_layers(call)
-        function = getattr(stax, call.name)
+        function = stax_relu.layers().get(call.name) or getattr(stax, call.name)
         taken = inspect.signature(function).parameters
         given = {
             name: value
