@@ -37,8 +37,6 @@ POSITIONS = frozenset(
 )  # fmt: skip
 """Layers that know positions: a network without any gives an output at each position, so its inputs have none."""
 
-_PLACED = "_ntkhpc_placed"
-
 
 @dataclass(frozen=True)
 class StaxNetwork:
@@ -69,8 +67,8 @@ class StaxNetwork:
 
     @property
     def kernel_fn(self) -> Callable[..., Any]:
-        """The kernel function of the library, which takes inputs as the first layer sees them."""
-        kernel_fn: Callable[..., Any] = self.layers(1)[2]
+        """The kernel function of the library, which takes inputs as the first layer sees them; it knows no width."""
+        kernel_fn: Callable[..., Any] = self.layers(stax_text.SOME_WIDTH)[2]
         return kernel_fn
 
     def seen(self, x: Any) -> Any:
@@ -108,14 +106,14 @@ class StaxNetwork:
     def require_sense(self, features: int, widths: Sequence[int]) -> None:
         """Raises ArchitectureError for a network that cannot be built, for inputs that are not its own, for outputs
         that are not (n, outputs) or not Gaussian at infinite width, and for a kernel that is not finite."""
+        for width in widths:
+            self._require_outputs(width, features)
+        self._require_kernel(features)
         if len(widths) > 1 and "width" not in stax_text.names_used(self.text):
             raise ArchitectureError(
                 f"no layer has the width of the study, so networks of widths = {list(widths)} would all be the same: "
                 "write width where a layer says how many channels it has, or give one width"
             )
-        for width in widths:
-            self._require_outputs(width, features)
-        self._require_kernel(features)
 
     def _require_outputs(self, width: int, features: int) -> None:
         shape = (1, *self.shape(features))
@@ -129,11 +127,13 @@ class StaxNetwork:
 
             with _named(f"inputs of shape {shape[1:]}"):
                 parameters = jax.eval_shape(init, jax.random.key(0))
-        if found != (1, self.outputs):
-            outside = found[1:] if isinstance(found, tuple) and found and isinstance(found[0], int) else found
+        branches = any(isinstance(one, tuple | list) for one in found)
+        if branches or tuple(found) != (1, self.outputs):
+            given = "several branches" if branches else f"the shape {tuple(map(int, found[1:]))}"
             raise ArchitectureError(
-                f"its output for an input of shape {shape[1:]} has the shape {outside}, and the data have "
-                f"{self.outputs} of them: end with Flatten() or a global pool, and Dense(outputs)"
+                f"its output for an input of shape {shape[1:]} has {given}, and the data have {self.outputs} "
+                f"{'output' if self.outputs == 1 else 'outputs'}: end with Flatten() or a global pool, and "
+                "Dense(outputs)"
             )
         if not jax.tree.leaves(parameters):
             raise ArchitectureError("no layer has weights, so there is nothing to train")

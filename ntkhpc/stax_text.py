@@ -19,6 +19,9 @@ MOST_DEPTH = 60
 NAMES = ("width", "outputs")
 """What a text may name besides layers: the width of a study, and how many outputs its data have."""
 
+SOME_WIDTH = 1024
+"""Stands for a width where none is meant."""
+
 _ARITHMETIC: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
@@ -71,7 +74,7 @@ def calls(text: str) -> tuple[LayerCall, ...]:
         found.append(call)
         return call
 
-    evaluate(text, dict.fromkeys(NAMES, 1), note)
+    evaluate(text, dict.fromkeys(NAMES, SOME_WIDTH), note)
     return tuple(found)
 
 

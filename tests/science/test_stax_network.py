@@ -239,15 +239,15 @@ def test_pools_cost_what_all_pairs_of_positions_cost() -> None:
         ("serial(Dense(width), 3, Dense(outputs))", ("column 1", "3 is no layer")),
         ("serial(Dense(Relu()), Dense(outputs))", ("column 8", "argument of serial")),
         ("serial(Dense(width), Relu(), Relu(), Dense(outputs))", ("column 30", "Relu")),
-        ("serial(Dense(width), Relu())", ("(8,)", "2 of them")),
+        ("serial(Dense(width), Relu())", ("(3,)", "2 outputs")),
         ("serial(Conv(width, (3, 3)), Relu(), Dense(outputs))", ("(4, 4, 2)", "Flatten")),
         ("serial(Dense(width), Relu(), Dense(outputs), Erf())", ("not Gaussian", "Dense(outputs)")),
-        ("serial(FanOut(2), parallel(Dense(outputs), Dense(outputs)))", ("2 of them",)),
+        ("serial(FanOut(2), parallel(Dense(outputs), Dense(outputs)))", ("several branches", "2 outputs")),
         ("serial(Conv(width, (9, 9)), Relu(), Flatten(), Dense(outputs))", ("(6, 6, 2)",)),
-        ("serial(Dense(width, W_std=1e200), Relu(), Dense(outputs, W_std=1e200))", ("not finite",)),
-        ("serial(Dense(width), Exp(99), Dense(outputs))", ("not finite",)),
+        ("serial(Dense(width, W_std=1e150), Relu(), Dense(outputs, W_std=1e150))", ("not finite",)),
+        ("serial(Dense(width), Exp(1, 99), Dense(outputs))", ("not finite",)),
         ("serial(Dense(5), Relu(), Dense(outputs))", ("no layer has the width",)),
-        ("serial(Dense(width), Relu(), Dense(outputs, W_std=0.0))", ("zero",)),
+        ("serial(Dense(width), Relu(), Dense(outputs, W_std=0.0, b_std=None))", ("zero",)),
     ],
 )
 def test_what_the_library_cannot_build_is_refused_with_its_place(text: str, said: tuple[str, ...]) -> None:
@@ -257,6 +257,6 @@ def test_what_the_library_cannot_build_is_refused_with_its_place(text: str, said
 
 
 def test_layers_for_images_need_images() -> None:
-    with pytest.raises(ArchitectureError, match=r"line 1, column 8, Conv"):
+    with pytest.raises(ArchitectureError, match=r"line 2, column 16, Conv"):
         network("convolutions", image=None).require_sense(FEATURES, [8])
     network("gelu", image=None).require_sense(FEATURES, [8])
