@@ -87,7 +87,14 @@ class ComputedKernels:
 
     @property
     def operations(self) -> float:
-        return pair_operations(math.prod(self.x.shape[1:]), getattr(self.network, "depth", 1))
+        if isinstance(self.network, MLP):
+            return pair_operations(self.x.shape[1], self.network.depth)
+        from ntkhpc import kernel_batches  # seconds to import, and only for other networks
+        from ntkhpc.stax_network import StaxNetwork
+
+        if isinstance(self.network, StaxNetwork):
+            return kernel_batches.pair_operations(self.network, self.x.shape[1])
+        return pair_operations(math.prod(self.x.shape[1:]), 1)
 
     def products(self, vectors: Vectors) -> dict[Kernel, np.ndarray]:
         """Each kernel times its vectors (n, r): one pass over half of the matrix, both kernels from one tile."""

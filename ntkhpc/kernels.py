@@ -38,7 +38,7 @@ def nngp_ntk(
 
     With x2 None they are those of x1 with itself: exactly symmetric, with a diagonal that ReLU has exactly, as it has
     the entries of two equal inputs. Rows of equal inputs are equal to rounding.
-    `network` is an MLP, or a kernel function (or the triple holding it) of neural_tangents.stax.
+    `network` is an MLP, a StaxNetwork, or a kernel function (or the triple holding it) of neural_tangents.stax.
     An MLP's strips of rows are shared among `threads`, which change no bit; each calls BLAS, which should have one.
     `accelerated` computes them on the device of JAX instead, whole: to the same rounding, not with the same bits.
     Raises ValueError for inputs that are not two-dimensional, differ in features, or are not finite, and for no thread.
@@ -46,9 +46,7 @@ def nngp_ntk(
     if threads < 1:
         raise ValueError(f"threads = {threads} must be at least 1")
     if not isinstance(network, MLP):
-        from ntkhpc import tangents  # seconds to import, and only for architectures that are not fully connected
-
-        return tangents.nngp_ntk(network, x1, x2)
+        return _of_library(network, x1, x2)
     one = two = _inputs(network, _checked("x1", x1))
     if x2 is not None:
         two = _inputs(network, _checked("x2", x2))
@@ -62,6 +60,18 @@ def nngp_ntk(
     if network.activation == "relu":
         _set_exact(network, one, two, kernels)
     return kernels
+
+
+def _of_library(network: Any, x1: Any, x2: Any) -> Kernels:
+    from ntkhpc import kernel_batches, tangents  # seconds to import, and only for other networks
+    from ntkhpc.stax_network import StaxNetwork
+
+    if not isinstance(network, StaxNetwork):
+        return tangents.nngp_ntk(network, x1, x2)
+    one, two = _checked("x1", x1), None if x2 is None else _checked("x2", x2)
+    if two is not None and one.shape[1] != two.shape[1]:
+        raise ValueError(f"x1 {one.shape} and x2 {two.shape} differ in features")
+    return kernel_batches.nngp_ntk(network, one, two)
 
 
 def lambda_max(kernel: Any) -> float:

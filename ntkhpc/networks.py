@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +20,15 @@ Parameters = tuple[tuple[Array, ...], ...]
 """One entry per layer: (W,) or (W, b)."""
 
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {"relu": jax.nn.relu, "erf": jax.lax.erf}
+
+
+@dataclass(frozen=True)
+class FiniteNetwork:
+    """A network of some width: init(key, features, dtype) gives standard normal parameters, and apply(parameters, x)
+    outputs (n, outputs) at inputs x (n, features)."""
+
+    init: Callable[[Array, int, Any], Any]
+    apply: Callable[[Any, Array], Array]
 
 
 @dataclass(frozen=True)
@@ -61,6 +70,11 @@ class MLP:
             bias = (jax.random.normal(bias_key, (fan_out,), dtype),) if self.bias_variance else ()
             layers.append((weight, *bias))
         return tuple(layers)
+
+    def of_width(self, width: int) -> FiniteNetwork:
+        """The network with so many units in every hidden layer."""
+        widths = [width] * self.depth
+        return FiniteNetwork(lambda key, features, dtype: self.init(key, features, widths, dtype), self.apply)
 
     def apply(self, parameters: Parameters, x: Array) -> Array:
         """Outputs (n, outputs) at inputs x (n, features)."""

@@ -118,6 +118,17 @@ LEE = Reference(
     arxiv="1902.06720",
 )  # fmt: skip
 
+NEURAL_TANGENTS = Reference(
+    key="Novak2020",
+    title="Neural Tangents: Fast and Easy Infinite Neural Networks in Python",
+    authors=("Roman Novak", "Lechao Xiao", "Jiri Hron", "Jaehoon Lee", "Alexander A. Alemi", "Jascha Sohl-Dickstein",
+             "Samuel S. Schoenholz"),
+    year=2020,
+    kind="inproceedings",
+    where=("booktitle", "International Conference on Learning Representations"),
+    arxiv="1912.02803",
+)  # fmt: skip
+
 GRINDHAMMER_PETERS = Reference(
     key="Grindhammer2000",
     title="The parameterized simulation of electromagnetic showers in homogeneous and sampling calorimeters",

@@ -46,6 +46,27 @@ def load() -> types.ModuleType:
         ) from error
 
 
+def compiled(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
+    """jax.jit of a function with convolutions in float64, which on a CPU may end the process otherwise.
+
+    XLA (jaxlib 0.10) makes them by loops of its own. Where these are vectorised, what stands for the padding is read
+    from before the array, and then not used: a segmentation fault where no memory is there. At this level of LLVM's
+    optimisation they are not, and neither time nor compilation is longer.
+    """
+    if jax.default_backend() == "cpu":
+        options["compiler_options"] = {"xla_backend_optimization_level": 1}
+    return jax.jit(function, **options)
+
+
+@contextlib.contextmanager
+def library() -> Iterator[None]:
+    """neural-tangents at work: its warnings, of what is slow or approximate, are not the users'."""
+    load()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
 def nngp_ntk(kernel_fn: Any, x1: Any, x2: Any = None) -> tuple[np.ndarray, np.ndarray]:
     """NNGP and NTK between inputs x1 (n1, ...) and x2 (n2, ...), each (n1, n2), per output and in float64.
 

@@ -7,7 +7,7 @@ theta -= eta grad C, with heavy-ball momentum if asked. A network is therefore c
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache
 from typing import Any
 
 import jax
@@ -26,10 +26,10 @@ class Program:
 
     `drawn` is the precision in which the initial weights are drawn, before they are rounded to `precision` if that is
     another: the same keys give other numbers in another precision. Empty means `precision`. A `watched` program looks
-    at the training loss of every step.
+    at the training loss of every step. `mlp` is an MLP, or another network of which `of_width` gives a FiniteNetwork.
     """
 
-    mlp: MLP
+    mlp: MLP | Any
     width: int
     trace_steps: tuple[int, ...]
     momentum: float = 0.0
@@ -98,11 +98,20 @@ def train_tile(
         data = [jnp.asarray(a, program.precision) for a in (x_train, y_train, x_test, y_test)]
         numbers = jnp.asarray(np.asarray(members, np.uint32))
         rate = jnp.asarray(learning_rate, program.precision)
-        results = _train(program, numbers, jnp.uint32(seed), rate, *data)
+        results = _compiled(isinstance(program.mlp, MLP))(program, numbers, jnp.uint32(seed), rate, *data)
         return Trained(*(np.asarray(part) for part in results))
 
 
-@partial(jax.jit, static_argnums=0)
+@cache
+def _compiled(fully_connected: bool) -> Callable[..., Any]:
+    """`_train` as it is compiled for an MLP, or for another network."""
+    if fully_connected:
+        return jax.jit(_train, static_argnums=0)
+    from ntkhpc import tangents  # seconds to import, and only for other networks
+
+    return tangents.compiled(_train, static_argnums=0)
+
+
 def _train(
     program: Program, members: Array, seed: Array, rate: Array, x: Array, y: Array, x_test: Array, y_test: Array
 ) -> tuple[Array, ...]:
@@ -114,14 +123,14 @@ def _train(
 def _train_member(
     program: Program, member: Array, seed: Array, rate: Array, x: Array, y: Array, x_test: Array, y_test: Array
 ) -> tuple[Array, ...]:
-    mlp = program.mlp
+    network = program.mlp.of_width(program.width)
     key = seeds.member_key(seed, program.width, member)
-    drawn = mlp.init(key, x.shape[1], [program.width] * mlp.depth, jnp.dtype(program.drawn or program.precision))
+    drawn = network.init(key, x.shape[1], jnp.dtype(program.drawn or program.precision))
     parameters = jax.tree.map(lambda weights: weights.astype(x.dtype), drawn)
     optimiser = optax.sgd(rate, momentum=program.momentum or None)
 
     def cost(parameters: Any, x: Array, y: Array) -> Array:
-        return 0.5 * jnp.mean((mlp.apply(parameters, x) - y) ** 2)
+        return 0.5 * jnp.mean((network.apply(parameters, x) - y) ** 2)
 
     watch = _watch(program, x.dtype) if program.watched else None
 
@@ -146,7 +155,7 @@ def _train_member(
         trace, (parameters, optimiser.init(parameters), nothing_seen), (starts, ends)
     )
     last_rise = jnp.int32(-1) if watch is None else watch(ends[-1], train_loss[-1], seen)[2]
-    return mlp.apply(parameters, x_test), train_loss, test_loss, last_rise
+    return network.apply(parameters, x_test), train_loss, test_loss, last_rise
 
 
 def _watch(program: Program, dtype: Any) -> Callable[[Array, Array, Any], Any]:

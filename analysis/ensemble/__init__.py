@@ -143,7 +143,7 @@ def _about(results: EnsembleResults) -> str:
     widths = ", ".join(f"{int(width):,}" for width in results.mean.width.values)
     return (
         f"ensembles of {study.ensemble.members:,} networks of width {widths}, "
-        f"{count(study.network.depth, 'hidden layer')}, {study.network.activation}, at {len(sizes)} training-set "
+        f"{study.network.shape()}, at {len(sizes)} training-set "
         f"sizes from {sizes[0]:,} to {sizes[-1]:,}, {count(study.ensemble.draws, 'draw')}; exact curves at infinite "
         f"width up to {study.curve_sizes[-1]:,}."
     )

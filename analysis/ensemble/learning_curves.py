@@ -83,7 +83,8 @@ def _about_losses(results: EnsembleResults) -> list[str]:
 def _about_inputs(results: EnsembleResults) -> list[str]:
     data, network = results.study.data, results.study.network
     features, found = results.store.sizes["feature"], []
-    if features < FEW_FEATURES and network.bias_variance == 0 and network.activation == "relu":
+    rays = network.bias_variance == 0 and network.activation == "relu" and not network.architecture
+    if features < FEW_FEATURES and rays:
         found.append(
             f"networks of {features} inputs without biases are linear along every ray from the mean input, "
             "which bounds what they can learn: network.bias_variance = 0.1 gives them biases"

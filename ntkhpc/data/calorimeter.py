@@ -91,6 +91,10 @@ class Calorimeter(ShowerSource, frozen=True, kw_only=True, tag="calorimeter"):
         per_layer = {"layers": 1, "rings": (self.cells + 1) // 2, "cells": self.cells**2}
         return Facts(features=self.layers * per_layer[self.inputs], outputs=1)
 
+    def image(self, facts: Facts) -> tuple[int, int, int] | None:
+        """Cells across the axis, with the layers as channels."""
+        return (self.cells, self.cells, self.layers) if self.inputs == "cells" else None
+
     @property
     def references(self) -> tuple[Reference, ...]:
         return (GRINDHAMMER_PETERS,)

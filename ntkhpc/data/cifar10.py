@@ -79,6 +79,9 @@ class Cifar10(Images, frozen=True, kw_only=True, tag="cifar10"):
     def facts(self) -> Facts:
         return Facts(features=(1 if self.grey else COLOURS) * self.size**2, outputs=self.outputs)
 
+    def image(self, facts: Facts) -> tuple[int, int, int]:
+        return self.size, self.size, 1 if self.grey else COLOURS
+
     def examine(self) -> Facts:
         """With a checksum of loose files; the archives, whole and the same everywhere, are known by their own."""
         found = _loose()

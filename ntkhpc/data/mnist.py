@@ -59,6 +59,9 @@ class Mnist(Images, frozen=True, kw_only=True, tag="mnist"):
     def facts(self) -> Facts:
         return Facts(features=28 * 28, outputs=self.outputs)
 
+    def image(self, facts: Facts) -> tuple[int, int, int]:
+        return 28, 28, 1
+
     def making_bytes(self, facts: Facts) -> int:
         return 30 * MEBIBYTE
 

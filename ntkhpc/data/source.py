@@ -124,6 +124,13 @@ class Source(Settings, frozen=True, kw_only=True, tag_field="source"):
             f"{self.test:,} others, {how}."
         )
 
+    def image(self, facts: Facts) -> tuple[int, int, int] | None:
+        """(height, width, channels) of inputs that are images, of which a row holds one channel after the other.
+
+        None for inputs without positions.
+        """
+        return None
+
     def facts(self) -> Facts | None:
         """What the section says by itself; None if only its files can tell."""
         return None

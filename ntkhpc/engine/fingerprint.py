@@ -90,7 +90,7 @@ def collect(study: Study, manifest: Manifest) -> dict[str, Any]:
     record = {
         "code": manifest.code,
         "lock": manifest.lock,
-        "versions": versions(DECIDING),
+        "versions": versions((*DECIDING, *study.packages)),
         "platform": device.platform,
         "device": _cpu_model() if device.platform == "cpu" else device.device_kind,
         "threads": {name: os.environ.get(name) for name in PINNED},

@@ -8,7 +8,10 @@ DECIDING = ("blackjax", "jax", "jaxlib", "numpy", "optax", "scipy", "zarr")
 
 PACKAGES = (*DECIDING, "dask", "lmfit", "pandas", "pyarrow", "xarray")
 """Packages whose versions are recorded. pandas and pyarrow read users' tables, in the one shard of phase `data`; dask,
-lmfit and xarray decide numbers of reports. neural-tangents serves the library alone."""
+lmfit and xarray decide numbers of reports."""
+
+SOME = ("neural-tangents",)
+"""Packages that decide the values of some studies (`Study.packages`), whose runs record their versions too."""
 
 
 def versions(packages: tuple[str, ...] = PACKAGES) -> dict[str, str]:
@@ -29,5 +32,6 @@ def changed_versions(recorded: dict[str, str]) -> list[tuple[str, str, str]]:
     A package that the record does not name is none of them. Code of format 1 recorded submitit and compares every name
     of its record; a run that goes on in such code must have all of them.
     """
-    here = versions(tuple(name for name in recorded if name != "python") if "submitit" in recorded else DECIDING)
+    deciding = (*DECIDING, *(name for name in SOME if name in recorded))
+    here = versions(tuple(name for name in recorded if name != "python") if "submitit" in recorded else deciding)
     return [(name, recorded[name], here[name]) for name in here if recorded.get(name, here[name]) != here[name]]

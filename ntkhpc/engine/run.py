@@ -293,7 +293,7 @@ def create(runs: Path, wanted: Study) -> Run:
             study_id=wanted.id,
             code=code,
             lock=files.sha256_file(staged / "code" / code[:12] / "requirements.lock"),
-            versions=packages.versions(),
+            versions=packages.versions((*packages.PACKAGES, *wanted.packages)),
             git=frozen_code.git(),
             files={
                 str(file.relative_to(staged)): files.sha256_file(file)

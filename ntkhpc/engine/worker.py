@@ -37,7 +37,7 @@ from ntkhpc.engine import (
 )
 from ntkhpc.engine.claims import Claim, Owner
 from ntkhpc.engine.inputs import StoreInputs
-from ntkhpc.engine.packages import changed_versions, versions
+from ntkhpc.engine.packages import PACKAGES, changed_versions, versions
 from ntkhpc.engine.plan import Shard
 from ntkhpc.engine.receipts import Receipt
 from ntkhpc.engine.run import Manifest, Run, load
@@ -221,7 +221,7 @@ def _compute_and_publish(bench: _Bench, shard: Shard, claim: Claim) -> str:
         lock=manifest.lock,
         git=manifest.git,
         image=os.environ.get("NTKHPC_IMAGE"),
-        versions=versions(),
+        versions=versions((*PACKAGES, *run.study.packages)),
         fingerprint=marks,
         seeds={
             "study": run.study.seed,

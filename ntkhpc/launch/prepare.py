@@ -128,18 +128,19 @@ def accept_change(existing: Run, why: str) -> None:
     manifest = existing.manifest
     code = frozen_code.freeze(existing.path)
     frozen = existing.path / "code" / code[:12]
+    here = packages.versions((*packages.PACKAGES, *existing.study.packages))
     change = {
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
         "why": why,
         "code": [manifest.code, code],
-        "versions": [manifest.versions, packages.versions()],
+        "versions": [manifest.versions, here],
     }
     new = {str(path.relative_to(existing.path)): files.sha256_file(path) for path in files.tree(frozen)}
     manifest = msgspec.structs.replace(
         manifest,
         code=code,
         lock=files.sha256_file(frozen / "requirements.lock"),
-        versions=packages.versions(),
+        versions=here,
         files={**manifest.files, **new},
         changes=[*manifest.changes, change],
     )

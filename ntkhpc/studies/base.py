@@ -102,6 +102,11 @@ class Study(Settings, frozen=True, kw_only=True):
         """Settings that decide bits of the values besides the data: part of the fingerprint."""
         raise NotImplementedError
 
+    @property
+    def packages(self) -> tuple[str, ...]:
+        """Packages that decide the values of such a study and not those of every one (see engine.packages.SOME)."""
+        return ()
+
     def require_pool(self, field: str, n: int) -> None:
         """Raises ValueError if a training set of n samples cannot be drawn."""
         if n > self.data.pool:

@@ -16,7 +16,7 @@ from ntkhpc.phase.settings import Natural, NonNegativeFloat, Positive, Settings,
 from ntkhpc.phase.work import Values, Work
 from ntkhpc.probes import FEWEST
 from ntkhpc.studies import cost, memory, pool_rows
-from ntkhpc.studies.ensemble.network import mlp
+from ntkhpc.studies.ensemble.network import kernel_bytes, kernel_seconds, mlp, start_seconds
 from ntkhpc.words import count, joined, numbers
 
 if TYPE_CHECKING:
@@ -270,8 +270,8 @@ def seconds(study: "EnsembleStudy", block: Block) -> float:
         law = 2 * n * test**2 + 4 * n**2 * test
         flops += len(study.infinite_width.times) * (law + 4 * test**2)
         flops += (30 * n**3 + 2 * n**2 * test + len(finite) * 2 * n**2 * test) if finite else 0
-    kernels = cost.kernel_seconds(pairs, study.features, study.network.depth)
-    return cost.SECONDS_PER_SHARD + kernels + flops / cost.FLOPS_FLOAT64
+    kernels = kernel_seconds(study, pairs)
+    return start_seconds(study) + kernels + flops / cost.FLOPS_FLOAT64
 
 
 def memory_bytes(study: "EnsembleStudy") -> int:
@@ -281,7 +281,7 @@ def memory_bytes(study: "EnsembleStudy") -> int:
         moments.append(memory.nested(n, test))
     if study.infinite_width.finite:
         moments.append(memory.eigenvectors(n, test))
-    return memory.KERNELS + memory.rows(study) + memory.of_numbers(max(moments))
+    return memory.KERNELS + kernel_bytes(study) + memory.rows(study) + memory.of_numbers(max(moments))
 
 
 def is_iterated(study: "EnsembleStudy") -> bool:

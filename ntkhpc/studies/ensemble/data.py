@@ -9,7 +9,7 @@ from ntkhpc.phase.array import Array
 from ntkhpc.phase.block import Block
 from ntkhpc.phase.work import Values, Work
 from ntkhpc.studies import data, memory
-from ntkhpc.studies.ensemble.network import mlp
+from ntkhpc.studies.ensemble.network import kernel_bytes, kernel_seconds, mlp, start_seconds
 
 if TYPE_CHECKING:
     from ntkhpc.studies.ensemble.study import EnsembleStudy
@@ -72,6 +72,10 @@ def _of_tiles(study: "EnsembleStudy", x: np.ndarray) -> float:
 def seconds(study: "EnsembleStudy", block: Block) -> float:
     """Kernels, for the learning rates, come on top: of sizes beyond DENSE once for each product."""
     sizes = sum(size**2 * (1 if size <= DENSE else PRODUCTS) for size in study.ensemble.n_train)
+    if study.network.architecture:  # half of the pairs
+        return (
+            data.seconds(study, block) + start_seconds(study) + kernel_seconds(study, study.ensemble.draws * sizes / 2)
+        )
     pairs = study.ensemble.draws * sizes * (study.features + 60 * study.network.depth)
     return data.seconds(study, block) + pairs / 1e9
 
@@ -79,7 +83,8 @@ def seconds(study: "EnsembleStudy", block: Block) -> float:
 def memory_bytes(study: "EnsembleStudy") -> int:
     """The rows as they are loaded, then, beside them, both kernels up to DENSE."""
     kernels = memory.of_numbers(2 * max((n for n in study.ensemble.n_train if n <= DENSE), default=0) ** 2)
-    return memory.LEARNING_RATES + max(data.loading_bytes(study), memory.rows(study) + kernels)
+    taken = memory.rows(study) + kernels + kernel_bytes(study)
+    return memory.LEARNING_RATES + max(data.loading_bytes(study), taken)
 
 
 PHASE = replace(

@@ -18,7 +18,7 @@ from ntkhpc.phase.work import Values, Work
 from ntkhpc.studies import cost, memory, pool_rows
 from ntkhpc.studies.ensemble import curve
 from ntkhpc.studies.ensemble.curve import CURVE
-from ntkhpc.studies.ensemble.network import mlp
+from ntkhpc.studies.ensemble.network import kernel_bytes, kernel_seconds, mlp, pair_operations, start_seconds
 
 if TYPE_CHECKING:
     from ntkhpc.iterative import IteratedStatistics
@@ -111,14 +111,13 @@ def statistics(work: "Work[EnsembleStudy]", time: "Time") -> "IteratedStatistics
 
 def solves_whole(study: "EnsembleStudy") -> bool:
     """Whether every test point is solved for, as that costs less than probes."""
-    operations = probes.pair_operations(study.features, study.network.depth)
-    return probes.exact_costs_less(operations, study.data.test, study.outputs, study.infinite_width.probes)
+    return probes.exact_costs_less(pair_operations(study), study.data.test, study.outputs, study.infinite_width.probes)
 
 
 def seconds(study: "EnsembleStudy", block: Block) -> float:
     """Of each product the kernels of half of the pairs, then vectors; two rounds of them, or one without probes."""
     n, test, rank = float(block.value("curve_n_train")), study.data.test, probes.RANK
-    kernels = cost.kernel_seconds(n**2 / 2, study.features, study.network.depth)
+    kernels = kernel_seconds(study, n**2 / 2)
     if solves_whole(study):
         columns, rounds = test + study.outputs, 1
     else:
@@ -127,12 +126,12 @@ def seconds(study: "EnsembleStudy", block: Block) -> float:
     product = kernels + flops / cost.FLOPS_FLOAT64 + 12 * n * columns / _STREAMED
     tightened = math.log(2 / study.infinite_width.tolerance) / math.log(2e6)
     taken = rounds * (2 + tightened * probes.products(columns) * (n / 8000) ** _GROWTH)
-    across = cost.kernel_seconds(4 * n * test + test**2, study.features, study.network.depth)
+    across = kernel_seconds(study, 4 * n * test + test**2)
     across += 16 * n * test * columns / cost.FLOPS_FLOAT64
-    preconditioner = cost.kernel_seconds(2 * n * rank, study.features, study.network.depth)
+    preconditioner = kernel_seconds(study, 2 * n * rank)
     preconditioner += 10 * n * rank**2 / cost.FLOPS_FLOAT64
     each = taken * product + across + preconditioner
-    return cost.SECONDS_PER_SHARD + len(study.infinite_width.times) * each
+    return start_seconds(study) + len(study.infinite_width.times) * each
 
 
 def wide(study: "EnsembleStudy") -> int:
@@ -149,7 +148,7 @@ def memory_bytes(study: "EnsembleStudy") -> int:
         columns = study.infinite_width.probes + outputs + probes.CHECKS
         vectors = n * (probes.RANK + 17 * columns) + 8 * test * columns
     numbers = n * (study.features + outputs) + vectors + wide(study) * _THREAD
-    return memory.KERNELS + memory.rows(study) + memory.of_numbers(numbers)
+    return memory.KERNELS + kernel_bytes(study) + memory.rows(study) + memory.of_numbers(numbers)
 
 
 PHASE = Phase(

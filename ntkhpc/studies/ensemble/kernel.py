@@ -14,7 +14,7 @@ from ntkhpc.phase.shared import Shared
 from ntkhpc.phase.work import Values, Work
 from ntkhpc.studies import cost, memory
 from ntkhpc.studies.ensemble import curve
-from ntkhpc.studies.ensemble.network import mlp
+from ntkhpc.studies.ensemble.network import kernel_bytes, kernel_seconds, mlp, start_seconds
 
 if TYPE_CHECKING:
     from ntkhpc.studies.ensemble.study import EnsembleStudy
@@ -79,11 +79,7 @@ def seconds(study: "EnsembleStudy", block: Block) -> float:
     i, j = blocks(study).place(block.index("kernel_tile"))
     pairs = study.infinite_width.tile**2 / (2 if i == j else 1)
     written = 2 * study.infinite_width.tile**2
-    return (
-        cost.SECONDS_PER_SHARD
-        + cost.kernel_seconds(pairs, study.features, study.network.depth)
-        + written / cost.NUMBERS_WRITTEN
-    )
+    return start_seconds(study) + kernel_seconds(study, pairs) + written / cost.NUMBERS_WRITTEN
 
 
 ELSEWHERE = ("n_train", "draws", "times", "fixed_steps", "redraws", "method", "probes", "tolerance", "noise")
@@ -121,7 +117,8 @@ def shared_seconds(study: "EnsembleStudy", block: Block, known: Sequence[bool]) 
 def memory_bytes(study: "EnsembleStudy") -> int:
     """Both kernels, and a copy of one while it is written; the rows of the draw beside those of the pool."""
     tile, features = study.infinite_width.tile, study.features
-    return memory.KERNELS + memory.rows(study) + memory.of_numbers(4 * tile**2 + study.curve_sizes[-1] * features)
+    numbers = 4 * tile**2 + study.curve_sizes[-1] * features
+    return memory.KERNELS + kernel_bytes(study) + memory.rows(study) + memory.of_numbers(numbers)
 
 
 PHASE = Phase(

@@ -10,7 +10,7 @@ from ntkhpc.phase.phase import Phase
 from ntkhpc.phase.work import Values, Work
 from ntkhpc.studies import cost, memory
 from ntkhpc.studies.dims import PROBABILITIES
-from ntkhpc.studies.ensemble.network import mlp
+from ntkhpc.studies.ensemble.network import kernel_bytes, kernel_seconds, mlp, start_seconds
 
 if TYPE_CHECKING:
     from ntkhpc.studies.ensemble.study import EnsembleStudy
@@ -68,14 +68,14 @@ def seconds(study: "EnsembleStudy", block: Block) -> float:
     n_train, test = block.value("n_train"), study.data.test
     pairs = n_train**2 / 2 + n_train * test + test**2 / 2
     flops = 30 * n_train**3 + 6 * n_train**2 * test + 2 * n_train * test**2 + 34 * test**3
-    kernels = cost.kernel_seconds(pairs, study.features, study.network.depth)
-    return cost.SECONDS_PER_SHARD + kernels + flops / cost.FLOPS_FLOAT64
+    kernels = kernel_seconds(study, pairs)
+    return start_seconds(study) + kernels + flops / cost.FLOPS_FLOAT64
 
 
 def memory_bytes(study: "EnsembleStudy") -> int:
     n, test = study.ensemble.n_train[-1], study.data.test
     moments = (memory.eigenvectors(n, test), memory.covariance(n, test), memory.quantiles(n, test))
-    return memory.KERNELS + memory.rows(study) + memory.of_numbers(max(moments))
+    return memory.KERNELS + kernel_bytes(study) + memory.rows(study) + memory.of_numbers(max(moments))
 
 
 PHASE = Phase(

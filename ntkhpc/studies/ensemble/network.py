@@ -1,13 +1,17 @@
 """The networks of a study: section [network], and what they cost."""
 
 import math
+from functools import lru_cache
 from typing import TYPE_CHECKING, Literal
 
+from ntkhpc import probes, stax_text
 from ntkhpc.phase.settings import Increasing, NonNegativeFloat, Positive, PositiveFloat, Settings, require_increasing
+from ntkhpc.studies import cost, memory
 from ntkhpc.words import count, numbers
 
 if TYPE_CHECKING:
     from ntkhpc.networks import MLP
+    from ntkhpc.stax_network import StaxNetwork
     from ntkhpc.studies.ensemble.study import EnsembleStudy
 
 LARGEST_VARIANCE = 1e30
@@ -21,7 +25,11 @@ MOST_BIAS = 1e6
 
 
 class Network(Settings, frozen=True, kw_only=True):
-    """Fully connected networks of the given widths; the depth counts hidden layers."""
+    """Fully connected networks of the given widths; the depth counts hidden layers.
+
+    Or, with an `architecture`, networks of neural_tangents.stax: its text (see ntkhpc.stax_text), in which `width`
+    stands for each of the widths and `outputs` for the number of outputs. It has its own depth and non-linearities.
+    """
 
     widths: Increasing
     parametrisation: Literal["ntk"] = "ntk"
@@ -29,12 +37,15 @@ class Network(Settings, frozen=True, kw_only=True):
     activation: Literal["relu", "erf"] = "relu"
     weight_variance: PositiveFloat = 2.0
     bias_variance: NonNegativeFloat = 0.0
+    architecture: str = ""
 
     def __post_init__(self) -> None:
         require_increasing("widths", self.widths)
         c_w = self.weight_variance
+        if self.architecture:
+            self._require_text()
         # A ReLU passes on half of the square of its input, and erf no more than one.
-        decades = math.log10(c_w) + self.depth * math.log10(c_w / 2)
+        decades = 0.0 if self.architecture else math.log10(c_w) + self.depth * math.log10(c_w / 2)
         grows = decades > DECADES and self.activation == "relu"
         if not 1 / LARGEST_VARIANCE <= c_w <= LARGEST_VARIANCE or decades < -DECADES or grows:
             raise ValueError(
@@ -47,11 +58,24 @@ class Network(Settings, frozen=True, kw_only=True):
                 f"weight_variance = {c_w:g}: at most {MOST_BIAS:,.0f} times as much"
             )
 
+    def _require_text(self) -> None:
+        if (self.depth, self.activation) != (1, "relu"):
+            raise ValueError(
+                f"depth = {self.depth} and activation = {self.activation!r} have no meaning beside an architecture, "
+                "which has its own: leave them out"
+            )
+        try:
+            stax_text.calls(self.architecture)
+        except ValueError as error:
+            raise ValueError(f"architecture: {error}") from error
+
     def description(self, outputs: int) -> str:
         """The networks in a sentence of a methods section."""
         biases = "there are no biases"
         if self.bias_variance:
             biases = f"biases start as N(0, 1) too and are scaled by sqrt(C_b), C_b = {self.bias_variance:g}"
+        if self.architecture:
+            return self._described(outputs, biases)
         layers = f"{count(self.depth, 'hidden layer')} of {numbers(self.widths, 'or')} units"
         return (
             f"Networks f are fully connected, with {layers}, {self.activation.replace('relu', 'ReLU')} activation and "
@@ -59,16 +83,120 @@ class Network(Settings, frozen=True, kw_only=True):
             f"by sqrt(C_W/fan-in), C_W = {self.weight_variance:g}; {biases}."
         )
 
+    def shape(self) -> str:
+        """Depth and activation, or the text of the architecture, in a line."""
+        if self.architecture:
+            return " ".join(self.architecture.split())
+        return f"{count(self.depth, 'hidden layer')}, {self.activation}"
 
-def mlp(study: "EnsembleStudy") -> "MLP":
+    def _described(self, outputs: int, biases: str) -> str:
+        return (
+            "Networks f are those that neural-tangents (arXiv:1912.02803) makes of the text "
+            f"{' '.join(self.architecture.split())} with width = {numbers(self.widths, 'or')} and outputs = {outputs}, "
+            "in the NTK parametrisation. Unless the text says otherwise, weights start as N(0, 1) and are scaled by "
+            f"sqrt(C_W/fan-in), C_W = {self.weight_variance:g}; {biases}."
+        )
+
+
+def mlp(study: "EnsembleStudy") -> "MLP | StaxNetwork":
     """The architecture, without its width."""
+    network = study.network
+    if network.architecture:
+        return stax_network(study)
     from ntkhpc.networks import MLP
 
-    network = study.network
     return MLP(network.depth, network.activation, network.weight_variance, network.bias_variance, study.outputs)
+
+
+def stax_network(study: "EnsembleStudy") -> "StaxNetwork":
+    """The network of a study with an architecture."""
+    from ntkhpc.stax_network import StaxNetwork  # imports JAX, as only such studies may to be planned
+
+    network = study.network
+    return StaxNetwork(
+        network.architecture,
+        study.outputs,
+        network.weight_variance,
+        network.bias_variance,
+        study.data.image(study.known),
+    )
+
+
+def require_built(study: "EnsembleStudy") -> None:
+    """Raises ValueError for an architecture that neural-tangents cannot build for the study's data and widths."""
+    try:
+        _require_built(stax_network(study), study.features, study.network.widths)
+    except ValueError as error:
+        raise ValueError(f"network.architecture: {error}") from error
+
+
+@lru_cache(maxsize=16)
+def _require_built(network: "StaxNetwork", features: int, widths: tuple[int, ...]) -> None:
+    network.require_sense(features, widths)
+
+
+STAX_SECONDS = 5.0
+"""To import neural-tangents and to compile its kernels for a batch."""
+
+STAX = 80 * memory.MIB
+"""What a worker holds besides once neural-tangents is imported and a program of it is compiled."""
+
+
+def start_seconds(study: "EnsembleStudy") -> float:
+    """What a shard that computes kernels takes before it does."""
+    return cost.SECONDS_PER_SHARD + (STAX_SECONDS if study.network.architecture else 0.0)
+
+
+def kernel_seconds(study: "EnsembleStudy", pairs: float) -> float:
+    """Both kernels of so many pairs of inputs, an unordered pair once, on one reference core."""
+    if not study.network.architecture:
+        return cost.kernel_seconds(pairs, study.features, study.network.depth)
+    return pairs * pair_operations(study) / cost.FLOPS_FLOAT64
+
+
+def pair_operations(study: "EnsembleStudy") -> float:
+    """Floating operations for an entry of both kernels."""
+    if not study.network.architecture:
+        return probes.pair_operations(study.features, study.network.depth)
+    from ntkhpc import kernel_batches
+
+    return kernel_batches.pair_operations(stax_network(study), study.features)
+
+
+def kernel_bytes(study: "EnsembleStudy") -> int:
+    """Memory that kernels of an architecture take besides their matrices; none for fully connected networks."""
+    if not study.network.architecture:
+        return 0
+    from ntkhpc import kernel_batches
+
+    network = stax_network(study)
+    size = kernel_batches.batch(network, study.features)
+    return STAX + kernel_batches.batch_bytes(network, study.features, size)
+
+
+def step_flops(study: "EnsembleStudy", width: int, samples: int) -> float:
+    """Operations of one step of a network: forward and both backward products, less the first input gradient."""
+    if not study.network.architecture:
+        return 3 * forward_flops(study, width, samples) - 2.0 * samples * study.features * width
+    from ntkhpc import stax_cost
+
+    return stax_cost.step_operations(stax_network(study), width, study.features, samples)
+
+
+def stax_bytes(study: "EnsembleStudy", precision: str) -> int:
+    """What training one network of an architecture takes: the largest, on the most samples."""
+    from ntkhpc import stax_cost
+
+    samples = max(study.ensemble.n_train[-1], study.data.test)
+    step = stax_cost.step_bytes(stax_network(study), study.network.widths[-1], study.features, samples, precision)
+    return STAX + step
 
 
 def forward_flops(study: "EnsembleStudy", width: int, samples: int) -> float:
     """Operations to evaluate one network on so many samples."""
+    if study.network.architecture:
+        from ntkhpc import stax_cost
+
+        return stax_cost.forward_operations(stax_network(study), width, study.features, samples)
     depth, features, outputs = study.network.depth, study.features, study.outputs
     return 2.0 * samples * (features * width + (depth - 1) * width**2 + width * outputs)

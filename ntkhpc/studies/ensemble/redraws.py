@@ -18,7 +18,7 @@ from ntkhpc.phase.phase import Phase
 from ntkhpc.phase.work import Values, Work
 from ntkhpc.studies import cost, memory
 from ntkhpc.studies.ensemble.curve import training
-from ntkhpc.studies.ensemble.network import mlp
+from ntkhpc.studies.ensemble.network import kernel_bytes, kernel_seconds, mlp, start_seconds
 
 if TYPE_CHECKING:
     from ntkhpc.studies.ensemble.study import EnsembleStudy
@@ -107,13 +107,13 @@ def _laws(work: "Work[EnsembleStudy]", draw: int, nngp_test: np.ndarray) -> Valu
 
 def seconds(study: "EnsembleStudy", block: Block) -> float:
     draws = len(block.range("redraw"))
-    test_kernel = cost.kernel_seconds(study.data.test**2 / 2, study.features, study.network.depth)
-    return cost.SECONDS_PER_SHARD + test_kernel + draws * draw_seconds(study)
+    test_kernel = kernel_seconds(study, study.data.test**2 / 2)
+    return start_seconds(study) + test_kernel + draws * draw_seconds(study)
 
 
 def tile_seconds(study: "EnsembleStudy", block: Block) -> float:
-    test_kernel = cost.kernel_seconds(study.data.test**2 / 2, study.features, study.network.depth)
-    return cost.SECONDS_PER_SHARD + test_kernel + draw_seconds(study)
+    test_kernel = kernel_seconds(study, study.data.test**2 / 2)
+    return start_seconds(study) + test_kernel + draw_seconds(study)
 
 
 def draw_seconds(study: "EnsembleStudy") -> float:
@@ -121,13 +121,13 @@ def draw_seconds(study: "EnsembleStudy") -> float:
     test, sizes = study.data.test, study.ensemble.n_train
     pairs = sizes[-1] ** 2 / 2 + sizes[-1] * test
     flops = sum(30 * n**3 + 4 * n**2 * test + (2 * n + 250) * test**2 for n in sizes)
-    return cost.kernel_seconds(pairs, study.features, study.network.depth) + flops / cost.FLOPS_FLOAT64
+    return kernel_seconds(study, pairs) + flops / cost.FLOPS_FLOAT64
 
 
 def memory_bytes(study: "EnsembleStudy") -> int:
     n, test = study.ensemble.n_train[-1], study.data.test
     moments = (memory.eigenvectors(n, test), memory.covariance(n, test))
-    return memory.KERNELS + memory.rows(study) + memory.of_numbers(max(moments))
+    return memory.KERNELS + kernel_bytes(study) + memory.rows(study) + memory.of_numbers(max(moments))
 
 
 PHASE = Phase(

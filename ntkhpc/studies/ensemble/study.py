@@ -2,11 +2,11 @@
 
 from typing import Literal
 
-from ntkhpc.references import EHK, LEE, Reference
+from ntkhpc.references import EHK, LEE, NEURAL_TANGENTS, Reference
 from ntkhpc.studies.base import Study
 from ntkhpc.studies.ensemble import redraws
 from ntkhpc.studies.ensemble.curve import InfiniteWidth, Time
-from ntkhpc.studies.ensemble.network import Network
+from ntkhpc.studies.ensemble.network import Network, require_built
 from ntkhpc.studies.ensemble.train import Ensemble, StepRule, TrainingSettings
 
 __all__ = ["Ensemble", "EnsembleStudy", "InfiniteWidth", "Network", "StepRule", "Time", "TrainingSettings"]
@@ -26,6 +26,8 @@ class EnsembleStudy(Study, frozen=True, kw_only=True):
         for section, sizes in (("ensemble", self.ensemble.n_train), ("infinite_width", self.curve_sizes)):
             self.require_pool(f"{section}.n_train", sizes[-1])
         self.infinite_width.require_possible(self.curve_sizes)
+        if self.network.architecture and (self.facts or self.data.facts()):
+            require_built(self)
         for n in (*self.ensemble.n_train, *self.curve_sizes):
             self.training.steps(n)  # which refuses more than there can be
         fewest = self.training.steps(self.ensemble.n_train[0])
@@ -37,7 +39,8 @@ class EnsembleStudy(Study, frozen=True, kw_only=True):
 
     @property
     def references(self) -> tuple[Reference, ...]:
-        return (EHK, LEE, *super().references)
+        library = (NEURAL_TANGENTS,) if self.network.architecture else ()
+        return (EHK, LEE, *library, *super().references)
 
     def methods(self) -> tuple[str, ...]:
         return (
@@ -64,6 +67,10 @@ class EnsembleStudy(Study, frozen=True, kw_only=True):
             "precision": training.precision,
             "matmul_precision": training.matmul_precision,
         }
+
+    @property
+    def packages(self) -> tuple[str, ...]:
+        return ("neural-tangents",) if self.network.architecture else ()
 
     @property
     def curve_sizes(self) -> tuple[int, ...]:

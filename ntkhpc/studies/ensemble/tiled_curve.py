@@ -13,7 +13,7 @@ from ntkhpc.studies import cost, memory, pool_rows
 from ntkhpc.studies.ensemble import curve
 from ntkhpc.studies.ensemble.factor import is_single
 from ntkhpc.studies.ensemble.kernel import blocks, is_tiled
-from ntkhpc.studies.ensemble.network import mlp
+from ntkhpc.studies.ensemble.network import kernel_bytes, kernel_seconds, mlp, start_seconds
 
 if TYPE_CHECKING:
     from ntkhpc.infinite_width import Law
@@ -102,8 +102,8 @@ def seconds(study: "EnsembleStudy", block: Block) -> float:
     if is_single(study) and "infinite" in study.infinite_width.times:
         flops += (3.0 * SWEEPS - 0.5) * n**2 * test
         read += n * (n + test) * SWEEPS - n * (n + 2 * test) / 4
-    kernels = cost.kernel_seconds(test**2 / 2, study.features, study.network.depth)
-    return cost.SECONDS_PER_SHARD + kernels + flops / cost.FLOPS_FLOAT64 + read / cost.NUMBERS_READ
+    kernels = kernel_seconds(study, test**2 / 2)
+    return start_seconds(study) + kernels + flops / cost.FLOPS_FLOAT64 + read / cost.NUMBERS_READ
 
 
 def memory_bytes(study: "EnsembleStudy") -> int:
@@ -113,7 +113,7 @@ def memory_bytes(study: "EnsembleStudy") -> int:
         moments.append((2.5 if is_single(study) else 2) * n * test + 3 * tile**2 + 4 * test**2)
     if study.infinite_width.finite:
         moments.append(max(memory.eigenvectors(n, test), memory.covariance(n, test)))
-    return memory.KERNELS + memory.rows(study) + memory.of_numbers(max(moments))
+    return memory.KERNELS + kernel_bytes(study) + memory.rows(study) + memory.of_numbers(max(moments))
 
 
 PHASE = Phase(

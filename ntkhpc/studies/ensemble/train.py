@@ -17,7 +17,7 @@ from ntkhpc.phase.settings import Increasing, NonNegativeFloat, Positive, Positi
 from ntkhpc.phase.work import Values, Work
 from ntkhpc.studies import cost, memory
 from ntkhpc.studies.dims import CELL
-from ntkhpc.studies.ensemble.network import forward_flops, mlp
+from ntkhpc.studies.ensemble.network import forward_flops, mlp, stax_bytes, step_flops
 from ntkhpc.words import count, numbers
 
 if TYPE_CHECKING:
@@ -237,8 +237,7 @@ SECONDS_PER_STEP = 5e-6
 
 def training_flops(study: "EnsembleStudy", width: int, n_train: int) -> float:
     """One member: forward and both backward products, less the input gradient of the first layer; then evaluations."""
-    forward = forward_flops(study, width, n_train)
-    step = 3 * forward - 2.0 * n_train * study.features * width
+    step = step_flops(study, width, n_train)
     traced = forward_flops(study, width, study.data.test) * study.ensemble.trace_points
     return study.training.steps(n_train) * step + traced
 
@@ -276,6 +275,8 @@ def memory_bytes(study: "EnsembleStudy") -> int:
 
 def network_bytes(study: "EnsembleStudy", precision: str) -> int:
     """What training one network of the largest width on the largest set takes: activations and parameters."""
+    if study.network.architecture:
+        return stax_bytes(study, precision)
     itemsize = 8 if precision == "float64" else 4
     width, samples = study.network.widths[-1], max(study.ensemble.n_train[-1], study.data.test)
     activations = 4 * samples * width * study.network.depth * itemsize
