@@ -115,9 +115,9 @@ def shared_seconds(study: "EnsembleStudy", block: Block, known: Sequence[bool]) 
 
 
 def memory_bytes(study: "EnsembleStudy") -> int:
-    """Both kernels, and a copy of one while it is written; the rows of the draw beside those of the pool."""
+    """Both kernels, and room for one more; the rows of the draw beside those of the pool."""
     tile, features = study.infinite_width.tile, study.features
-    numbers = 4 * tile**2 + study.curve_sizes[-1] * features
+    numbers = 3 * tile**2 + study.curve_sizes[-1] * features
     return memory.KERNELS + kernel_bytes(study) + memory.rows(study) + memory.of_numbers(numbers)
 
 
