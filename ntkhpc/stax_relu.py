@@ -25,8 +25,6 @@ def layers() -> dict[str, Callable[..., Any]]:
     """By the library's names, what stands for its layers: the same arguments, parameters and outputs."""
     stax = tangents.load().stax
 
-    @stax.layer
-    @stax.supports_masking(remask_kernel=False)
     def ABRelu(a: float, b: float, do_stabilize: bool = False) -> Any:
         def init_fn(rng: Any, input_shape: Any) -> Any:
             return input_shape, ()
@@ -36,11 +34,12 @@ def layers() -> dict[str, Callable[..., Any]]:
 
         return init_fn, apply_fn, stax.requires(diagonal_spatial=stax.Diagonal())(_kernel_fn(a, b))
 
+    made = stax.layer(stax.supports_masking(remask_kernel=False)(ABRelu))
     return {
-        "ABRelu": ABRelu,
-        "Relu": lambda do_stabilize=False: ABRelu(0, 1),
-        "LeakyRelu": lambda alpha, do_stabilize=False: ABRelu(alpha, 1),
-        "Abs": lambda do_stabilize=False: ABRelu(-1, 1),
+        "ABRelu": made,
+        "Relu": lambda do_stabilize=False: made(0, 1),
+        "LeakyRelu": lambda alpha, do_stabilize=False: made(alpha, 1),
+        "Abs": lambda do_stabilize=False: made(-1, 1),
     }
 
 
