@@ -93,8 +93,8 @@ class Network(Settings, frozen=True, kw_only=True):
         return (
             "Networks f are those that neural-tangents (arXiv:1912.02803) makes of the text "
             f"{stax_text.one_line(self.architecture)} with width = {numbers(self.widths, 'or')} and outputs = "
-            f"{outputs}, in the NTK parametrisation. Unless the text says otherwise, weights start as N(0, 1) and are scaled by "
-            f"sqrt(C_W/fan-in), C_W = {self.weight_variance:g}; {biases}."
+            f"{outputs}, in the NTK parametrisation. Unless the text says otherwise, weights start as N(0, 1) and are "
+            f"scaled by sqrt(C_W/fan-in), C_W = {self.weight_variance:g}; {biases}."
         )
 
 
