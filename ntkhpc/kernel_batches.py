@@ -15,8 +15,8 @@ import numpy as np
 from ntkhpc import tangents, traced
 from ntkhpc.stax_network import StaxNetwork
 
-BATCH_BYTES = 256 * 2**20
-"""Held by the library at most, where a single pair does not need more."""
+BATCH_BYTES = 320 * 2**20
+"""Held by the library at most, where a single pair does not need more: two rows and columns at 32 x 32 positions."""
 
 LARGEST = 128
 """Rows and columns of a batch at most: larger ones are no faster."""

@@ -34,12 +34,12 @@ def layers() -> dict[str, Callable[..., Any]]:
 
         return init_fn, apply_fn, stax.requires(diagonal_spatial=stax.Diagonal())(_kernel_fn(a, b))
 
-    layer = stax.layer(stax.supports_masking(remask_kernel=False)(ABRelu))
+    made = stax.layer(stax.supports_masking(remask_kernel=False)(ABRelu))
     return {
-        "ABRelu": layer,
-        "Relu": lambda do_stabilize=False: layer(0, 1),
-        "LeakyRelu": lambda alpha, do_stabilize=False: layer(alpha, 1),
-        "Abs": lambda do_stabilize=False: layer(-1, 1),
+        "ABRelu": made,
+        "Relu": lambda do_stabilize=False: made(0, 1),
+        "LeakyRelu": lambda alpha, do_stabilize=False: made(alpha, 1),
+        "Abs": lambda do_stabilize=False: made(-1, 1),
     }
 
 

@@ -78,6 +78,11 @@ def calls(text: str) -> tuple[LayerCall, ...]:
     return tuple(found)
 
 
+def one_line(text: str) -> str:
+    """A text on one line, without its comments. Raises ArchitectureError for one that is no expression."""
+    return ast.unparse(_parsed(text))
+
+
 def shortened(text: str) -> str:
     """A text on one line, and no more of it than a message needs."""
     line = " ".join(text.split())

@@ -219,6 +219,16 @@ def test_the_batch_is_the_largest_within_its_bound(monkeypatch: pytest.MonkeyPat
     assert kernel_batches.batch(built, FEATURES) == 1
 
 
+def test_padded_convolutions_in_float64_read_no_memory_beside_their_array(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The case that ended the process with jaxlib 0.10.2 on x86-64 with AVX-512 (see `tangents.compiled`)."""
+    text = 'serial(Conv(width, (3, 3), padding="SAME"), Relu(), AvgPool((2, 2)), Flatten(), Dense(outputs))'
+    built, x = network(text, image=(16, 16, 3)), np.random.default_rng(6).normal(size=(4, 768))
+    found = kernels.nngp_ntk(built, x, x[::-1])
+    monkeypatch.setattr(kernel_batches, "batch", lambda network, features: 1)
+    for one, other in zip(found, kernels.nngp_ntk(built, x, x[::-1]), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-12)
+
+
 def test_pools_cost_what_all_pairs_of_positions_cost() -> None:
     pools, none = (kernel_batches.pair_operations(network(name), FEATURES) for name in ("pools", "convolutions"))
     assert pools > 10 * none

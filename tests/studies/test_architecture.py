@@ -47,9 +47,10 @@ def test_layers_for_images_are_refused_where_inputs_have_no_positions() -> None:
 
 
 def test_methods_hold_the_text_and_cite_the_library() -> None:
-    study = load(f"\n  {CONV}\n", "bias_variance = 0.25")
+    study = load(f"\n  {CONV}  # the usual one\n", "bias_variance = 0.25")
     text = " ".join(study.methods())
-    assert CONV in text
+    assert CONV.replace('"', "'") in text
+    assert "usual" not in text
     assert "width = 4 and outputs = 10" in text
     assert "C_b = 0.25" in text
     assert "fully connected" not in text

@@ -86,15 +86,15 @@ class Network(Settings, frozen=True, kw_only=True):
     def shape(self) -> str:
         """Depth and activation, or the text of the architecture, in a line."""
         if self.architecture:
-            return " ".join(self.architecture.split())
+            return stax_text.one_line(self.architecture)
         return f"{count(self.depth, 'hidden layer')}, {self.activation}"
 
     def _described(self, outputs: int, biases: str) -> str:
         return (
             "Networks f are those that neural-tangents (arXiv:1912.02803) makes of the text "
-            f"{' '.join(self.architecture.split())} with width = {numbers(self.widths, 'or')} and outputs = {outputs}, "
-            "in the NTK parametrisation. Unless the text says otherwise, weights start as N(0, 1) and are scaled by "
-            f"sqrt(C_W/fan-in), C_W = {self.weight_variance:g}; {biases}."
+            f"{stax_text.one_line(self.architecture)} with width = {numbers(self.widths, 'or')} and outputs = "
+            f"{outputs}, in the NTK parametrisation. Unless the text says otherwise, weights start as N(0, 1) and are "
+            f"scaled by sqrt(C_W/fan-in), C_W = {self.weight_variance:g}; {biases}."
         )
 
 
