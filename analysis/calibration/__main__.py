@@ -11,6 +11,7 @@ from functools import cache
 import numpy as np
 
 from analysis.calibration.checks import Population, Tally, check
+from analysis.calibration.judge import Row, marks, promise, verdict
 from analysis.calibration.synthetic import PLAIN, Losses, Pool, make
 from analysis.calibration.world import World
 from ntkhpc import studies
@@ -103,13 +104,28 @@ def run(world: World, scenario: Scenario, of: Sequence[Pool], numbers: Sequence[
     return tally
 
 
-def lines(tally: Tally) -> Iterator[str]:
+CONTROL, BOUND = "(control)", "(of 2.5 %)"
+"""What the names of rows have of which nothing is promised, and of one-sided bounds."""
+
+
+def lines(tally: Tally, members: int, studies: int) -> Iterator[str]:
+    """The table of a scenario with so many members and synthetic studies, and what is to be thought of it."""
+    promised, texts, rows = promise(members), [], []
     for name, outcomes in sorted(tally.intervals.items()):
-        narrow, wide = 100 * np.array(outcomes, float).mean(axis=0)
-        first = "             " if np.isnan(narrow) else f"{narrow:5.1f} % of 68"
-        yield f"  {name:58s} {first}   {wide:5.1f} % of 95   ({len(outcomes)})"
+        narrow, wide = np.array(outcomes, float).mean(axis=0)
+        first = "             " if np.isnan(narrow) else f"{100 * narrow:5.1f} % of 68"
+        texts.append(f"  {name:58s} {first}   {100 * wide:5.1f} % of 95   ({len(outcomes)})")
+        both = [(narrow, promised.narrow), (wide, promised.wide)]
+        rows.append([Row(rate, len(outcomes), studies, band) for rate, band in both if not np.isnan(rate)])
     for name, alarms in sorted(tally.alarms.items()):
-        yield f"  {name:58s} {100 * np.mean(alarms):5.2f} %                 ({len(alarms)})"
+        rate, band = float(np.mean(alarms)), promised.bounds if BOUND in name else promised.alarms
+        texts.append(f"  {name:58s} {100 * rate:5.2f} %                 ({len(alarms)})")
+        rows.append([Row(rate, len(alarms), studies, band)])
+    judged = [[] if CONTROL in text else of for text, of in zip(texts, rows, strict=True)]
+    found = iter(marked := marks([row for of in judged for row in of]))
+    for text, of in zip(texts, judged, strict=True):
+        yield f"{text}  {' '.join(sorted({next(found) for _ in of} - {''}))}".rstrip()
+    yield f"  {verdict(marked)}"
 
 
 def _pools(numbers: Sequence[int]) -> list[Pool]:
@@ -132,7 +148,8 @@ def main() -> int:
     print(
         f"{options.studies} studies of 2 widths each: how often a 68 and a 95 % interval covers the truth, and single "
         f"percentages for false alarms at the 1 % level. Binomial errors: {', '.join(f'{e:.1f}' for e in errors)} %, "
-        f"and {np.sqrt(options.studies / options.pools):.1f} times as large for exact laws ({options.pools} pools)."
+        f"and {np.sqrt(options.studies / options.pools):.1f} times as large for exact laws ({options.pools} pools). "
+        "Outside: not within 65-71, 93-97, 0.5-2 %, and 0-2.5 % of bounds (20 members: 62 and 90 % or more)."
     )
 
     def shares(count: int) -> list[range]:
@@ -147,7 +164,7 @@ def main() -> int:
             for part in executor.map(_part, [(scenario, of, numbers) for numbers in shares(options.studies)]):
                 tally.merge(part)
             print(f"\n{scenario.name}")
-            print("\n".join(lines(tally)), flush=True)
+            print("\n".join(lines(tally, scenario.members, options.studies)), flush=True)
     return 0
 
 
