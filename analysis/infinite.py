@@ -22,8 +22,11 @@ ITERATION = (
 """The arrays that say how well an iterated curve is known."""
 
 
-REFINEMENT = ("curve_sweeps", "curve_condition")
-"""The arrays that say how the weights of a factor in float32 were refined."""
+REFINEMENT = {
+    "NTK": ("curve_sweeps", "curve_condition"),
+    "NNGP kernel": ("curve_posterior_sweeps", "curve_posterior_condition"),
+}
+"""The arrays that say how the weights of a factor in float32 were refined, by the kernel that was factored."""
 
 
 REDRAWS = ("redraw_mu", "redraw_sigma2", "redraw_population_variance", "redraw_bias2", "redraw_variance")

@@ -134,5 +134,5 @@ def ill_conditioned(found: str, where: str, rows: tuple[int, ...] = ()) -> DataE
         cause=f"float32 needs a condition below {1 / SMALLEST_PIVOT:.1e}; inputs that are nearly equal, or depend on "
         "others under this kernel, raise it",
         todo='factor in float64 (infinite_width.factor_precision = "float64"), remove such inputs, or give a ridge '
-        "(infinite_width.ridge)",
+        "(infinite_width.ridge; of a posterior infinite_width.noise)",
     )

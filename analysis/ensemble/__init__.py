@@ -122,20 +122,23 @@ def _iterated(results: EnsembleResults) -> list[str]:
 
 
 def _refined(results: EnsembleResults) -> list[str]:
-    """How weights that a factor in float32 gave were refined."""
-    if not all(name in results.store for name in REFINEMENT):
-        return []
-    sweeps, condition = (results.store[name].values for name in REFINEMENT)
-    there = np.isfinite(condition)
-    if not there.any():
-        return []
-    fewest, most = int(sweeps[there].min()), int(sweeps[there].max())
-    taken = f"{most}" if fewest == most else f"{fewest} to {most}"
-    return [
-        f"The refinement of the factor in float32 took {taken} sweeps for a size and draw; the condition of the kernel "
-        f"was estimated at {condition[there].min():.1e} to {condition[there].max():.1e}, where less than "
-        f"{1 / SMALLEST_PIVOT:.1e} is needed."
-    ]
+    """How weights that factors in float32 gave were refined, a sentence for each kernel."""
+    told = []
+    for kernel, names in REFINEMENT.items():
+        if not all(name in results.store for name in names):
+            continue
+        sweeps, condition = (results.store[name].values for name in names)
+        there = np.isfinite(condition)
+        if not there.any():
+            continue
+        fewest, most = int(sweeps[there].min()), int(sweeps[there].max())
+        taken = f"{most}" if fewest == most else f"{fewest} to {most}"
+        told.append(
+            f"The refinement of the factor of the {kernel} in float32 took {taken} sweeps for a size and draw; the "
+            f"condition of the kernel was estimated at {condition[there].min():.1e} to {condition[there].max():.1e}, "
+            f"where less than {1 / SMALLEST_PIVOT:.1e} is needed."
+        )
+    return told
 
 
 def _about(results: EnsembleResults) -> str:

@@ -23,6 +23,9 @@ SIZES = {
     "tiled ensemble": memory.ENSEMBLE.format(
         pool=4096, test=600, widths=[16], n_train=[16], members=20, curve=[512, 3000], times=["infinite"]
     ) + "tile = 2100\n",
+    "tiled ensemble of both laws": memory.ENSEMBLE.format(
+        pool=4096, test=600, widths=[16], n_train=[16], members=20, curve=[512, 3000], times=["infinite", "posterior"]
+    ) + "tile = 2100\nnoise = 0.1\n",
     "iterated ensemble": memory.ENSEMBLE.format(
         pool=4096, test=1100, widths=[16], n_train=[16], members=20, curve=[512, 2500], times=["infinite"]
     ) + 'method = "iterative"\n',
@@ -41,7 +44,7 @@ CASES = [
     (size, phase)
     for size, text in SIZES.items()
     for phase in studies.layout(studies.loads(text)).phases
-    if phase == "curve" or not size.startswith("iterated")  # whose other phases are measured above
+    if phase in ("curve", "nngp_factor") or not size.startswith(("iterated", "tiled ensemble of"))  # measured above
 ]
 
 

@@ -50,8 +50,10 @@ METHODS = {
     "iterated": 'method = "iterative"\n',
 }
 
+POSTERIOR = {"whole matrices": "", "tiles": "tile = 16\n"}
 
-def write(folder: Path, order: str = "file", more: str = "") -> Study:
+
+def write(folder: Path, order: str = "file", more: str = "", time: str = "infinite") -> Study:
     """A table of which the first 40 rows that are used have the mean zero, so that parallel ones stay parallel."""
     rng = np.random.default_rng(1)
     x = rng.normal(size=(40, 3))
@@ -60,12 +62,13 @@ def write(folder: Path, order: str = "file", more: str = "") -> Study:
     x = np.concatenate([np.full((MISSING, 3), -9999.0), x, rng.normal(size=(15, 3))])
     frame = pd.DataFrame(x, columns=["a", "b", "c"]).assign(y=rng.normal(size=len(x)))
     frame.to_csv(folder / "t.csv", index=False, float_format="%.17g")
-    return facts.resolve(studies.loads(STUDY.format(order=order) + more), folder)
+    text = STUDY.format(order=order).replace('["infinite"]', f'["{time}"]')
+    return facts.resolve(studies.loads(text + more), folder)
 
 
 def refused(target: Run) -> str:
     """What the first of its phases says that meets a kernel without an inverse."""
-    for phase in ("data", "kernel", "factor", "curve"):
+    for phase in ("data", "kernel", "factor", "nngp_factor", "curve"):
         shards = [shard.id for shard in target.plan.of_phase(phase)] if phase in target.plan.phases else []
         if shards and (done := run_shards(target, shards)).returncode:
             return done.stderr
@@ -80,6 +83,14 @@ def test_parallel_inputs_are_named_by_their_rows_of_the_pool_and_of_the_file(met
     assert f"training inputs {ONE} and {TWO} are equal, " in said
     assert f"draw 0, its first 40 samples; training inputs {ONE} and {TWO} of these, counted from 0, are" in said
     assert f"are rows {ONE} and {TWO} of the pool (x_train), rows {ONE + MISSING} and {TWO + MISSING} (from 0)" in said
+
+
+@pytest.mark.parametrize("method", POSTERIOR)
+def test_parallel_inputs_are_named_where_a_posterior_has_no_noise_for_them(method: str, tmp_path: Path) -> None:
+    said = refused(run.create(tmp_path / "runs", write(tmp_path, more=POSTERIOR[method], time="posterior")))
+    assert f"draw 0, its first 40 samples; training inputs {ONE} and {TWO} of these, counted from 0, are" in said
+    assert f"are rows {ONE} and {TWO} of the pool (x_train), rows {ONE + MISSING} and {TWO + MISSING} (from 0)" in said
+    assert "infinite_width.noise" in " ".join(said.split())
 
 
 @pytest.mark.parametrize("method", ["whole matrices", "tiles", "iterated"])

@@ -98,15 +98,7 @@ class InfiniteWidth(Settings, frozen=True, kw_only=True):
         return self.noise if time == "posterior" else self.ridge
 
     def require_possible(self, sizes: tuple[int, ...]) -> None:
-        """Raises ValueError for a finite number of steps at more points than an eigendecomposition is made of, and for
-        a posterior whose kernel is in tiles: the factor that is kept is the NTK's."""
-        if "posterior" in self.times and self.method == "exact" and sizes[-1] > self.tile:
-            gib = memory.of_numbers(4.25 * sizes[-1] ** 2) / 2**30
-            raise ValueError(
-                f"infinite_width.times has 'posterior', which method = 'exact' makes of whole kernels: {sizes[-1]:,} "
-                f"points are more than infinite_width.tile = {self.tile:,}. method = 'iterative' has no such limit; "
-                f"tile = {sizes[-1]} takes about {gib:,.0f} GiB"
-            )
+        """Raises ValueError for a finite number of steps at more points than an eigendecomposition is made of."""
         finite = self.finite
         if finite and sizes[-1] > LARGEST_FINITE:
             hours = 30.0 * sizes[-1] ** 3 / cost.FLOPS_FLOAT64 / 3600
@@ -143,9 +135,10 @@ class InfiniteWidth(Settings, frozen=True, kw_only=True):
         exact = self.method == "exact" and bool(self.endless)
         if self.factor_precision == "float64" or sizes[-1] <= self.tile or not exact:
             return ""
+        factored = [name for time, name in (("infinite", "NTK"), ("posterior", "NNGP kernel")) if time in self.times]
         return (
-            " The Cholesky factor of the NTK is in float32; the weights that follow from it are refined by residuals "
-            "in float64 until they change by less than 1e-11."
+            f" The Cholesky factor of the {joined(factored)} is in float32; the weights that follow from it are "
+            "refined by residuals in float64 until they change by less than 1e-11."
         )
 
     def _iterated(self) -> str:

@@ -1,6 +1,10 @@
-"""Phase `factor`: the Cholesky factor of the NTK of one draw, a column of tiles after the other."""
+"""Phase `factor`: the Cholesky factor of the NTK of one draw, a column of tiles after the other.
 
-from collections.abc import Sequence
+Phase `nngp_factor`, that of the NNGP kernel, is the same work on other tiles.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,82 +23,108 @@ from ntkhpc.studies.ensemble.kernel import TILE, blocks, is_tiled
 if TYPE_CHECKING:
     from ntkhpc.studies.ensemble.study import EnsembleStudy
 
-_MEANING = "Cholesky factor of the NTK and its ridge, in the same tiles; the rows of the test points are T_*X L^-T"
-
 
 def is_single(study: "EnsembleStudy") -> bool:
     """Whether the factor is in float32."""
     return study.infinite_width.factor_precision == "float32"
 
 
-ARRAYS = (
-    Array("kernel_factor", TILE, "f8", "1", _MEANING, when=lambda study: not is_single(study), scratch=True),
-    Array("kernel_factor", TILE, "f4", "1", f"{_MEANING}; where infinite_width.factor_precision is float32",
-          when=is_single, scratch=True),
-)  # fmt: skip
+def _is_double(study: "EnsembleStudy") -> bool:
+    return not is_single(study)
 
 
-def compute(work: "Work[EnsembleStudy]") -> Values:
-    from ntkhpc import tiled
+@dataclass(frozen=True)
+class Factored:
+    """A kernel that is factored: its array `kernel`, the field of [infinite_width] that is `added` to its diagonal, and
+    the array `name` of its factor, which `meaning` says."""
 
-    cut, draw, j = blocks(work.study), work.block.index("curve_draw"), work.block.index("factor_column")
-    ntk, factor = work.inputs.open("kernel_ntk"), work.inputs.open("kernel_factor")
-    precision, rows = work.study.infinite_width.factor_precision, cut.column(j)
+    kernel: str
+    added: str
+    name: str
+    meaning: str
 
-    def kernel(row: int, column: int) -> np.ndarray:
-        return np.asarray(ntk[draw, cut.number(row, column)])
+    def phase(self, name: str, when: Callable[["EnsembleStudy"], bool]) -> Phase:
+        """The phase that makes the factor, a column a shard."""
+        single = f"{self.meaning}; where infinite_width.factor_precision is float32"
+        return Phase(
+            name,
+            reads=(self.kernel, self.name, "permutation"),
+            writes=(
+                Array(self.name, TILE, "f8", "1", self.meaning, when=_is_double, scratch=True),
+                Array(self.name, TILE, "f4", "1", single, when=is_single, scratch=True),
+            ),
+            blocks=("curve_draw", "factor_column"),
+            when=when,
+            seconds=seconds,
+            memory_bytes=memory_bytes,
+            compute=self.compute,
+            fewer="raise infinite_width.tile, or lower infinite_width.n_train",
+            lower="infinite_width.tile or infinite_width.n_train",
+            chained=True,
+            wide=lambda study: strips(study.infinite_width.tile),
+            shared=Shared(self.decides, names, shared_seconds),
+        )
 
-    found = np.empty((1, len(rows), cut.size, cut.size), precision)
-    missing = _take_known(work, found)
-    column = tiled.factor_column(
-        j,
-        cut,
-        kernel,
-        lambda row, column: factor[draw, cut.number(row, column)],
-        ridge=work.study.infinite_width.ridge,
-        precision=precision,
-        threads=work.threads,
-        accelerated=work.accelerated,
-        rows=missing,
-        corner=found[0, 0],
-    )
-    try:
-        for i, tile in zip(missing, column, strict=True):
-            found[0, rows.index(i)] = tile
-    except DataError as error:
-        chosen = work.inputs["permutation"][draw, : cut.n]
-        with pool_rows.named(work.study, work.block.value("curve_draw"), chosen):
-            raise tiled.named(error, cut, kernel, precision) from error
-    return {"kernel_factor": found}
+    def compute(self, work: "Work[EnsembleStudy]") -> Values:
+        from ntkhpc import tiled
 
+        cut, draw, j = blocks(work.study), work.block.index("curve_draw"), work.block.index("factor_column")
+        tiles, factor = work.inputs.open(self.kernel), work.inputs.open(self.name)
+        precision, rows = work.study.infinite_width.factor_precision, cut.column(j)
 
-def _take_known(work: "Work[EnsembleStudy]", column: np.ndarray) -> list[int]:
-    """Put the tiles of a column that another run has where they belong; the block rows of all others.
+        def kernel(row: int, column: int) -> np.ndarray:
+            return np.asarray(tiles[draw, cut.number(row, column)])
 
-    A tile is made from those of the NTK and of the factor that are read for it: no more is asked of another run than
-    that it read tiles of the same digests.
-    """
-    cut, draw, j = blocks(work.study), work.block.index("curve_draw"), work.block.index("factor_column")
-    ntk, factor = work.inputs.open("kernel_ntk"), work.inputs.open("kernel_factor")
+        found = np.empty((1, len(rows), cut.size, cut.size), precision)
+        missing = self._take_known(work, found)
+        column = tiled.factor_column(
+            j,
+            cut,
+            kernel,
+            lambda row, column: factor[draw, cut.number(row, column)],
+            ridge=getattr(work.study.infinite_width, self.added),
+            precision=precision,
+            threads=work.threads,
+            accelerated=work.accelerated,
+            rows=missing,
+            corner=found[0, 0],
+        )
+        try:
+            for i, tile in zip(missing, column, strict=True):
+                found[0, rows.index(i)] = tile
+        except DataError as error:
+            chosen = work.inputs["permutation"][draw, : cut.n]
+            with pool_rows.named(work.study, work.block.value("curve_draw"), chosen):
+                raise tiled.named(error, cut, kernel, precision) from error
+        return {self.name: found}
 
-    def read_of(i: int) -> list[str]:
-        return [ntk.digest(draw, cut.number(i, j)), *(factor.digest(draw, cut.number(i, k)) for k in range(j))]
+    def _take_known(self, work: "Work[EnsembleStudy]", column: np.ndarray) -> list[int]:
+        """Put the tiles of a column that another run has where they belong; the block rows of all others.
 
-    corner, missing = read_of(j), []
-    for place, i in enumerate(cut.column(j)):
-        shape = f"{cut.height(i)} rows, {cut.height(j)} columns"
-        made_from = [shape, *corner, *(["below it", *read_of(i)] if i != j else ["diagonal"])]
-        tile = work.known("kernel_factor", place, made_from)
-        if tile is None:
-            missing.append(i)
-        else:
-            column[:, place : place + 1] = tile
-    return missing
+        A tile is made from those of the kernel and of the factor that are read for it: no more is asked of another run
+        than that it read tiles of the same digests.
+        """
+        cut, draw, j = blocks(work.study), work.block.index("curve_draw"), work.block.index("factor_column")
+        kernel, factor = work.inputs.open(self.kernel), work.inputs.open(self.name)
 
+        def read_of(i: int) -> list[str]:
+            return [kernel.digest(draw, cut.number(i, j)), *(factor.digest(draw, cut.number(i, k)) for k in range(j))]
 
-def decides(study: "EnsembleStudy") -> Any:
-    """What decides the tiles of its kernels, the ridge, and the precision of the factor."""
-    return kernels.decides(study, kernels.ELSEWHERE)
+        corner, missing = read_of(j), []
+        for place, i in enumerate(cut.column(j)):
+            shape = f"{cut.height(i)} rows, {cut.height(j)} columns"
+            made_from = [shape, *corner, *(["below it", *read_of(i)] if i != j else ["diagonal"])]
+            tile = work.known(self.name, place, made_from)
+            if tile is None:
+                missing.append(i)
+            else:
+                column[:, place : place + 1] = tile
+        return missing
+
+    def decides(self, study: "EnsembleStudy") -> Any:
+        """What decides the tiles of its kernels, the precision of the factor, and what is added to this kernel."""
+        others = [name for name in kernels.ADDED if name != self.added]
+        return kernels.decides(study, (*kernels.ELSEWHERE, *others))
 
 
 def names(study: "EnsembleStudy", block: Block) -> tuple[str, ...]:
@@ -139,18 +169,16 @@ def memory_bytes(study: "EnsembleStudy") -> int:
     return memory.KERNELS + memory.of_numbers(tiles * cut.size**2)
 
 
-PHASE = Phase(
-    "factor",
-    reads=("kernel_ntk", "kernel_factor", "permutation"),
-    writes=ARRAYS,
-    blocks=("curve_draw", "factor_column"),
-    when=is_tiled,
-    seconds=seconds,
-    memory_bytes=memory_bytes,
-    compute=compute,
-    fewer="raise infinite_width.tile, or lower infinite_width.n_train",
-    lower="infinite_width.tile or infinite_width.n_train",
-    chained=True,
-    wide=lambda study: strips(study.infinite_width.tile),
-    shared=Shared(decides, names, shared_seconds),
-)
+def _needs_ntk(study: "EnsembleStudy") -> bool:
+    """Not for a posterior beside finite times. Of finite times alone nothing reads it: runs that have the phase planned
+    must know it, so it stays."""
+    times = study.infinite_width.times
+    return is_tiled(study) and ("infinite" in times or "posterior" not in times)
+
+
+PHASE = Factored(
+    "kernel_ntk",
+    "ridge",
+    "kernel_factor",
+    "Cholesky factor of the NTK and its ridge, in the same tiles; the rows of the test points are T_*X L^-T",
+).phase("factor", _needs_ntk)

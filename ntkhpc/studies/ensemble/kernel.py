@@ -82,11 +82,14 @@ def seconds(study: "EnsembleStudy", block: Block) -> float:
     return start_seconds(study) + kernel_seconds(study, pairs) + written / cost.NUMBERS_WRITTEN
 
 
-ELSEWHERE = ("n_train", "draws", "times", "fixed_steps", "redraws", "method", "probes", "tolerance", "noise")
+ELSEWHERE = ("n_train", "draws", "times", "fixed_steps", "redraws", "method", "probes", "tolerance")
 """Fields of [infinite_width] that decide no tile, but which there are. A field that comes later does, if it is set."""
 
+ADDED = ("ridge", "noise")
+"""Fields of [infinite_width] of which each decides the factor of its own kernel, and no other tile."""
 
-def decides(study: "EnsembleStudy", but: Sequence[str] = (*ELSEWHERE, "factor_precision", "ridge")) -> Any:
+
+def decides(study: "EnsembleStudy", but: Sequence[str] = (*ELSEWHERE, *ADDED, "factor_precision")) -> Any:
     """What of a study decides the tiles of its kernels: data, network and tile size; no width, no training."""
     content = study.content
     network = {name: value for name, value in content["network"].items() if name != "widths"}
