@@ -9,7 +9,7 @@ from ntkhpc.phase.block import Block
 from ntkhpc.phase.phase import Phase
 from ntkhpc.phase.work import Values, Work
 from ntkhpc.studies import cost, memory
-from ntkhpc.studies.ensemble import curve
+from ntkhpc.studies.ensemble import curve, exact
 from ntkhpc.studies.ensemble.factor import is_single
 from ntkhpc.studies.ensemble.kernel import blocks, is_tiled
 from ntkhpc.studies.ensemble.network import mlp
@@ -44,7 +44,7 @@ def _laws(work: "Work[EnsembleStudy]", n: int, y_train: np.ndarray) -> "list[Law
     if "infinite" in study.infinite_width.times:
         laws["infinite"] = tiled.law(n, cut, factor, nngp, nngp_test, y_train, kernel=ntk, threads=work.threads)
     if finite := [time for time in study.infinite_width.times if time != "infinite"]:
-        trainings = [curve.training(study, study.curve_steps(time, n)) for time in finite]
+        trainings = [exact.training(study, study.finite_steps(time, n)) for time in finite]
         panels = infinite_width.Panels(
             tiled.leading(n, cut, nngp), tiled.leading(n, cut, ntk), tile_panels.panel(n, cut, nngp).T,
             tile_panels.panel(n, cut, ntk).T, nngp_test,
