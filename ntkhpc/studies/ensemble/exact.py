@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 ORDERS = 16
 """Orders of mini-batches that stand for those of the members."""
 
+SECONDS_PER_UPDATE = 40e-6
+"""Of a law by a mini-batch, beside its product."""
+
 LARGEST_BATCHED = 8192
 """Training points of laws of mini-batches, which multiply whole matrices at every step."""
 
@@ -106,8 +109,11 @@ def end_of_training(
 def batched_seconds(study: "EnsembleStudy", n_train: int, steps: int) -> float:
     """Products of matrices that mini-batches take after `steps`; none for full batches."""
     own = algorithm(study)
+    if not own.batch:
+        return 0.0
     passes = 2 if own.weight_decay and own.decay_towards == "zero" else 1
-    return len(orders(study)) * passes * steps * 2.0 * own.batch * n_train**2 / cost.FLOPS_FLOAT64
+    step = SECONDS_PER_UPDATE + 2.0 * own.batch * n_train**2 / cost.FLOPS_FLOAT64
+    return len(orders(study)) * passes * steps * step
 
 
 def require_possible(study: "EnsembleStudy") -> None:
