@@ -12,6 +12,9 @@ LAW = (
 )  # fmt: skip
 """The arrays that `law` reads."""
 
+REFERENCE = tuple(name.replace("law_", "reference_") for name in LAW)
+"""What they are called where they are no law of the networks; see `as_reference`."""
+
 CURVE = ("curve_mu", "curve_sigma2", "curve_population_variance", "curve_bias2", "curve_variance")
 """The arrays that `curve` needs."""
 
@@ -114,6 +117,20 @@ def curve(store: xarray.Dataset) -> xarray.Dataset:
         counts = {"probes": mine.curve_probes, "iterations": mine.curve_iterations}
         found = found.assign({**errors, **counts, "largest_residual": mine.curve_residual})
     return found.transpose("time", "draw", "n_train", ...)
+
+
+def as_reference(store: xarray.Dataset) -> xarray.Dataset:
+    """The store of a study whose algorithm has no law: what its phases of infinite width computed is that of full-batch
+    descent, a reference. The laws of its own cells are renamed to REFERENCE; curves and further draws are left out."""
+    found = {str(name) for name in store.data_vars}
+    renamed = {old: new for old, new in zip(LAW, REFERENCE, strict=True) if old in found}
+    left = [name for name in found if name.startswith(("law_", "curve_", "redraw_")) and name not in renamed]
+    return store.drop_vars(left).rename(renamed)
+
+
+def reference(store: xarray.Dataset) -> xarray.Dataset:
+    """What `law` is, of the arrays that `as_reference` renamed."""
+    return law(store.rename(dict(zip(REFERENCE, LAW, strict=True))))
 
 
 def is_iterated(store: xarray.Dataset) -> bool:

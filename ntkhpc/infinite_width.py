@@ -8,6 +8,10 @@ initialisations [arXiv:1902.06720]. With T the NTK, K the NNGP kernel, X the tra
 
 the same Sigma for every output, outputs independent. Ridge r, a penalty r |theta - theta_0|^2 / (2c), is
 T_XX -> T_XX + r. The NNGP posterior with noise variance r has A = K_*X (K_XX + r)^-1 and Sigma = K_** - A K_X*.
+
+Of every other algorithm whose steps are affine in f_0 the law is, with B, C and rho^k of responses.py,
+
+    mean = rho^k T_*X C Y ;  Sigma as above with A = T_*X B, times rho^2k
 """
 
 import math
@@ -18,9 +22,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import scipy.linalg
 
-from ntkhpc import dependence, linalg, loss_law
+from ntkhpc import dependence, kernels, linalg, loss_law, minibatches, optimisers, responses
 from ntkhpc.kernels import nngp_ntk
 from ntkhpc.loss_law import loss_moments
+from ntkhpc.optimisers import Algorithm
 
 if TYPE_CHECKING:
     import xarray
@@ -57,14 +62,33 @@ class Panels:
 @dataclass(frozen=True)
 class Training:
     """How long and how fast: `time` steps (inf: to the end) at `learning_rate`, or, where that is None, at
-    `learning_rate_fraction` of the stability bound 2 (1 + momentum) c / lambda_max."""
+    `learning_rate_fraction` of the stability bound, 2 (1 + momentum) c / lambda_max for heavy-ball descent.
+
+    Orders of mini-batches are those of `seed`: what all members share, or one (`order`) of those that stand for the
+    members' own. `degree` is the `homogeneity` of the network, which weight decay to zero needs.
+    """
 
     time: float = math.inf
     learning_rate: float | None = None
     learning_rate_fraction: float = 0.5
     momentum: float = 0.0
+    algorithm: Algorithm = optimisers.PLAIN
+    seed: int = 0
+    order: int | None = None
+    degree: int | None = None
+
+    @property
+    def trained_by(self) -> Algorithm:
+        """The algorithm with its momentum."""
+        return optimisers.trained_by(self.algorithm, self.momentum)
 
     def __post_init__(self) -> None:
+        algorithm = self.trained_by
+        if not algorithm.has_law(self.degree):
+            raise ValueError(
+                f"optimiser = {algorithm.optimiser!r} with weight_decay = {algorithm.weight_decay:g} has no "
+                "known law: adam and adamw have none, decay to zero has one for ReLU networks without biases only"
+            )
         if not (self.time == math.inf or (self.time >= 0 and self.time == int(self.time))):
             raise ValueError(f"time = {self.time} must be a whole number of steps, or inf")
         if not 0 <= self.momentum < 1:
@@ -99,20 +123,25 @@ def trained_law(
     momentum: float = 0.0,
     ridge: float = 0.0,
     kind: Kind = "ntk",
+    optimiser: Algorithm | optimisers.OptimiserName = "gd",
+    seed: int = 0,
 ) -> Law:
     """Mean (m, outputs) and covariance (m, m) over initialisations of the trained outputs at x_test (m, d).
 
     x_train (n, d), y_train (n, outputs); `time` steps of full-batch gradient descent (heavy ball with `momentum`) on
-    the cost per sample and output. `kind="nngp"` is the Bayesian posterior with noise variance `ridge`, which knows no
-    time. [arXiv:1902.06720, eqs. 14-16.] Raises ValueError for shapes and settings that make no sense or a learning
+    the cost per sample and output, or of another `optimiser`: a name, or an Algorithm, of which mini-batches are in the
+    order that members of `seed` share. `kind="nngp"` is the Bayesian posterior with noise variance `ridge`, which knows
+    no time. [arXiv:1902.06720, eqs. 14-16.] Raises ValueError for shapes and settings that make no sense or a learning
     rate that diverges, DataError for equal training inputs at infinite time without ridge.
     """
     _require_sense(kind, ridge)
     y_train = _targets(y_train, len(x_train))
-    training = Training(time, learning_rate, learning_rate_fraction, momentum)
+    algorithm = _algorithm(optimiser, momentum)
+    training = _training(network, algorithm, time, learning_rate, learning_rate_fraction, seed)
     blocks = panels(network, x_train, x_test)
     if kind == "nngp" or time == math.inf:
         _require_infinite(kind, time)
+        ridge += 0.0 if kind == "nngp" else ridge_of_decay(algorithm, y_train.size)
         (law,) = nested_laws(blocks, y_train, [len(y_train)], ridge=ridge, kind=kind)
         return law
     (law,) = finite_time_laws(blocks, y_train, [training], ridge=ridge)
@@ -133,6 +162,8 @@ def learning_curve(
     momentum: float = 0.0,
     ridge: float = 0.0,
     kind: Kind = "ntk",
+    optimiser: Algorithm | optimisers.OptimiserName = "gd",
+    seed: int = 0,
 ) -> "xarray.Dataset":
     """mu_L, sigma_L, eps_L, eps_pop, bias2 and variance of the test loss over `n_train`, the first n rows each time.
 
@@ -147,18 +178,22 @@ def learning_curve(
     if not sizes or sizes != sorted(set(sizes)) or not 0 < sizes[0] <= sizes[-1] <= len(x_train):
         raise ValueError(f"train_sizes = {sizes} must increase from at least 1 to at most {len(x_train)}")
     blocks = panels(network, x_train[: sizes[-1]], x_test)
+    algorithm = _algorithm(optimiser, momentum)
     times = [time(n) if callable(time) else time for n in sizes]
     if kind == "nngp" or math.inf in times:
         for one in times:
             _require_infinite(kind, one)
-        laws = nested_laws(blocks, y_train, sizes, ridge=ridge, kind=kind)
+        if kind == "ntk" and algorithm.weight_decay:
+            laws = decayed_laws(blocks, y_train, sizes, algorithm, ridge=ridge)
+        else:
+            laws = nested_laws(blocks, y_train, sizes, ridge=ridge, kind=kind)
     else:
         laws = (
             next(
                 finite_time_laws(
                     blocks.leading(n),
                     y_train[:n],
-                    [Training(steps, learning_rate, learning_rate_fraction, momentum)],
+                    [_training(network, algorithm, steps, learning_rate, learning_rate_fraction, seed)],
                     ridge=ridge,
                 )
             )
@@ -206,34 +241,96 @@ def nested_laws(
         yield mean, covariance
 
 
+def decayed_laws(
+    blocks: Panels, y_train: np.ndarray, sizes: Sequence[int], algorithm: Algorithm, *, ridge: float = 0.0
+) -> Iterator[Law]:
+    """The same with weight decay, which is a ridge of its own at every size: a factorisation for each."""
+    for n in sizes:
+        whole = ridge + ridge_of_decay(algorithm, n * y_train.shape[1])
+        yield from nested_laws(blocks.leading(n), y_train[:n], [n], ridge=whole)
+
+
+def ridge_of_decay(algorithm: Algorithm, c: float) -> float:
+    """r of the end of training with weight decay; c = n_train * outputs. Raises ValueError where nothing is reached.
+
+    Towards the start the fixed point is that of the penalty r |theta - theta_0|^2 / (2c) with r = (1 - momentum)
+    weight_decay c, as a constant gradient makes a velocity of 1/(1 - momentum) times itself and the decay none. To
+    zero the untrained part of f dies out, and with it the law; mini-batches have no fixed point in common.
+    """
+    if not algorithm.weight_decay:
+        return 0.0
+    if algorithm.decay_towards == "zero":
+        raise ValueError("time = inf: weight decay to zero has no law at the end of training, where kernels have moved")
+    if algorithm.batch:
+        raise ValueError(
+            "time = inf: mini-batches with weight decay have no fixed point in common; name a number of steps"
+        )
+    return (1 - algorithm.momentum) * algorithm.weight_decay * c
+
+
 def finite_time_laws(
     blocks: Panels, y_train: np.ndarray, trainings: Sequence[Training], *, ridge: float = 0.0
 ) -> Iterator[Law]:
     """The law after each of several trainings on the same points, from one eigendecomposition of T + ridge.
 
-    `y_train` is (n, outputs). Raises ValueError for a learning rate at which descent diverges, and for infinite time,
+    `y_train` is (n, outputs). Mini-batches take products of T with matrices (n, n), one a step.
+    Raises ValueError for a learning rate at which descent diverges, and for infinite time,
     where `nested_laws` tells a singular kernel from another.
     """
     if any(training.time == math.inf for training in trainings):
         raise ValueError("time = inf is for nested_laws")
+    if ridge and any(_is_decayed(training.trained_by) or training.trained_by.batch for training in trainings):
+        raise ValueError(f"ridge = {ridge:g} is for full batches without weight decay to zero")
     n, outputs = y_train.shape
     kernel = blocks.ntk_train + ridge * np.eye(n) if ridge else blocks.ntk_train
-    values, vectors = linalg.eigh(kernel)
-    projected = vectors.T @ blocks.ntk_cross
+    if all(training.trained_by.batch for training in trainings):
+        largest = kernels.lambda_max(kernel)
+    else:
+        values, vectors = linalg.eigh(kernel)
+        projected, largest = vectors.T @ blocks.ntk_cross, float(values[-1])
+
+    def weights(filtered: np.ndarray) -> np.ndarray:
+        return vectors @ (filtered[:, None] * projected)
+
     for training in trainings:
-        rate = learning_rate(training, float(values[-1]), n * outputs) / (n * outputs)
-        weights = vectors @ (filtered_inverse(values, training, rate)[:, None] * projected)
-        yield weights.T @ y_train, _covariance(blocks, weights)
+        algorithm, steps = training.trained_by, int(training.time)
+        eta = learning_rate(training, largest, n * outputs, np.diag(kernel))
+        if algorithm.is_plain:
+            plain = weights(filtered_inverse(values, training, eta / (n * outputs)))
+            yield plain.T @ y_train, _covariance(blocks, plain)
+            continue
+        rates = eta * optimisers.multipliers(algorithm.schedule, steps)
+        if algorithm.batch:
+            chosen = minibatches.law_batches(training.seed, training.order, n, algorithm.batch, steps)
+            found = responses.of_batches(kernel, chosen, algorithm, rates, outputs, training.degree)
+            start, targets = (one.T @ blocks.ntk_cross for one in (found.of_start, found.of_targets))
+        else:
+            found = responses.of_eigenvalues(values, algorithm, rates, n * outputs, training.degree)
+            start, targets = weights(found.of_start), weights(found.of_targets)
+        yield found.scale * (targets.T @ y_train), found.scale**2 * _covariance(blocks, start)
 
 
-def learning_rate(training: Training, largest: float, c: float) -> float:
-    """eta of a training, given lambda_max and c = n_train * outputs. Raises ValueError if descent diverges with it."""
-    bound = 2 * (1 + training.momentum) * c / largest
+def _is_decayed(algorithm: Algorithm) -> bool:
+    return bool(algorithm.weight_decay) and algorithm.decay_towards == "zero"
+
+
+def learning_rate(training: Training, largest: float, c: float, diagonal: np.ndarray | None = None) -> float:
+    """eta of a training, its peak, given lambda_max and c = n_train * outputs. Raises ValueError if it diverges.
+
+    `diagonal` (n_train,) is that of the kernel, which the bound of mini-batches needs.
+    """
+    algorithm = training.trained_by
+    samples = c if diagonal is None else len(diagonal)
+    if algorithm.batch:
+        bound = optimisers.stability_bound(algorithm, largest, samples, c / samples, diagonal)
+    else:
+        bound = optimisers.stability_bound(algorithm, largest, c, 1)
     if training.learning_rate is None:
         return training.learning_rate_fraction * bound
     if training.time < math.inf and training.learning_rate >= bound:
         raise ValueError(
-            f"learning_rate = {training.learning_rate:g} diverges: the bound 2 (1 + momentum) c/lambda_max is {bound:g}"
+            f"learning_rate = {training.learning_rate:g} diverges: the bound "
+            f"{'2 (1 + momentum) c/lambda_max' if algorithm.is_plain else f'of {algorithm.optimiser}'} is {bound:g}"
         )
     return training.learning_rate
 
@@ -242,11 +339,14 @@ def filtered_inverse(values: np.ndarray, training: Training, rate: float) -> np.
     """G(l)/l at each eigenvalue l: what multiplies T^-1 after `time` steps; `rate` is eta/c.
 
     G = 1 - p_t(l) with p_0 = 1, p_1 = 1 - rate l, p_(t+1) = (1 + beta - rate l) p_t - beta p_(t-1): gradient descent
-    for beta = 0. G is computed without the difference, which would lose the modes that have hardly moved.
+    for beta = 0. G is computed without the difference, which would lose the modes that have hardly moved. Raises
+    ValueError for other algorithms, which responses.py is for.
     """
+    if not training.trained_by.is_plain:
+        raise ValueError(f"the filter of {training.trained_by.optimiser} is in ntkhpc.responses")
     if training.time == math.inf:
         return 1 / values
-    x, steps, beta = rate * values, int(training.time), training.momentum
+    x, steps, beta = rate * values, int(training.time), training.trained_by.momentum
     if not beta:
         with np.errstate(divide="ignore"):
             slow = -np.expm1(steps * np.log1p(-np.minimum(x, 0.5)))
@@ -314,6 +414,20 @@ def _require_infinite(kind: str, time: float) -> None:
             if kind == "nngp"
             else "time must be finite at every n_train, or infinite at every one"
         )
+
+
+def _algorithm(optimiser: Algorithm | optimisers.OptimiserName, momentum: float) -> Algorithm:
+    if isinstance(optimiser, Algorithm):
+        return optimisers.trained_by(optimiser, momentum)
+    named = "momentum" if momentum and optimiser == "gd" else optimiser
+    return Algorithm(named, momentum)
+
+
+def _training(
+    network: Any, algorithm: Algorithm, time: float, rate: float | None, fraction: float, seed: int
+) -> Training:
+    degree = optimisers.homogeneity(network)
+    return Training(time, rate, fraction, algorithm.momentum, algorithm, seed=seed, degree=degree)
 
 
 def _targets(y: Any, rows: int) -> np.ndarray:

@@ -9,7 +9,7 @@ if TYPE_CHECKING:  # plans are made without JAX
 
 # Fixed for ever: changing one changes every stored value.
 ENSEMBLE, PERMUTATION, SHOWERS, ENERGIES, ROWS, PARTICLES, CHAIN, POPULATION = 1, 2, 3, 4, 5, 6, 7, 8
-PROBES, PIVOTS, DIRECTION = 9, 10, 11
+PROBES, PIVOTS, DIRECTION, ORDER = 9, 10, 11, 12
 
 
 def member_key(seed: "Array | int", width: "Array | int", member: "Array | int") -> "Array":
@@ -18,6 +18,13 @@ def member_key(seed: "Array | int", width: "Array | int", member: "Array | int")
 
     key = jax.random.fold_in(jax.random.key(seed), ENSEMBLE)
     return jax.random.fold_in(jax.random.fold_in(key, width), member)
+
+
+def order_key(seed: "Array | int", member: "Array | None" = None) -> "Array":
+    """Key of the orders of mini-batches: one for all members, or that of a member, given its `member_key`."""
+    import jax
+
+    return jax.random.fold_in(jax.random.key(seed) if member is None else member, ORDER)
 
 
 def chain_key(seed: "Array | int", chain: "Array | int") -> "Array":

@@ -1,8 +1,8 @@
-"""One tile of members trained at once by full-batch gradient descent.
+"""One tile of members trained at once, by full-batch gradient descent or another algorithm.
 
-Cost C = sum over samples a and outputs k of (f - y)^2 / (2 c) with c = n_train * outputs; the step is
-theta -= eta grad C, with heavy-ball momentum if asked. A network is therefore comparable with the exact law of
-[arXiv:1902.06720] after the same number of steps.
+Cost C = sum over samples a and outputs k of (f - y)^2 / (2 c) with c = n_train * outputs, of a mini-batch over its own
+samples; the step is theta -= eta grad C, or what the algorithm makes of it (optimisers.py). A step is an update of the
+weights. A network is therefore comparable with the exact law of [arXiv:1902.06720] after the same number of steps.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,8 +16,9 @@ import numpy as np
 import optax
 from jax import Array
 
-from ntkhpc import seeds
+from ntkhpc import minibatches, optimisers, seeds
 from ntkhpc.networks import MLP
+from ntkhpc.optimisers import Algorithm
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,8 @@ class Program:
 
     `drawn` is the precision in which the initial weights are drawn, before they are rounded to `precision` if that is
     another: the same keys give other numbers in another precision. Empty means `precision`. A `watched` program looks
-    at the training loss of every step. `mlp` is an MLP, or another network of which `of_width` gives a FiniteNetwork.
+    at the training loss of every step. `momentum` alone is heavy-ball momentum; see `trained_by`. Schedules are over
+    all steps, the last of `trace_steps`. `mlp` is an MLP, or another network of which `of_width` gives a FiniteNetwork.
     """
 
     mlp: MLP | Any
@@ -37,6 +39,16 @@ class Program:
     matmul_precision: str = "highest"
     drawn: str = ""
     watched: bool = False
+    algorithm: Algorithm = optimisers.PLAIN
+
+    def __post_init__(self) -> None:
+        if self.watched and not self.trained_by.falls:
+            raise ValueError("nothing is known of the training loss at single steps of this algorithm: do not watch it")
+
+    @property
+    def trained_by(self) -> Algorithm:
+        """The algorithm with its momentum."""
+        return optimisers.trained_by(self.algorithm, self.momentum)
 
 
 @dataclass(frozen=True)
@@ -59,20 +71,45 @@ _ROUNDINGS = 16
 _SMALLEST_RISE = 1e-9
 
 
-def sound_rises(momentum: float, steps: int) -> np.ndarray:
+def sound_rises(momentum: float, steps: int, algorithm: Algorithm = optimisers.PLAIN) -> np.ndarray:
     """How much the training loss of a stable linear model can rise at each step, in units of its first loss.
 
     Returns (at most `steps`,), of steps 1, 2, ...; at later ones the loss cannot rise by more than 1e-9. A mode of
     curvature x = eta lambda/c keeps the part p_t(x) of its residual [p_0 = 1, p_1 = 1 - x, p_(t+1) = (1 + beta - x) p_t
     - beta p_(t-1)], and the loss is the sum of p_t^2 z^2/(2 c) over modes. So it rises by at most the maximum over the
     stable 0 <= x <= 2 (1 + beta) of p_(t+1)^2 - p_t^2. Without momentum p_t = (1 - x)^t, and no rise is sound.
+    Nesterov momentum and schedules have recursions and bounds of their own. Raises ValueError for an algorithm of which
+    nothing is known.
     """
+    algorithm = optimisers.trained_by(algorithm, momentum)
+    if not algorithm.falls:
+        raise ValueError(f"it is not known by how much the loss may rise in a step of {algorithm.optimiser}")
+    if not algorithm.is_plain:
+        return _scheduled_rises(algorithm, steps)
+    momentum = algorithm.momentum
     x = np.linspace(0, 2 * (1 + momentum), _GRID)
     before, now = np.ones_like(x), np.ones_like(x)  # no velocity: p_1 = (1 + beta - x) - beta
     rises = np.zeros(steps if momentum else 0)
     for step in range(len(rises)):
         before, now = now, (1 + momentum - x) * now - momentum * before
         rises[step] = max(0.0, float((now**2 - before**2).max()))
+    return _until_small(rises)
+
+
+def _scheduled_rises(algorithm: Algorithm, steps: int) -> np.ndarray:
+    """The same for momentum and rates of any kind, from the velocity v of each mode."""
+    bound = optimisers.stability_bound(algorithm, 1.0, 1, 1)
+    x, beta = np.linspace(0, bound, _GRID), algorithm.momentum
+    rises, residual, velocity = np.zeros(steps if beta else 0), np.ones_like(x), np.zeros_like(x)
+    for step, part in enumerate(optimisers.multipliers(algorithm.schedule, steps)[: len(rises)]):
+        velocity = residual + beta * velocity
+        used = residual + beta * velocity if algorithm.optimiser == "nesterov" else velocity
+        before, residual = residual, residual - part * x * used
+        rises[step] = max(0.0, float((residual**2 - before**2).max()))
+    return _until_small(rises)
+
+
+def _until_small(rises: np.ndarray) -> np.ndarray:
     large = np.flatnonzero(rises > _SMALLEST_RISE)
     return rises[: large[-1] + 1] if len(large) else rises[:0]
 
@@ -127,7 +164,11 @@ def _train_member(
     key = seeds.member_key(seed, program.width, member)
     drawn = network.init(key, x.shape[1], jnp.dtype(program.drawn or program.precision))
     parameters = jax.tree.map(lambda weights: weights.astype(x.dtype), drawn)
-    optimiser = optax.sgd(rate, momentum=program.momentum or None)
+    algorithm, steps = program.trained_by, program.trace_steps[-1]
+    if (scale := algorithm.width_scale(program.width)) != 1:
+        rate = rate * scale
+    optimiser = optimisers.transformation(algorithm, rate, steps, parameters)
+    next_batch, order = _batches(algorithm, seed, key, x, y)
 
     def cost(parameters: Any, x: Array, y: Array) -> Array:
         return 0.5 * jnp.mean((network.apply(parameters, x) - y) ** 2)
@@ -135,14 +176,15 @@ def _train_member(
     watch = _watch(program, x.dtype) if program.watched else None
 
     def step(number: Any, state: Any) -> Any:
-        parameters, moments, seen = state
+        parameters, moments, seen, order = state
+        x_step, y_step, order = next_batch(number, order)
         if watch is None:
-            gradient = jax.grad(cost)(parameters, x, y)
+            gradient = jax.grad(cost)(parameters, x_step, y_step)
         else:
-            loss, gradient = jax.value_and_grad(cost)(parameters, x, y)
+            loss, gradient = jax.value_and_grad(cost)(parameters, x_step, y_step)
             seen = watch(number, loss, seen)
         updates, moments = optimiser.update(gradient, moments, parameters)
-        return optax.apply_updates(parameters, updates), moments, seen
+        return optax.apply_updates(parameters, updates), moments, seen, order
 
     def trace(state: Any, bounds: tuple[Array, Array]) -> Any:
         state = jax.lax.fori_loop(bounds[0], bounds[1], step, state)
@@ -151,11 +193,31 @@ def _train_member(
     ends = jnp.asarray(program.trace_steps)
     starts = jnp.concatenate([ends[:1], ends[:-1]])
     nothing_seen = (jnp.array(jnp.inf, x.dtype), jnp.array(jnp.inf, x.dtype), jnp.int32(0))
-    (parameters, _, seen), (train_loss, test_loss) = jax.lax.scan(
-        trace, (parameters, optimiser.init(parameters), nothing_seen), (starts, ends)
+    (parameters, _, seen, _), (train_loss, test_loss) = jax.lax.scan(
+        trace, (parameters, optimiser.init(parameters), nothing_seen, order), (starts, ends)
     )
     last_rise = jnp.int32(-1) if watch is None else watch(ends[-1], train_loss[-1], seen)[2]
     return network.apply(parameters, x_test), train_loss, test_loss, last_rise
+
+
+def _batches(algorithm: Algorithm, seed: Array, key: Array, x: Array, y: Array) -> tuple[Callable[..., Any], Any]:
+    """What gives the samples of a step, (step, order) -> (x, y, order), and the order to begin with.
+
+    Without mini-batches there is none: () takes no part in the program.
+    """
+    if not (size := algorithm.batch):
+        return lambda number, order: (x, y, order), ()
+    if not 0 < size <= len(x):
+        raise ValueError(f"batch = {size} is more than the {len(x)} samples")
+    own, each = seeds.order_key(seed, key if algorithm.order == "own" else None), len(x) // size
+
+    def next_batch(number: Any, order: Array) -> tuple[Array, Array, Array]:
+        epoch, place = number // each, number % each
+        order = jax.lax.cond(place == 0, lambda: minibatches.epoch_order(own, epoch, len(x)), lambda: order)
+        chosen = jax.lax.dynamic_slice_in_dim(order, place * size, size)
+        return x[chosen], y[chosen], order
+
+    return next_batch, jnp.zeros(len(x), jnp.int32)
 
 
 def _watch(program: Program, dtype: Any) -> Callable[[Array, Array, Any], Any]:
@@ -163,7 +225,7 @@ def _watch(program: Program, dtype: Any) -> Callable[[Array, Array, Any], Any]:
 
     Rounding moves residuals by about the resolution of the outputs, so the loss C by that times sqrt(C C_0).
     """
-    rises = sound_rises(program.momentum, program.trace_steps[-1])
+    rises = sound_rises(program.momentum, program.trace_steps[-1], program.algorithm)
     allowed = jnp.asarray(np.append(rises, _SMALLEST_RISE if len(rises) else 0.0), dtype)
     resolution = _ROUNDINGS * float(np.finfo(dtype).eps)
 

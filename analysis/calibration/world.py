@@ -90,7 +90,9 @@ class World:
     def _rule(self, n: int) -> infinite_width.Training:
         training = self.study.training
         return infinite_width.Training(
-            time=training.steps(n), learning_rate_fraction=training.learning_rate_fraction, momentum=training.momentum
+            time=training.steps(n),
+            learning_rate_fraction=training.learning_rate_fraction,
+            algorithm=training.algorithm,
         )
 
 

@@ -14,6 +14,7 @@ from analysis.ensemble import (
     overview,
     points,
     rechecked,
+    reference,
     residuals,
     tail,
     units,
@@ -28,10 +29,12 @@ from analysis.report.publication import Publication
 from analysis.report.section import Section
 from ntkhpc.engine.run import Run
 from ntkhpc.refinement import SMALLEST_PIVOT
+from ntkhpc.studies.ensemble import algorithms, exact
 
 SECTIONS: list[Section[EnsembleResults]] = [
     answer.SECTION,
     overview.SECTION,
+    reference.SECTION,
     units.SECTION,
     agreement.SECTION,
     learning_curves.SECTION,
@@ -92,6 +95,7 @@ def cover(results: EnsembleResults) -> Cover:
             "dominant_members": [],
             "dominant_test_points": [],
             "second_run": None,
+            "law": "own",
         },
     )
 
@@ -147,9 +151,10 @@ def _about(results: EnsembleResults) -> str:
     return (
         f"ensembles of {study.ensemble.members:,} networks of width {widths}, "
         f"{study.network.shape()}, at {len(sizes)} training-set "
-        f"sizes from {sizes[0]:,} to {sizes[-1]:,}, {count(study.ensemble.draws, 'draw')}; exact curves at infinite "
-        f"width up to {study.curve_sizes[-1]:,}."
-    )
+        f"sizes from {sizes[0]:,} to {sizes[-1]:,}, {count(study.ensemble.draws, 'draw')}; "
+        + (f"exact curves at infinite width up to {study.curve_sizes[-1]:,}." if exact.has_law(study)
+           else f"{algorithms.without_law(study.training.algorithm)}.")
+    )  # fmt: skip
 
 
 def _definitions(results: EnsembleResults) -> dict[str, str]:
@@ -163,5 +168,6 @@ def _definitions(results: EnsembleResults) -> dict[str, str]:
                    "test points)/mu_L",
         "N_D": "number of training samples; sets of different size are nested",
         "infinite width": "the exact Gaussian law of networks in the NTK parametrisation as their width grows without "
-                          "bound, trained for as many steps (arXiv:1902.06720); no network is trained for it",
+                          "bound, trained for as many steps (arXiv:1902.06720); no network is trained for it"
+                          + ("" if exact.has_law(results.study) else "; here by full-batch gradient descent"),
     }  # fmt: skip

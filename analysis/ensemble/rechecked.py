@@ -9,8 +9,9 @@ from analysis.ensemble.members import records, training_set
 from analysis.ensemble.results import EnsembleResults
 from analysis.report.page import count
 from analysis.report.section import Section, Table
-from ntkhpc.studies.ensemble import recheck
+from ntkhpc.studies.ensemble import algorithms, recheck
 from ntkhpc.studies.ensemble.recheck import HEAVY, LOST, ROSE
+from ntkhpc.studies.ensemble.train import EXPLOSION
 
 WHY = {ROSE: "its loss rose", LOST: "it diverged", HEAVY: "its share of sigma_L^2"}
 
@@ -25,8 +26,9 @@ NOTE = (
 def sentences(results: EnsembleResults) -> list[str]:
     again = results.second_runs
     waiting, rose = not_trained_again(results)
+    unseen = _unseen(results)
     if again.empty and not waiting:
-        return ["No network is suspected of instability, so none was trained again."]
+        return ["No network is suspected of instability, so none was trained again." + unseen]
     unstable = int(again.unstable.sum())
     said = (
         f"{count(len(again), 'suspicious network')} {'was' if len(again) == 1 else 'were'} trained again from the same "
@@ -38,7 +40,21 @@ def sentences(results: EnsembleResults) -> list[str]:
             f" {waiting:,} less suspicious ones were not, as ensemble.recheck allows {recheck.most(results.study):,} a "
             f"cell; the training loss of {rose:,} of these rose at some step."
         )
-    return [said]
+    return [said + unseen]
+
+
+def _unseen(results: EnsembleResults) -> str:
+    """What is not looked at."""
+    algorithm = results.study.training.algorithm
+    if algorithm.falls:
+        return ""
+    decay = " and weight decay" if algorithm.weight_decay else ""
+    return (
+        " The training loss of single steps was not looked at: by how much it may rise with "
+        f"{algorithms.name(algorithm)}{decay} is not known. So only networks that diverged are suspected, which here "
+        f"means a training loss that is not finite or ends at more than {EXPLOSION:g} times what it began with, and "
+        "those that carry much of sigma_L^2."
+    )
 
 
 def tables(results: EnsembleResults) -> Sequence[Table]:

@@ -21,7 +21,7 @@ from analysis.report import completeness
 from analysis.width import WidthLine
 from ntkhpc.engine import conflicts
 from ntkhpc.engine.run import Run
-from ntkhpc.studies.ensemble import redraws
+from ntkhpc.studies.ensemble import exact, redraws
 from ntkhpc.studies.ensemble.study import EnsembleStudy
 from ntkhpc.studies.ensemble.train import DIVERGED, OK
 
@@ -76,6 +76,11 @@ class EnsembleResults:
     def law(self) -> xarray.Dataset:
         """The exact law of each draw at infinite width."""
         return infinite.law(self.store)
+
+    @cached_property
+    def reference(self) -> xarray.Dataset:
+        """Full-batch descent at infinite width, of a study whose algorithm has no law; needs infinite.REFERENCE."""
+        return infinite.reference(self.store)
 
     @cached_property
     def law_mean(self) -> xarray.Dataset:
@@ -298,8 +303,9 @@ class EnsembleResults:
 
 def collect(run: Run, *, partial: bool = False) -> EnsembleResults:
     """Open a run. Raises RunError for one with missing shards unless `partial` allows it."""
-    missing = completeness.require(run, partial=partial)
-    return EnsembleResults(run, opened(run), missing)
+    missing, store = completeness.require(run, partial=partial), opened(run)
+    own = exact.has_law(run.study.of_kind(EnsembleStudy))
+    return EnsembleResults(run, store if own else infinite.as_reference(store), missing)
 
 
 def frame(dataset: xarray.Dataset, dims: tuple[str, ...]) -> pd.DataFrame:

@@ -3,7 +3,6 @@
 Here are its section of a study file ([infinite_width]), its arrays, its cost and its computation.
 """
 
-import math
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import numpy as np
@@ -16,11 +15,12 @@ from ntkhpc.phase.settings import Natural, NonNegativeFloat, Positive, Settings,
 from ntkhpc.phase.work import Values, Work
 from ntkhpc.probes import FEWEST
 from ntkhpc.studies import cost, memory, pool_rows
+from ntkhpc.studies.ensemble import exact
 from ntkhpc.studies.ensemble.network import kernel_bytes, kernel_seconds, mlp, start_seconds
 from ntkhpc.words import count, joined, numbers
 
 if TYPE_CHECKING:
-    from ntkhpc.infinite_width import Kind, Law, Panels, Training
+    from ntkhpc.infinite_width import Kind, Law, Panels
     from ntkhpc.loss_law import Statistics
     from ntkhpc.studies.ensemble.study import EnsembleStudy
 
@@ -230,27 +230,18 @@ def curve(
     rows: dict[str, list[Statistics]] = {time: [] for time in times}
     for time in study.infinite_width.endless:
         ridge, kind = study.infinite_width.added(time), KERNELS[time]
-        rows[time] = [
-            describe(law) for law in infinite_width.nested_laws(blocks, y_train, sizes, ridge=ridge, kind=kind)
-        ]
+        if time == "infinite" and exact.algorithm(study).weight_decay:
+            laws = exact.end_of_training(study, blocks, y_train, sizes)
+        else:
+            laws = infinite_width.nested_laws(blocks, y_train, sizes, ridge=ridge, kind=kind)
+        rows[time] = [describe(law) for law in laws]
     finite = study.infinite_width.finite
     for n in sizes if finite else ():
-        trainings = [training(study, study.curve_steps(time, n)) for time in finite]
-        laws = infinite_width.finite_time_laws(blocks.leading(n), y_train[:n], trainings)
-        for time, law in zip(finite, laws, strict=True):
-            rows[time].append(describe(law))
+        steps = [study.finite_steps(time, n) for time in finite]
+        found = exact.statistics(study, blocks.leading(n), y_train[:n], y_test, steps, study.test_sizes)
+        for time, one in zip(finite, found, strict=True):
+            rows[time].append(one)
     return [rows[time] for time in times]
-
-
-def training(study: "EnsembleStudy", steps: int | None) -> "Training":
-    """As the study trains, for `steps` (None: to the end), at its fraction of the stability bound of the kernel."""
-    from ntkhpc.infinite_width import Training
-
-    return Training(
-        time=math.inf if steps is None else steps,
-        learning_rate_fraction=study.training.learning_rate_fraction,
-        momentum=study.training.momentum,
-    )
 
 
 def seconds(study: "EnsembleStudy", block: Block) -> float:
@@ -258,13 +249,14 @@ def seconds(study: "EnsembleStudy", block: Block) -> float:
     test, sizes = study.data.test, study.curve_sizes
     pairs = sizes[-1] ** 2 / 2 + sizes[-1] * test + test**2 / 2
     finite, endless = study.infinite_width.finite, study.infinite_width.endless
-    flops = max(1, len(endless)) * (sizes[-1] ** 3 + 2.0 * sizes[-1] ** 2 * test)
+    flops, batched = max(1, len(endless)) * (sizes[-1] ** 3 + 2.0 * sizes[-1] ** 2 * test), 0.0
     for n in sizes:
         law = 2 * n * test**2 + 4 * n**2 * test
         flops += len(study.infinite_width.times) * (law + 4 * test**2)
         flops += (30 * n**3 + 2 * n**2 * test + len(finite) * 2 * n**2 * test) if finite else 0
+        batched += sum(exact.batched_seconds(study, n, study.finite_steps(time, n)) for time in finite)
     kernels = kernel_seconds(study, pairs)
-    return start_seconds(study) + kernels + flops / cost.FLOPS_FLOAT64
+    return start_seconds(study) + kernels + flops / cost.FLOPS_FLOAT64 + batched
 
 
 def memory_bytes(study: "EnsembleStudy") -> int:

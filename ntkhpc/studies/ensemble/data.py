@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ntkhpc import optimisers
 from ntkhpc.phase.array import Array
 from ntkhpc.phase.block import Block
 from ntkhpc.phase.work import Values, Work
@@ -22,7 +23,13 @@ PRODUCTS = 20
 
 ARRAYS = (
     Array("lambda_max", ("draw", "n_train"), "f8", "1", "largest eigenvalue of the infinite-width NTK"),
-    Array("learning_rate", ("draw", "n_train"), "f8", "1", "step size eta of the cost per sample and output"),
+    Array(
+        "learning_rate",
+        ("draw", "n_train"),
+        "f8",
+        "1",
+        "step size eta of the cost per sample and output; its peak, and of adam over sqrt(width)",
+    ),
 )
 
 
@@ -35,23 +42,37 @@ def compute(work: "Work[EnsembleStudy]") -> Values:
 def learning_rates(
     study: "EnsembleStudy", x_train: np.ndarray, permutation: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """lambda_max of the infinite-width NTK and eta = fraction (1 + momentum) 2 c / lambda_max, each (draws, n_train).
+    """lambda_max of the infinite-width NTK and the peak rate eta, each (draws, n_train).
 
-    c = n_train * outputs; 2 (1 + momentum) c / lambda_max is the stability bound of heavy-ball descent. Kernels of
-    several outputs are the same for each, so lambda_max is that of one output.
+    eta is the study's fraction of the stability bound of its algorithm, 2 (1 + momentum) c/lambda_max with
+    c = n_train * outputs for heavy-ball descent, or its own rate for an algorithm without one. Kernels of several
+    outputs are the same for each, so lambda_max is that of one output.
     """
     from ntkhpc import kernels
+    from ntkhpc.kernel_products import ComputedKernels
 
-    training, sizes = study.training, study.ensemble.n_train
+    sizes = study.ensemble.n_train
     dense, tiled = [n for n in sizes if n <= DENSE], [n for n in sizes if n > DENSE]
     lambda_max = np.empty((study.ensemble.draws, len(sizes)))
+    rates = np.empty_like(lambda_max)
     for draw, order in enumerate(permutation[: study.ensemble.draws]):
         # Sizes are nested, so every smaller kernel is a leading block of the largest.
         kernel = kernels.nngp_ntk(mlp(study), x_train[order[: dense[-1]]])[1] if dense else np.empty((0, 0))
         found = [kernels.lambda_max(kernel[:n, :n]) for n in dense]
         lambda_max[draw] = found + [_of_tiles(study, x_train[order[:n]]) for n in tiled]
-    bound = 2 * (1 + training.momentum) * np.array(sizes) * study.outputs / lambda_max
-    return lambda_max, training.learning_rate_fraction * bound
+        diagonal = (
+            np.diag(kernel) if not tiled else ComputedKernels(mlp(study), x_train[order[: sizes[-1]]]).diagonal("ntk")
+        )
+        rates[draw] = [_rate(study, *one, diagonal) for one in zip(lambda_max[draw], sizes, strict=True)]
+    return lambda_max, rates
+
+
+def _rate(study: "EnsembleStudy", largest: float, n: int, diagonal: np.ndarray) -> float:
+    training, algorithm = study.training, study.training.algorithm
+    if algorithm.entry.bound is None:
+        return training.learning_rate
+    bound = optimisers.stability_bound(algorithm, largest, n, study.outputs, diagonal[:n])
+    return training.learning_rate_fraction * float(bound)
 
 
 def _of_tiles(study: "EnsembleStudy", x: np.ndarray) -> float:

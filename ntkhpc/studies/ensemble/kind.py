@@ -60,7 +60,7 @@ def _curve_steps(study: EnsembleStudy) -> list[list[int]]:
 
 
 CONSTANTS = (
-    Array("n_steps", ("n_train",), "i8", "1", "full-batch steps trained at each n_train",
+    Array("n_steps", ("n_train",), "i8", "1", "steps, updates of the weights, trained at each n_train",
           values=lambda study: [study.training.steps(n) for n in study.ensemble.n_train]),
     Array("trace_step", ("n_train", "trace_point"), "i8", "1", "steps at which losses are traced",
           values=lambda study: [study.trace_steps(n) for n in study.ensemble.n_train]),

@@ -10,9 +10,13 @@ from ntkhpc.phase.phase import Phase
 from ntkhpc.phase.work import Values, Work
 from ntkhpc.studies import cost, memory
 from ntkhpc.studies.dims import PROBABILITIES
+from ntkhpc.studies.ensemble import exact
 from ntkhpc.studies.ensemble.network import kernel_bytes, kernel_seconds, mlp, start_seconds
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ntkhpc.infinite_width import Law
     from ntkhpc.studies.ensemble.study import EnsembleStudy
 
 ARRAYS = (
@@ -41,14 +45,13 @@ def compute(work: "Work[EnsembleStudy]") -> Values:
     study, inputs = work.study, work.inputs
     draw, at, n = work.block.index("draw"), work.block.index("n_train"), work.block.value("n_train")
     chosen = inputs["permutation"][draw, :n]
-    training = infinite_width.Training(
-        time=study.training.steps(n),
-        learning_rate=float(inputs["learning_rate"][draw, at]),
-        momentum=study.training.momentum,
-    )
+    rate, steps = float(inputs["learning_rate"][draw, at]), study.training.steps(n)
     blocks = infinite_width.panels(mlp(study), inputs["x_train"][chosen], inputs["x_test"])
-    ((mean, covariance),) = infinite_width.finite_time_laws(blocks, inputs["y_train"][chosen], [training])
+    laws = exact.laws(study, blocks, inputs["y_train"][chosen], steps, rate)
     y_test = inputs["y_test"]
+    if len(exact.orders(study)) > 1:
+        return _mixed(study, laws, y_test)
+    ((mean, covariance),) = laws
     statistics = loss_law.statistics(mean, covariance, y_test, study.test_sizes)
     values = {
         "law_mean": mean,
@@ -63,13 +66,34 @@ def compute(work: "Work[EnsembleStudy]") -> Values:
     return {name: np.array(value)[None, None] for name, value in values.items()}
 
 
+def _mixed(study: "EnsembleStudy", laws: "Iterator[Law]", y_test: np.ndarray) -> Values:
+    """The values of a mixture of laws."""
+    from ntkhpc import mixtures
+
+    parts = [mixtures.MixedLaw.of(*law, y_test, study.test_sizes, distribution=True) for law in laws]
+    statistics = mixtures.statistics(parts, y_test, study.test_sizes)
+    values = {
+        "law_mean": mixtures.mean(parts),
+        "law_variance": mixtures.variance(parts),
+        "law_cumulant": mixtures.cumulants(parts),
+        "law_population_variance": np.array(statistics.population_variance),
+        "law_size_variance": np.array(statistics.size_variance),
+        "law_quantile": mixtures.quantiles(parts, np.array(PROBABILITIES)),
+        "law_point_mean": statistics.point_mean,
+        "law_point_covariance": statistics.point_covariance,
+    }
+    return {name: np.array(value)[None, None] for name, value in values.items()}
+
+
 def seconds(study: "EnsembleStudy", block: Block) -> float:
     """One cell: kernels, one eigendecomposition of T and one of the covariance, which also gives the distribution."""
     n_train, test = block.value("n_train"), study.data.test
     pairs = n_train**2 / 2 + n_train * test + test**2 / 2
-    flops = 30 * n_train**3 + 6 * n_train**2 * test + 2 * n_train * test**2 + 34 * test**3
+    each = 2 * n_train * test**2 + 34 * test**3
+    flops = 30 * n_train**3 + 6 * n_train**2 * test + len(exact.orders(study)) * each
+    batched = exact.batched_seconds(study, n_train, study.training.steps(n_train))
     kernels = kernel_seconds(study, pairs)
-    return start_seconds(study) + kernels + flops / cost.FLOPS_FLOAT64
+    return start_seconds(study) + kernels + flops / cost.FLOPS_FLOAT64 + batched
 
 
 def memory_bytes(study: "EnsembleStudy") -> int:

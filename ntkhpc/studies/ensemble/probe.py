@@ -7,7 +7,6 @@ import numpy as np
 
 from ntkhpc.studies import cost
 from ntkhpc.studies.ensemble import train
-from ntkhpc.studies.ensemble.network import step_flops
 
 if TYPE_CHECKING:
     from ntkhpc.studies.ensemble.study import EnsembleStudy
@@ -21,8 +20,8 @@ def speed(study: "EnsembleStudy") -> float:
     from ntkhpc import training
 
     width, n, features = study.network.widths[-1], study.ensemble.n_train[-1], study.features
-    per_step = step_flops(study, width, n) / cost.FLOPS_PER_SECOND
-    per_step += train.SECONDS_PER_STEP
+    per_step = train.step_flops(study, width, n) / cost.FLOPS_PER_SECOND
+    per_step += train.step_seconds(study, width)
     tile = study.ensemble.tile
     steps = max(1, int(SECONDS / (per_step * tile)))
     rng = np.random.default_rng(0)

@@ -116,7 +116,7 @@ def _train(work: "Work[EnsembleStudy]", members: np.ndarray) -> dict[str, np.nda
             seed=study.seed,
             members=[int(member)],
         )
-        values = train.tile_values(second.trace_steps, trained, y_test, 1)
+        values = train.tile_values(second.trace_steps, trained, y_test, 1, train.most_growth(study))
         losses.append(values["test_loss"][0] if values["status"][0] == OK else np.inf)
     return {"member": members, "loss": np.array(losses, np.float64)}
 

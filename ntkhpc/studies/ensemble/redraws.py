@@ -17,7 +17,7 @@ from ntkhpc.phase.block import Block
 from ntkhpc.phase.phase import Phase
 from ntkhpc.phase.work import Values, Work
 from ntkhpc.studies import cost, memory
-from ntkhpc.studies.ensemble.curve import training
+from ntkhpc.studies.ensemble import exact
 from ntkhpc.studies.ensemble.network import kernel_bytes, kernel_seconds, mlp, start_seconds
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def compute(work: "Work[EnsembleStudy]") -> Values:
 
 def _laws(work: "Work[EnsembleStudy]", draw: int, nngp_test: np.ndarray) -> Values:
     """Each array's values (n_train,) of one draw."""
-    from ntkhpc import infinite_width, loss_law
+    from ntkhpc import infinite_width
 
     study, inputs, sizes = work.study, work.inputs, work.study.ensemble.n_train
     rows = chosen(study, inputs["permutation"], draw)
@@ -99,9 +99,8 @@ def _laws(work: "Work[EnsembleStudy]", draw: int, nngp_test: np.ndarray) -> Valu
     blocks = infinite_width.panels(mlp(study), inputs["x_train"][rows], inputs["x_test"], nngp_test)
     statistics = []
     for n in sizes:
-        steps = [training(study, study.training.steps(n))]
-        laws = infinite_width.finite_time_laws(blocks.leading(n), y_train[:n], steps)
-        statistics.append(loss_law.statistics(*next(laws), y_test))  # no name: the next size needs the room
+        steps = [study.training.steps(n)]
+        statistics += exact.statistics(study, blocks.leading(n), y_train[:n], y_test, steps)
     return {array: np.array([getattr(one, column) for one in statistics]) for array, column in _COLUMNS.items()}
 
 
@@ -121,7 +120,8 @@ def draw_seconds(study: "EnsembleStudy") -> float:
     test, sizes = study.data.test, study.ensemble.n_train
     pairs = sizes[-1] ** 2 / 2 + sizes[-1] * test
     flops = sum(30 * n**3 + 4 * n**2 * test + (2 * n + 250) * test**2 for n in sizes)
-    return kernel_seconds(study, pairs) + flops / cost.FLOPS_FLOAT64
+    batched = sum(exact.batched_seconds(study, n, study.training.steps(n)) for n in sizes)
+    return kernel_seconds(study, pairs) + flops / cost.FLOPS_FLOAT64 + batched
 
 
 def memory_bytes(study: "EnsembleStudy") -> int:

@@ -4,7 +4,7 @@ from typing import Literal
 
 from ntkhpc.references import EHK, LEE, NEURAL_TANGENTS, Reference
 from ntkhpc.studies.base import Study
-from ntkhpc.studies.ensemble import redraws
+from ntkhpc.studies.ensemble import algorithms, exact, redraws
 from ntkhpc.studies.ensemble.curve import InfiniteWidth, Time
 from ntkhpc.studies.ensemble.network import Network, require_built
 from ntkhpc.studies.ensemble.train import Ensemble, StepRule, TrainingSettings
@@ -26,6 +26,7 @@ class EnsembleStudy(Study, frozen=True, kw_only=True):
         for section, sizes in (("ensemble", self.ensemble.n_train), ("infinite_width", self.curve_sizes)):
             self.require_pool(f"{section}.n_train", sizes[-1])
         self.infinite_width.require_possible(self.curve_sizes)
+        exact.require_possible(self)
         if self.network.architecture and (self.facts or self.data.facts()):
             require_built(self)
         for n in (*self.ensemble.n_train, *self.curve_sizes):
@@ -46,14 +47,30 @@ class EnsembleStudy(Study, frozen=True, kw_only=True):
         return (
             *super().methods(),
             f"{self.network.description(self.outputs)} {self.training.description()}",
-            f"{self.ensemble.description(self.seed)} At infinite width f is Gaussian: its exact law after the same "
-            "steps on the same samples follows from kernels of the NTK parametrisation in float64 (arXiv:1902.06720), "
-            "without training a network. "
+            f"{self.ensemble.description(self.seed)} {self._law()}"
             f"{self.infinite_width.description(self.training.steps.description(), self.curve_sizes)}",
             f"The test loss L of one network is the mean over the N_T = {self.data.test:,} test points and the outputs "
             "of (f - y)^2/2; mu_L and sigma_L are its mean and standard deviation over initialisations, and "
             "eps_L = sigma_L/mu_L (arXiv:2503.05938).",
         )
+
+    def _law(self) -> str:
+        known = (
+            "At infinite width f is Gaussian: its exact law after the same "
+            "steps on the same samples follows from kernels of the NTK parametrisation in float64 (arXiv:1902.06720), "
+            "without training a network. "
+        )
+        if not exact.has_law(self):
+            without = algorithms.without_law(self.training.algorithm)
+            return (
+                f"There is {without}. Laws at infinite width are those of {algorithms.REFERENCE}, as a reference; they "
+                "follow from kernels of the NTK parametrisation in float64 (arXiv:1902.06720). "
+            )
+        if len(exact.orders(self)) > 1:
+            return known.replace("f is Gaussian", "f is Gaussian for each order of the batches") + (
+                f"The law is the mixture of those of {exact.ORDERS} orders, which are not those of the networks. "
+            )
+        return known
 
     @property
     def orders(self) -> int:
@@ -81,6 +98,12 @@ class EnsembleStudy(Study, frozen=True, kw_only=True):
         """Steps of the infinite-width curve; None is the end of training, and the posterior, which knows none."""
         steps = {"steps": self.training.steps(n_train), "fixed": self.infinite_width.fixed_steps}
         return steps.get(time)
+
+    def finite_steps(self, time: Time, n_train: int) -> int:
+        """Steps of the infinite-width curve at a time that is not the end of training."""
+        steps = self.curve_steps(time, n_train)
+        assert steps is not None, time
+        return steps
 
     def trace_steps(self, n_train: int) -> tuple[int, ...]:
         """Steps at which losses are recorded: 0, then spaced as powers, strictly increasing, the last step last."""

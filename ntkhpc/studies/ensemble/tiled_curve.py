@@ -11,7 +11,7 @@ from ntkhpc.phase.block import Block
 from ntkhpc.phase.phase import Phase
 from ntkhpc.phase.work import Values, Work
 from ntkhpc.studies import cost, memory, pool_rows
-from ntkhpc.studies.ensemble import curve
+from ntkhpc.studies.ensemble import curve, exact
 from ntkhpc.studies.ensemble.curve import Time
 from ntkhpc.studies.ensemble.factor import is_single
 from ntkhpc.studies.ensemble.kernel import blocks, is_tiled
@@ -110,7 +110,7 @@ def _statistics(
         refined |= {} if sweeps is None else {time: sweeps}
         del law
     if finite := study.infinite_width.finite:
-        trainings = [curve.training(study, study.curve_steps(time, n)) for time in finite]
+        trainings = [exact.training(study, study.finite_steps(time, n)) for time in finite]
         panels = infinite_width.Panels(
             tiled.leading(n, cut, nngp), tiled.leading(n, cut, ntk), tile_panels.panel(n, cut, nngp).T,
             tile_panels.panel(n, cut, ntk).T, nngp_test,

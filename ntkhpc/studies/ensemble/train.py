@@ -10,14 +10,24 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 import numpy as np
 from msgspec import Meta
 
+from ntkhpc.optimisers import Algorithm, OptimiserName, Order, Schedule, Target
 from ntkhpc.phase.array import Array
 from ntkhpc.phase.block import Block
 from ntkhpc.phase.phase import Phase
-from ntkhpc.phase.settings import Increasing, NonNegativeFloat, Positive, PositiveFloat, Settings, require_increasing
+from ntkhpc.phase.settings import (
+    Increasing,
+    Natural,
+    NonNegativeFloat,
+    Positive,
+    PositiveFloat,
+    Settings,
+    require_increasing,
+)
 from ntkhpc.phase.work import Values, Work
 from ntkhpc.studies import cost, memory
 from ntkhpc.studies.dims import CELL
-from ntkhpc.studies.ensemble.network import forward_flops, mlp, stax_bytes, step_flops
+from ntkhpc.studies.ensemble import algorithms, network
+from ntkhpc.studies.ensemble.network import forward_flops, mlp, stax_bytes
 from ntkhpc.words import count, numbers
 
 if TYPE_CHECKING:
@@ -33,7 +43,7 @@ MOST_STEPS = 10**15
 
 
 class StepRule(Settings, frozen=True, kw_only=True):
-    """Number of full-batch steps as a rule of n_train: ceil(factor * n_train ** power)."""
+    """Number of steps, updates of the weights, as a rule of n_train: ceil(factor * n_train ** power)."""
 
     factor: PositiveFloat = 4.0
     power: NonNegativeFloat = 1.0
@@ -60,23 +70,51 @@ class StepRule(Settings, frozen=True, kw_only=True):
 
 
 class TrainingSettings(Settings, frozen=True, kw_only=True):
-    """Full-batch gradient descent, with heavy-ball momentum if it is not zero."""
+    """How networks are trained: full-batch gradient descent, with heavy-ball momentum if it is not zero, or another
+    `optimiser` with its fields (optimisers.py). `learning_rate` is that of adam and adamw, in units of 1/sqrt(width),
+    which have no stability bound to take a fraction of."""
 
     steps: StepRule = StepRule()
+    optimiser: OptimiserName = "gd"
+    schedule: Schedule = "constant"
+    batch: Natural = 0
+    order: Order = "shared"
+    weight_decay: NonNegativeFloat = 0.0
+    decay_towards: Target = "zero"
+    learning_rate: NonNegativeFloat = 0.0
     learning_rate_fraction: Annotated[float, Meta(gt=0, lt=1)] = 0.5
     momentum: Annotated[float, Meta(ge=0, lt=1)] = 0.0
     precision: Literal["float32", "float64"] = "float32"
     matmul_precision: Literal["highest", "high", "default"] = "highest"
 
+    def __post_init__(self) -> None:
+        algorithm = self.algorithm
+        if algorithm.entry.bound is None and not self.learning_rate:
+            raise ValueError(
+                f"learning_rate = 0: {self.optimiser} has no stability bound of which learning_rate_fraction could be "
+                "one; give the peak rate in units of 1/sqrt(width), such as 0.1"
+            )
+        if algorithm.entry.bound is not None and self.learning_rate:
+            raise ValueError(
+                f"learning_rate = {self.learning_rate:g} is for adam and adamw; of {algorithm.optimiser} it is "
+                "learning_rate_fraction of the stability bound"
+            )
+
+    @property
+    def algorithm(self) -> Algorithm:
+        """What is done at a step. Raises ValueError for fields that do not go together."""
+        named = "momentum" if self.momentum and self.optimiser == "gd" else self.optimiser
+        return Algorithm(
+            named, self.momentum, self.schedule, self.batch, self.order, self.weight_decay, self.decay_towards
+        )
+
     def description(self) -> str:
         """The training in sentences of a methods section."""
-        momentum = f" with heavy-ball momentum {self.momentum:g}" if self.momentum else ""
-        bound = f"2 (1 + {self.momentum:g})" if self.momentum else "2"
         return (
-            f"Each is trained by full-batch gradient descent{momentum} on the mean over training samples and outputs "
-            f"of (f - y)^2/2, for {self.steps.description()}. The learning rate is {self.learning_rate_fraction:g} "
-            f"times the stability bound {bound} N_D K/lambda_max, with K outputs and lambda_max the largest eigenvalue "
-            f"of the infinite-width NTK of the training set. Training is in {self.precision}, its matrix products in "
+            f"Each is trained by {algorithms.name(self.algorithm)} on the mean over "
+            f"{'the samples of a batch' if self.batch else 'training samples'} and outputs "
+            f"of (f - y)^2/2, for {self.steps.description()}.{algorithms.details(self.algorithm)} "
+            f"{algorithms.rate(self)} Training is in {self.precision}, its matrix products in "
             f"JAX's precision {self.matmul_precision}."
         )
 
@@ -138,7 +176,8 @@ ARRAYS = (
     Array("prediction", (*CELL, "member", "test_point", "output"), "f4", "1",
           "f of each member, if ensemble.predictions", when=lambda study: study.ensemble.predictions),
     Array("last_rise", (*CELL, "member"), "i4", "1",
-          "last step at which the training loss rose as no stable linear model's does; 0 if it never did",
+          "last step at which the training loss rose as no stable linear model's does; 0 if it never did, -1 if the "
+          "algorithm does not tell",
           when=lambda study: study.ensemble.recheck > 0),
 )  # fmt: skip
 
@@ -166,7 +205,7 @@ def compute(work: "Work[EnsembleStudy]") -> Values:
             members=range(first, first + tile),
         )
         real = min(study.ensemble.members - first, tile)
-        values = tile_values(trained_as.trace_steps, trained, inputs["y_test"], real)
+        values = tile_values(trained_as.trace_steps, trained, inputs["y_test"], real, most_growth(study))
         return {name: values[name] for name in written}  # predictions are as large as the losses
 
     tiles = [work.tile(number, partial(train, number)) for number in work.block.range("tile")]
@@ -184,14 +223,27 @@ def program(study: "EnsembleStudy", width: int, trace_steps: tuple[int, ...]) ->
         momentum=study.training.momentum,
         precision=study.training.precision,
         matmul_precision=study.training.matmul_precision,
-        watched=study.ensemble.recheck > 0,
+        watched=study.ensemble.recheck > 0 and study.training.algorithm.falls,
+        algorithm=study.training.algorithm,
     )
 
 
+EXPLOSION = 100.0
+"""Training loss at the end over that at the start, beyond which a member diverged whose loss may rise at a step."""
+
+
+def most_growth(study: "EnsembleStudy") -> float:
+    """The training loss at the end over that at the start beyond which a member counts as diverged."""
+    return 1.0 if study.training.algorithm.falls else EXPLOSION
+
+
 def tile_values(
-    trace_steps: tuple[int, ...], trained: "Trained", y_test: np.ndarray, members: int
+    trace_steps: tuple[int, ...], trained: "Trained", y_test: np.ndarray, members: int, most_growth: float = 1.0
 ) -> dict[str, np.ndarray]:
-    """The stored values of a tile's first `members` members: losses per point, traces, status, moments of f."""
+    """The stored values of a tile's first `members` members: losses per point, traces, status, moments of f.
+
+    A member whose training loss ends at more than `most_growth` of what it began with diverged.
+    """
     predictions = trained.predictions[:members].astype(np.float64)
     train_trace, test_trace = trained.train_loss[:members], trained.test_loss[:members]
     outputs = y_test.shape[1]
@@ -200,7 +252,8 @@ def tile_values(
         test_loss = point_loss.mean(axis=1, dtype=np.float64)
         finite = np.isfinite(train_trace) & np.isfinite(test_trace)
         # Full-batch descent below the stability bound never ends above where it began: a finite explosion diverged too.
-        trained_well = finite.all(axis=1) & (train_trace[:, -1] <= train_trace[:, 0]) & np.isfinite(test_loss)
+        descended = train_trace[:, -1] <= most_growth * train_trace[:, 0]
+        trained_well = finite.all(axis=1) & descended & np.isfinite(test_loss)
         # What explodes in float64 may be beyond float32.
         test_stored, train_stored, stored = (a.astype(np.float32) for a in (test_trace, train_trace, predictions))
     kept = predictions[trained_well]
@@ -242,13 +295,34 @@ def training_flops(study: "EnsembleStudy", width: int, n_train: int) -> float:
     return study.training.steps(n_train) * step + traced
 
 
+def step_flops(study: "EnsembleStudy", width: int, n_train: int) -> float:
+    """Of one step, of all samples or of a batch."""
+    return network.step_flops(study, width, study.training.batch or n_train)
+
+
+SECONDS_PER_STATE = 0.5e-9
+"""Of a step, for each number that an optimiser keeps beyond one a parameter: they pass through memory."""
+
+
+def step_seconds(study: "EnsembleStudy", width: int) -> float:
+    """Of one step, beside its operations."""
+    return SECONDS_PER_STEP + SECONDS_PER_STATE * _states(study) * forward_flops(study, width, 1) / 2
+
+
+def _states(study: "EnsembleStudy") -> int:
+    """Numbers that are kept for each parameter beyond its gradient, its update and a velocity."""
+    algorithm = study.training.algorithm
+    start = bool(algorithm.weight_decay) and algorithm.decay_towards == "start"
+    return max(algorithm.entry.states - 1, 0) + start
+
+
 def members_seconds(study: "EnsembleStudy", width: int, n_train: int, members: int) -> float:
     return cost.SECONDS_PER_SHARD + members * member_seconds(study, width, n_train, study.training.precision)
 
 
 def member_seconds(study: "EnsembleStudy", width: int, n_train: int, precision: str) -> float:
     """One member, trained in a precision."""
-    steps = study.training.steps(n_train) * SECONDS_PER_STEP
+    steps = study.training.steps(n_train) * step_seconds(study, width)
     return slowness(precision) * (training_flops(study, width, n_train) / cost.FLOPS_PER_SECOND + steps)
 
 
@@ -280,7 +354,7 @@ def network_bytes(study: "EnsembleStudy", precision: str) -> int:
     itemsize = 8 if precision == "float64" else 4
     width, samples = study.network.widths[-1], max(study.ensemble.n_train[-1], study.data.test)
     activations = 4 * samples * width * study.network.depth * itemsize
-    parameters = 4 * itemsize * math.ceil(forward_flops(study, width, 1) / 2)
+    parameters = (4 + _states(study)) * itemsize * math.ceil(forward_flops(study, width, 1) / 2)
     return activations + parameters
 
 

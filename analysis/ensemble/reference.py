@@ -1,0 +1,84 @@
+"""Ensembles of an algorithm without an exact law, beside full-batch descent at infinite width as a reference."""
+
+import xarray
+from matplotlib.figure import Figure
+
+from analysis import infinite
+from analysis.ensemble.drawing import NAMES, points, widths
+from analysis.ensemble.results import EnsembleResults
+from analysis.report.look import CLOSE, EXACT_OTHER, SPAN
+from analysis.report.numbers import estimate, pm
+from analysis.report.plotting import legend_below, log_x, log_y
+from analysis.report.section import Section, Table
+from ntkhpc.studies.ensemble import algorithms
+
+SHOWN = ("mu_L", "eps_L")
+
+CAPTION = (
+    "Mean test loss and its relative spread over initialisations against the number of training samples. Points: "
+    "ensembles of trained networks, with 68 % intervals for their finite number of members, and power laws of least "
+    "squares. Thin black: full-batch gradient descent of as many steps on the same samples at infinite width. It is "
+    "another algorithm, drawn as a reference: no agreement with it is expected, and none is tested. Points of one size "
+    "are moved apart."
+)
+
+NOTE = (
+    "Ratio: the ensemble over full-batch gradient descent at infinite width, after as many steps on the same samples. "
+    "It holds what the algorithm and what the width changes, which this study cannot tell apart."
+)
+
+
+def claim(results: EnsembleResults) -> str:
+    algorithm = results.study.training.algorithm
+    said = algorithms.without_law(algorithm)
+    return f"{said[0].upper()}{said[1:]}. Curves of infinite width are {algorithms.REFERENCE}, for reference."
+
+
+def figure(results: EnsembleResults) -> Figure:
+    """mu_L and eps_L against n_train for every width, and the reference."""
+    drawn, exact = Figure(figsize=(10, 4.6)), reference(results)
+    axes = drawn.subplots(1, 2)
+    for axis, name in zip(axes, SHOWN, strict=True):
+        axis.plot(exact.n_train, exact[name], **EXACT_OTHER, label="full-batch descent, infinite width", zorder=1.5)
+        for width, look in widths(results):
+            share = SPAN / 2 if name == "eps_L" else CLOSE
+            points(axis, results.mean.sel(width=width), name, look, f"width {width:,}", share=share)
+            if (curve := results.curves.get((name, width))) is not None:
+                axis.plot(curve.n, curve.line(curve.n), **{**look.line, "lw": 1.0})
+        axis.set_ylabel(NAMES[name])
+        axis.set_xlabel("training samples $N_D$")
+        log_y(axis)
+        log_x(axis)
+    legend_below(drawn, axes, 3)
+    return drawn
+
+
+def reference(results: EnsembleResults) -> xarray.Dataset:
+    """Full-batch descent at infinite width, averaged over draws, over n_train."""
+    return results.reference.drop_dims(["quantile"]).mean("draw", skipna=False)
+
+
+def tables(results: EnsembleResults) -> list[Table]:
+    """mu_L and eps_L at the largest size, over the reference."""
+    exact, high = reference(results).isel(n_train=-1), int(results.sizes[-1])
+    rows: list[tuple[str, ...]] = [
+        ("network", *(f"{name} at {high:,}" for name in SHOWN), *(f"ratio of {name}" for name in SHOWN))
+    ]
+    for width in results.mean.width.values:
+        values = [results.value(name, int(width), -1) for name in SHOWN]
+        ratios = [one.scaled(1 / float(exact[name])) if one else None for one, name in zip(values, SHOWN, strict=True)]
+        rows.append((f"width {int(width):,}", *(estimate(one) if one else "-" for one in (*values, *ratios))))
+    rows.append(("reference", *(pm(float(exact[name]), float("nan")) for name in SHOWN), "1", "1"))
+    return [Table(rows, NOTE)]
+
+
+SECTION: Section[EnsembleResults] = Section(
+    title="Beside full-batch descent",
+    needs=infinite.REFERENCE,
+    claim=claim,
+    figure=figure,
+    caption=CAPTION,
+    tables=tables,
+    summary=lambda results: ["", claim(results)],
+    fits=lambda results: {"law": algorithms.without_law(results.study.training.algorithm)},
+)

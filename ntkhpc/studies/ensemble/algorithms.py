@@ -1,0 +1,89 @@
+"""Training algorithms in words, for methods sections and reports."""
+
+from typing import TYPE_CHECKING
+
+from ntkhpc.optimisers import WARM_UP, Algorithm
+
+if TYPE_CHECKING:
+    from ntkhpc.studies.ensemble.train import TrainingSettings
+
+BOUNDS = {"gd": "2", "sgd": "2", "momentum": "2 (1 + {0:g})", "nesterov": "2 (1 + {0:g})/(1 + 2 {0:g})"}
+"""F of the stability bound F c/lambda_max, from the momentum."""
+
+_MOMENTA = {"momentum": "heavy-ball momentum", "nesterov": "Nesterov momentum"}
+
+
+def name(algorithm: Algorithm) -> str:
+    """ "full-batch gradient descent with heavy-ball momentum 0.9"."""
+    batch = f"mini-batches of {algorithm.batch:,} samples" if algorithm.batch else ""
+    if algorithm.optimiser == "sgd":
+        return f"stochastic gradient descent in {batch}"
+    if algorithm.entry.bound is None:
+        title = {"adam": "Adam (arXiv:1412.6980)", "adamw": "AdamW (arXiv:1711.05101)"}[algorithm.optimiser]
+        return f"{title} in {batch}" if batch else f"full-batch {title}"
+    momentum = _MOMENTA.get(algorithm.optimiser)
+    return "full-batch gradient descent" + (f" with {momentum} {algorithm.momentum:g}" if momentum else "")
+
+
+def details(algorithm: Algorithm) -> str:
+    """What else there is, in sentences that begin with a space; none for plain descent."""
+    said = []
+    if algorithm.batch:
+        whose = "all networks share it" if algorithm.order == "shared" else "each network has its own"
+        said.append(
+            f"A step is one batch. Batches are cut from a new order of the training set in each epoch ({whose}); what "
+            "is left of it is not used in that epoch."
+        )
+    if algorithm.weight_decay:
+        target = "zero" if algorithm.decay_towards == "zero" else "its initial value"
+        said.append(
+            f"Decoupled weight decay moves each weight towards {target} by {algorithm.weight_decay:g} times the "
+            "learning rate at every step."
+        )
+    if algorithm.entry.bound is None:
+        said.append("Decay rates of the moments are 0.9 and 0.999, and eps is 1e-8.")
+    return "".join(f" {one}" for one in said)
+
+
+def rate(training: "TrainingSettings") -> str:
+    """How the learning rate is chosen, in sentences."""
+    algorithm = training.algorithm
+    peak = "The learning rate" if algorithm.schedule == "constant" else "The largest learning rate"
+    if algorithm.entry.bound is None:
+        found = f"{peak} is {training.learning_rate:g}/sqrt(width)."
+    else:
+        factor, decay = BOUNDS[algorithm.optimiser].format(algorithm.momentum), ""
+        if algorithm.weight_decay:
+            share = "" if algorithm.decay_towards == "zero" else "/2"
+            decay = f", with F = {factor}, weight decay w and lambda_max raised by F w{share} N_D K"
+        found = (
+            f"{peak} is {training.learning_rate_fraction:g} "
+            f"times the stability bound {factor} N_D K/lambda_max, with K outputs and lambda_max the largest "
+            f"eigenvalue of the infinite-width NTK of the training set{decay}."
+        )
+        if algorithm.batch:
+            found += (
+                " N_D stands for the samples of a batch here, and lambda_max for a bound of every batch: that of the "
+                "training set, or the sum of as many of the largest entries on the kernel's diagonal if that is less."
+            )
+    return found + _schedule(algorithm)
+
+
+def _schedule(algorithm: Algorithm) -> str:
+    if algorithm.schedule == "constant":
+        return ""
+    rising = (
+        f" after a linear rise in the first {100 * WARM_UP:g} % of the steps" if "warm" in algorithm.schedule else ""
+    )
+    return f" It falls to zero as half a period of a cosine over all steps{rising}."
+
+
+NO_LAW = "no exact law for {}: ensemble only"
+
+REFERENCE = "full-batch gradient descent of the same number of steps, at the same fraction of its own stability bound"
+
+
+def without_law(algorithm: Algorithm) -> str:
+    """ "no exact law for adam: ensemble only"."""
+    decayed = " with weight decay to zero" if algorithm.entry.bound is not None else ""
+    return NO_LAW.format(f"{algorithm.optimiser}{decayed}")
