@@ -16,7 +16,10 @@ from ntkhpc.tile_algebra import refusal, require_pivots
 
 
 class DeviceAlgebra:
-    """See `tile_algebra.Algebra`. The first argument's memory is given to the result."""
+    """See `tile_algebra.Algebra`. The first argument's memory is given to the result.
+
+    Products are waited for: otherwise tiles that are read meanwhile would heap up in the device's memory.
+    """
 
     def load(self, tile: np.ndarray) -> jax.Array:
         return _exactly(jax.device_put, np.ascontiguousarray(tile))
@@ -25,10 +28,10 @@ class DeviceAlgebra:
         return np.asarray(tile)
 
     def reduced(self, rest: jax.Array, panel: jax.Array) -> jax.Array:
-        return _exactly(_subtracted, rest, panel, panel)
+        return _exactly(_subtracted, rest, panel, panel).block_until_ready()
 
     def subtracted(self, left: jax.Array, a: jax.Array, b: jax.Array) -> jax.Array:
-        return _exactly(_subtracted, left, a, b)
+        return _exactly(_subtracted, left, a, b).block_until_ready()
 
     def divided(self, left: jax.Array, corner: jax.Array) -> jax.Array:
         return _exactly(_divided, left, corner)

@@ -377,13 +377,17 @@ def _covariance(blocks: Panels, weights: np.ndarray) -> np.ndarray:
 
 
 def _cholesky(kernel: np.ndarray, ridge: float) -> np.ndarray:
-    matrix = kernel + ridge * np.eye(len(kernel)) if ridge else kernel
+    matrix = kernel
+    if ridge:
+        matrix = np.array(kernel, order="F")
+        matrix[np.diag_indices(len(kernel))] += ridge
+    unreduced = np.diag(matrix).copy()
     try:
-        factor = scipy.linalg.cholesky(matrix, lower=True, check_finite=False)
+        factor = scipy.linalg.cholesky(matrix, lower=True, check_finite=False, overwrite_a=bool(ridge))
     except scipy.linalg.LinAlgError as error:
         raise dependence.of_matrix(kernel) from error
     pivots = np.diag(factor) ** 2
-    if (pivots < _SINGULAR * np.diag(matrix)).any():
+    if (pivots < _SINGULAR * unreduced).any():
         raise dependence.of_matrix(kernel)
     return factor
 

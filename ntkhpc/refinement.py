@@ -72,7 +72,8 @@ def refine(
         nonlocal squared
         tile = kernel(i, j)
         if ridge and i == j:
-            tile = tile + ridge * np.eye(blocks.size)
+            tile = np.array(tile)
+            tile[np.diag_indices(blocks.size)] += ridge
         part = tile[: n - i * blocks.size, : n - j * blocks.size]
         squared += (1 if i == j else 2) * float(np.einsum("ij,ij->", part, part))
         return tile

@@ -1,6 +1,7 @@
 """What networks of neural_tangents.stax cost to train, from traces of their steps (see `traced`)."""
 
 import functools
+import math
 from typing import Any
 
 import jax
@@ -28,6 +29,13 @@ def step_operations(network: StaxNetwork, width: int, features: int, samples: in
 def step_bytes(network: StaxNetwork, width: int, features: int, samples: int, precision: str) -> int:
     """Bytes held at the peak of such a step, in float32 or float64: samples, parameters and what layers pass on."""
     return traced.peak_bytes(_step(network, width, features, samples, precision))
+
+
+@functools.lru_cache(maxsize=64)
+def parameter_count(network: StaxNetwork, width: int, features: int) -> int:
+    """Weights and biases of one network."""
+    leaves = jax.tree.leaves(_shapes(network, width, features, 1, "float32")[0])
+    return sum(math.prod(leaf.shape) for leaf in leaves)
 
 
 def _step(network: StaxNetwork, width: int, features: int, samples: int, precision: str) -> Any:

@@ -24,7 +24,7 @@ TABLES, TABLES_OF_PARQUET = 4.7, 8.6
 equal rows; with Parquet, also as Arrow and pandas have them. A .csv has all of its columns, which take less than twice
 its text."""
 
-READ_AGAIN = 512 * MEBIBYTE
+READ_AGAIN = 64 * MEBIBYTE
 """What may be taken, by a worker that has other things to do, to say which rows of the table are those of the pool."""
 
 HOLES = 20 * MEBIBYTE

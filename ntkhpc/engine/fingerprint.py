@@ -32,9 +32,14 @@ PLATFORM = "NTKHPC_PLATFORM"
 """A launcher that asked for a device sets this to "gpu" or "cpu"."""
 
 
+def is_accelerated() -> bool:
+    """Whether the launcher gave this process a GPU of its own."""
+    return os.environ.get(PLATFORM) == "gpu"
+
+
 def require_platform() -> None:
     """Raises DeviceError if a GPU was asked for and JAX sees none: training on the CPU would waste the allocation."""
-    if os.environ.get(PLATFORM) != "gpu":
+    if not is_accelerated():
         return
     found = _device().platform
     if found not in ("gpu", "cuda", "rocm"):
@@ -99,6 +104,8 @@ def collect(study: Study, manifest: Manifest) -> dict[str, Any]:
         **_numerics(),
         **study.numerics,
     }
+    if is_accelerated():  # kernels by NumPy, beside a GPU that JAX happens to see, have other bits
+        record["accelerated"] = True
     return {**record, "id": sha256(canonical_json(record))[:16]}
 
 

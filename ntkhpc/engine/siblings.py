@@ -118,7 +118,7 @@ def _forecast(
 ) -> Forecast | None:
     if phase.shared is None or not shards:
         return None
-    there, fitting = offers(runs, own, layout.study, phase, code), _Fitting(code)
+    there, fitting = offers(runs, own, layout.study, phase, code), _Fitting(code, layout.study)
     givers, known, chunks, seconds = dict[Path, None](), 0, 0, 0.0
     for shard in shards:
         block = layout.block(shard.region)
@@ -130,10 +130,11 @@ def _forecast(
 
 
 class _Fitting:
-    """Which shards were computed by code of this hash, and say what their chunks were made from."""
+    """Which shards were computed by code of this hash, with the study's settings that decide bits, and say what their
+    chunks were made from."""
 
-    def __init__(self, code: str):
-        self._code = code
+    def __init__(self, code: str, study: Study):
+        self._code, self._numerics = code, study.numerics
         self._known: dict[tuple[Path, str], bool] = {}
 
     def first(self, found: Sequence[Offer]) -> Offer | None:
@@ -145,5 +146,9 @@ class _Fitting:
             self._known[at] = False
             with contextlib.suppress(Exception):  # whatever another run is, this one computes
                 found = receipt(offer)
-                self._known[at] = found is not None and found.code == self._code and bool(found.keys)
+                self._known[at] = found is not None and self._agrees(found)
         return self._known[at]
+
+    def _agrees(self, found: Receipt) -> bool:
+        same = all(found.fingerprint.get(name) == value for name, value in self._numerics.items())
+        return same and found.code == self._code and bool(found.keys)

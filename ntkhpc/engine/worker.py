@@ -171,7 +171,7 @@ def _compute(bench: _Bench, shard: Shard, inputs: str, kept: Tiles, others: dono
         bench.inputs.of(phase, inputs, shard.region),
         kept,
         threads=min(_cores(), phase.wide(run.study)),
-        accelerated=bench.marks["platform"] != "cpu",
+        accelerated=fingerprint.is_accelerated(),
         others=others,
     )
     try:

@@ -46,7 +46,7 @@ class Work(Generic[S]):
     runs of other studies have of it.
 
     A wide phase may use so many `threads`, whose number must not change a bit of the values. `accelerated` says that
-    the device of JAX is not this host, but a GPU.
+    the launcher gave the worker a GPU, which is then the device of JAX.
 
     A computation returns the values of the block for every array that the phase writes, of shape
     `shape(array)[block]`: dimensions that the phase is cut along keep their place, with the length of the block.

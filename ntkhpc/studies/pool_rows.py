@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from ntkhpc.errors import DataError, NtkhpcError
+from ntkhpc.errors import DataError
 from ntkhpc.studies.base import Study
 from ntkhpc.words import joined
 
@@ -42,6 +42,6 @@ def _in_files(study: Study, pool: tuple[int, ...]) -> str:
     """Of files that are not there any more nothing is said: the error that is told is another one."""
     try:
         found = study.data.rows_in_files(study.known, pool)
-    except (NtkhpcError, OSError):
+    except Exception:  # noqa: BLE001  whatever is wrong with the files now
         return ""
     return f", {found}" if found else ""

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from support.kernel_matrices import matrices
 
-from ntkhpc import dependence, kernel_products, kernels, refinement, tiled
+from ntkhpc import dependence, kernel_products, kernels, refinement, tile_algebra
 from ntkhpc.errors import DataError
 from ntkhpc.kernel_products import ComputedCross, ComputedKernels
 from ntkhpc.networks import MLP
@@ -138,7 +138,11 @@ def test_inputs_of_one_feature_are_told_apart_without_comparing_all_pairs(
 
 @pytest.mark.parametrize(
     "refusal",
-    [dependence.singular("equal"), tiled._singular(0, 3), refinement.ill_conditioned("a condition", "some")],
+    [
+        dependence.singular("equal"),
+        tile_algebra.refusal(np.dtype(np.float64), slice(0, 4)),
+        refinement.ill_conditioned("a condition", "some"),
+    ],
 )
 def test_advice_on_a_kernel_without_an_inverse_can_be_followed(refusal: DataError) -> None:
     """It names fields that a study has."""

@@ -135,7 +135,9 @@ def seconds(study: "EnsembleStudy", block: Block) -> float:
 
 
 def wide(study: "EnsembleStudy") -> int:
-    """Threads that find tiles to compute; their products are added by one."""
+    """Threads that find tiles to compute; their products are added by one. Other architectures are computed by one."""
+    if study.network.architecture:
+        return 1
     return min(strips(study.curve_sizes[-1]), _MOST_THREADS)
 
 

@@ -192,6 +192,15 @@ def stax_bytes(study: "EnsembleStudy", precision: str) -> int:
     return STAX + step
 
 
+def parameter_count(study: "EnsembleStudy", width: int) -> int:
+    """Weights and biases of one network; of an MLP without the biases."""
+    if study.network.architecture:
+        from ntkhpc import stax_cost
+
+        return stax_cost.parameter_count(stax_network(study), width, study.features)
+    return math.ceil(forward_flops(study, width, 1) / 2)
+
+
 def forward_flops(study: "EnsembleStudy", width: int, samples: int) -> float:
     """Operations to evaluate one network on so many samples."""
     if study.network.architecture:

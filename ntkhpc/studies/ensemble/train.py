@@ -306,7 +306,7 @@ SECONDS_PER_STATE = 0.5e-9
 
 def step_seconds(study: "EnsembleStudy", width: int) -> float:
     """Of one step, beside its operations."""
-    return SECONDS_PER_STEP + SECONDS_PER_STATE * _states(study) * forward_flops(study, width, 1) / 2
+    return SECONDS_PER_STEP + SECONDS_PER_STATE * _states(study) * network.parameter_count(study, width)
 
 
 def _states(study: "EnsembleStudy") -> int:
@@ -349,12 +349,13 @@ def memory_bytes(study: "EnsembleStudy") -> int:
 
 def network_bytes(study: "EnsembleStudy", precision: str) -> int:
     """What training one network of the largest width on the largest set takes: activations and parameters."""
-    if study.network.architecture:
-        return stax_bytes(study, precision)
     itemsize = 8 if precision == "float64" else 4
+    if study.network.architecture:
+        moments = (1 + _states(study)) * itemsize * network.parameter_count(study, study.network.widths[-1])
+        return stax_bytes(study, precision) + moments
     width, samples = study.network.widths[-1], max(study.ensemble.n_train[-1], study.data.test)
     activations = 4 * samples * width * study.network.depth * itemsize
-    parameters = (4 + _states(study)) * itemsize * math.ceil(forward_flops(study, width, 1) / 2)
+    parameters = (4 + _states(study)) * itemsize * network.parameter_count(study, width)
     return activations + parameters
 
 
