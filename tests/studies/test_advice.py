@@ -22,7 +22,10 @@ from ntkhpc.studies.base import Study
 from ntkhpc.studies.memory import MARGIN
 
 TEXTS = {
-    "ensemble": tiny_text().replace("[infinite_width]", "[infinite_width]\nn_train = [12, 30]\ntile = 16"),
+    "ensemble": tiny_text().replace(
+        "[infinite_width]",
+        '[infinite_width]\nn_train = [12, 30]\ntile = 16\ntimes = ["steps", "infinite", "posterior"]\nnoise = 0.1',
+    ),
     "bayes": POSTERIOR.format(
         widths="[10, 40]", sizes="[15, 30]", draws=2, temperatures="[0.01]", factors="[0.5]", chains=4,
         sampled_widths="[]", sampled_sizes="[]", populations=3,
