@@ -13,6 +13,7 @@ from analysis.ensemble.results import EnsembleResults
 from analysis.floor import Levelling
 from analysis.report.numbers import interval, probability, slope
 from analysis.report.section import Section, Table
+from ntkhpc.studies.ensemble import exact
 from ntkhpc.words import count
 
 NOTE = (
@@ -70,11 +71,12 @@ def cautions(results: EnsembleResults) -> list[str]:
         found += _about_bends(results, name)
     pool, largest = results.study.data.pool, int(results.sizes[-1])
     if results.fits and not results.knows_draws:
-        remedy = (
-            f"draws of {largest:,} take nearly all of the pool of {pool:,} samples; a larger data.pool would tell"
-            if largest > LARGEST_SHARE_OF_POOL * pool
-            else "infinite_width.redraws tells how much they matter"
-        )
+        remedy = "infinite_width.redraws tells how much they matter"
+        if not exact.has_law(results.study):  # further draws are told by the law
+            remedy = "ensemble.draws, a few of them, tells how much they matter"
+        elif largest > LARGEST_SHARE_OF_POOL * pool:
+            remedy = f"draws of {largest:,} take nearly all of the pool of {pool:,} samples; "
+            remedy += "a larger data.pool would tell"
         found.append(f"the errors of exponents know nothing of other draws of the training set: {remedy}")
     alike = results.redrawn.overlapping(results.redraws.sizes["draw"]) if results.has_redraws else 1.0
     if results.knows_draws and pool < FEW_DRAWS_OF_POOL * largest * alike:

@@ -55,6 +55,7 @@ def test_a_study_without_a_law_has_its_report_with_a_reference(adam: Run) -> Non
     assert "Beside full-batch descent" in page
     assert "Does finite width differ from infinite width?" not in page
     assert "was not looked at" in page
+    assert "infinite_width.redraws tells" not in page
     assert not any((found.has_law, found.has_curve, found.has_redraws))
     wanted, stored = study(ADAM), store.load(adam.store, "permutation", "x_train", "y_train", "x_test", "y_test")
     chosen = stored["permutation"][0, :12]
