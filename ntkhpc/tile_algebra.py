@@ -87,11 +87,11 @@ class HostAlgebra:
             except scipy.linalg.LinAlgError as error:
                 raise refusal(matrix.dtype, inputs) from error
             require_pivots(np.diag(corner), unreduced[here], inputs)
-            matrix[here, here] = corner
+            matrix[here, here], matrix[here, below] = corner, 0.0
             if below.start < below.stop:
                 matrix[below, here] = self.divided(np.ascontiguousarray(matrix[below, here]), corner)
                 self.reduced(matrix[below, below], matrix[below, here])
-        return np.tril(matrix)
+        return matrix
 
 
 _SINGULAR = 1e-14
