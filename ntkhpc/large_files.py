@@ -66,7 +66,7 @@ def reused() -> Iterator[None]:
 
 
 def place(staged: Path, path: Path) -> None:
-    """Give a file that `files.stage` made the name of another one, or of none, at once: it is there whole or not at all.
+    """Give a file that `files.stage` made its name, which another one may have: it is there whole or not at all.
 
     Its bytes survive a power cut once this returns; its name does once its directory was synced. It is not tried again.
     """

@@ -72,7 +72,8 @@ def test_memory_of_what_nobody_looks_at_is_read_into_again(tmp_path):
     with large_files.reused():
         first, second = look(0), look(1)
         assert place(first) != place(second)
-        assert not first.any() and (second == 1).all()
+        assert not first.any()
+        assert (second == 1).all()
         where = place(first)
         del first
         third = look(2)
