@@ -205,3 +205,19 @@ def test_a_section_is_in_every_part_of_the_report_once_it_is_in_the_list(
     assert json.loads(of(target, "fits.json"))["scratch"] == 7
     assert of(target, "scratches.csv") == "depth\n0.1\n"
     assert (target.path / "analysis" / "scratch.pdf").read_bytes().startswith(b"%PDF")
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.0123, "0.012"),
+        (1.64, "1.6"),
+        (9.96, "10"),
+        (64.2, "64"),
+        (164.0, "160"),
+        (1.66e6, "1,700,000"),
+        (-164.0, "-160"),
+    ],
+)
+def test_two_digits_are_never_a_power_of_ten(value: float, text: str) -> None:
+    assert two_digits(value) == text
