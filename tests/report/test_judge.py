@@ -6,7 +6,7 @@ from scipy.stats import binom
 
 from analysis.calibration import judge
 from analysis.calibration.__main__ import lines
-from analysis.calibration.checks import Tally
+from analysis.calibration.checks import OPEN, Tally
 from analysis.calibration.judge import Row
 
 
@@ -41,3 +41,12 @@ def test_a_table_says_which_of_its_rows_are_wrong():
     assert [line.split()[0] for line in said if line.endswith("WRONG")] == ["narrow", "one"]
     assert "6 numbers: 4 within their bands, 0 outside as chance would have it, 2 WRONG" in said[-1]
     assert "6 numbers: 5 within their bands, 0 outside as chance would have it, 1 WRONG" in [*lines(tally, 20, 400)][-1]
+
+
+def test_an_interval_with_an_open_end_may_be_right_more_often_and_not_less():
+    for rate, wrong in ((1.0, False), (0.95, False), (0.86, True)):
+        tally = Tally()
+        tally.intervals[f"one {OPEN}"] = [(np.nan, float(i < 400 * rate)) for i in range(400)]
+        assert next(iter(lines(tally, 60, 400))).endswith("WRONG") == wrong
+        tally.intervals["another"] = tally.intervals.pop(f"one {OPEN}")
+        assert next(iter(lines(tally, 60, 400))).endswith("WRONG") == (rate != 0.95)
