@@ -25,7 +25,9 @@ from typing import Any
 import platformdirs
 
 SETTING = "NTKHPC_CACHE"
-"""The variable that names another folder in place of the user's cache folder; "off" turns the cache off."""
+"""The variable that names another folder in place of the user's cache folder, or is OFF."""
+
+OFF = "off"
 
 MOST_BYTES = 2**29
 """Of all entries, of every version of JAX and every kind of machine."""
@@ -99,7 +101,7 @@ class ProgramCache:
 
 def folder() -> Path | None:
     """Where programs would be kept, of all versions and machines; None where there is no place, or none is wanted."""
-    if (given := os.environ.get(SETTING, "")) == "off":
+    if (given := os.environ.get(SETTING, "")) == OFF:
         return None
     if not given and (os.environ.get("XDG_CACHE_HOME") or os.environ.get("HOME")):
         given = platformdirs.user_cache_dir("ntkhpc")
