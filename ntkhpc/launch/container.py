@@ -258,11 +258,11 @@ def bind_cache() -> list[str]:
     given = os.environ.get(program_cache.SETTING, "")
     if given == program_cache.OFF:
         return []
-    place = shlex.quote(given) if given else '"$HOME/.cache/ntkhpc"'
+    place = shlex.quote(given) if given else '"${HOME:+$HOME/.cache/ntkhpc}"'
     return [
         f"cache={place}",
         'case "$cache" in',
-        "    *[,:%]* | [!/]*) ;;",
+        "    '' | *[,:%]* | [!/]*) ;;",
         '    *) mkdir -p -m 700 "$cache" 2>/dev/null && [ -w "$cache" ] &&',
         '        export APPTAINER_BIND="${APPTAINER_BIND:+$APPTAINER_BIND,}$cache" ;;',
         "esac",
