@@ -79,6 +79,5 @@ SECTION: Section[EnsembleResults] = Section(
     figure=figure,
     caption=CAPTION,
     tables=tables,
-    summary=lambda results: ["", claim(results)],
     fits=lambda results: {"law": algorithms.without_law(results.study.training.algorithm)},
 )
