@@ -1,14 +1,13 @@
 """From per-point losses of every member to moments of the ensemble, with Dask: nothing larger than a chunk is held."""
 
-import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import xarray
-from dask.base import compute
 
 from analysis import estimators
+from analysis.cell_losses import of_cells
 from analysis.contrasts import ErrorSource, relative
 from analysis.opened import opened
 from ntkhpc.engine.run import Run, load
@@ -48,31 +47,24 @@ def moments(run: Any) -> xarray.Dataset:
     point, and its covariance with L, which is their mean.
     """
     store = open_store(run)
-    trained = store.status == OK
-    losses = store.test_point_loss.astype(np.float64).where(trained)
-    total = losses.mean("test_point", skipna=False)
-    point_mean = losses.mean("member")
-    variances = losses.var("member", ddof=1)
-    spread = ((losses - point_mean) ** 2).mean("test_point", skipna=False)
-    used = trained.sum("member")
-    covariance = ((losses - point_mean) * (total - total.mean("member"))).sum("member") / (used - 1)
-    blocks = [
-        losses.coarsen(test_point=int(size), boundary="trim").mean().var("member", ddof=1).mean("test_point")
-        for size in store.test_size.values
-    ]
-    order = (*CELL, "member")
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "invalid value encountered", RuntimeWarning)  # cells that are not there yet
-        sample, spread, *points_and_blocks = compute(
-            total.transpose(*order), spread.transpose(*order), point_mean, variances, covariance, *blocks
-        )
-    points, blocks = points_and_blocks[:3], points_and_blocks[3:]
-    mean_variance = points[1].mean("test_point", skipna=False).transpose(*CELL).values
-    result = _moments(sample.values, spread.values, mean_variance, store.sizes["test_point"])
+    status = store.status.transpose(*CELL, "member").compute()
+    trained, shape = status == OK, status.shape[:-1]
+    indices = [dict(zip(CELL, cell, strict=True)) for cell in np.ndindex(shape)]
+    sizes = tuple(int(size) for size in store.test_size.values)
+    cells = of_cells(store.test_point_loss, trained, sizes, indices)
+
+    def of(name: str) -> np.ndarray:
+        return np.stack([getattr(cell, name) for cell in cells]).reshape(*shape, -1)
+
+    mean_variance = of("point_variance").mean(axis=-1)
+    result = _moments(of("total"), of("deviation"), mean_variance, store.sizes["test_point"])
     dataset = xarray.Dataset(result, coords={dim: store[dim] for dim in CELL})
-    for name, one in zip(("point_mean", "point_variance", "point_covariance"), points, strict=True):
-        dataset[name] = one.where(used >= 2).transpose(*CELL, "test_point").drop_vars("test_point", errors="ignore")
-    dataset["size_sigma"] = np.sqrt(xarray.concat(blocks, dim=store.test_size))
+    enough = (trained.values.sum(axis=-1) >= 2)[..., None]
+    for name in ("point_mean", "point_variance", "point_covariance"):
+        dataset[name] = ((*CELL, "test_point"), np.where(enough, of(name), np.nan))
+    dataset["size_sigma"] = xarray.DataArray(
+        np.sqrt(of("size_variance")), dims=(*CELL, "test_size"), coords={"test_size": store.test_size}
+    ).transpose("test_size", ...)
     return dataset.merge(_bias_and_variance(store))
 
 

@@ -78,11 +78,15 @@ class MLP:
 
     def apply(self, parameters: Parameters, x: Array) -> Array:
         """Outputs (n, outputs) at inputs x (n, features)."""
+        return self.after_first(parameters, x @ parameters[0][0], x.shape[1])
+
+    def after_first(self, parameters: Parameters, product: Array, features: int) -> Array:
+        """Outputs (n, outputs) from the first layer's product x W1 (n, width), with whatever `parameters` has as W1."""
         phi = ACTIVATIONS[self.activation]
-        z = x
+        z = product
         for layer, (weight, *bias) in enumerate(parameters):
-            h = phi(z) if layer else z
-            z = (h @ weight) * math.sqrt(self.weight_variance / weight.shape[0])
+            fan_in = weight.shape[0] if layer else features
+            z = (phi(z) @ weight if layer else z) * math.sqrt(self.weight_variance / fan_in)
             if bias:
                 z = z + math.sqrt(self.bias_variance) * bias[0]
         return z

@@ -39,9 +39,6 @@ _NOT_PASSED = frozenset(["SUBMITIT_PREEMPT_SIGNAL"])
 ALSO = "NTKHPC_PASS"
 """Names further variables that reach workers, separated by commas. Their values are in the fingerprint."""
 
-CACHE = "NTKHPC_JAX_CACHE"
-"""A folder in which JAX keeps compiled programs, for workers that are to share them. It is trusted as the code is."""
-
 SETTINGS = {
     # The thread counts of XLA and BLAS change the last bits of sums.
     "NPROC": "1",
@@ -73,10 +70,6 @@ def cleaned(environment: Mapping[str, str]) -> dict[str, str]:
         for name, value in environment.items()
         if name in PASSED or (name.startswith(PASSED_PREFIXES) and name not in _NOT_PASSED)
     }
-    if cache := environment.get(CACHE):
-        kept["JAX_COMPILATION_CACHE_DIR"] = cache
-        kept["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
-        kept["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "0"
     if not usable(kept.get("TMPDIR", "")):  # Python would look elsewhere; other programs would not
         kept.pop("TMPDIR", None)
     return {**kept, **also(environment), **SETTINGS}

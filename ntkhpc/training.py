@@ -7,7 +7,7 @@ weights. A network is therefore comparable with the exact law of [arXiv:1902.067
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 import jax
@@ -16,7 +16,8 @@ import numpy as np
 import optax
 from jax import Array
 
-from ntkhpc import minibatches, optimisers, seeds
+from ntkhpc import first_layer, minibatches, optimisers, seeds
+from ntkhpc.first_layer import FirstLayer
 from ntkhpc.networks import MLP
 from ntkhpc.optimisers import Algorithm
 
@@ -130,92 +131,170 @@ def train_tile(
     x_* are (n, features), y_* (n, outputs). The results of a member do not depend on the other members of its tile on a
     CPU, where the members are mapped over, not batched.
     """
-    doubles = "float64" in (program.precision, program.drawn)
+    doubles, plain = "float64" in (program.precision, program.drawn), isinstance(program.mlp, MLP)
+    numbers, results = np.asarray(members, np.uint32), []
     with jax.enable_x64(doubles), jax.default_matmul_precision(program.matmul_precision):
-        data = [jnp.asarray(a, program.precision) for a in (x_train, y_train, x_test, y_test)]
-        numbers = jnp.asarray(np.asarray(members, np.uint32))
-        rate = jnp.asarray(learning_rate, program.precision)
-        results = _compiled(isinstance(program.mlp, MLP))(program, numbers, jnp.uint32(seed), rate, *data)
-        return Trained(*(np.asarray(part) for part in results))
+        x, y, *test = (jnp.asarray(a, program.precision) for a in (x_train, y_train, x_test, y_test))
+        data = (x, jnp.asarray(np.ascontiguousarray(np.asarray(x).T)), y, *test) if plain else (x, x, y, *test)
+        rate, weights = jnp.asarray(learning_rate, program.precision), _Weights.of(program, x.shape[1])
+        parts = -(-len(numbers) // weights.at_once())
+        at_once = -(-len(numbers) // parts)  # the last part is padded: one program for all
+        for some in jnp.asarray(np.resize(numbers, (parts, at_once))):
+            drawn = weights.compiled(at_once, doubles)(jnp.uint32(seed), some)
+            results.append(jax.device_get(_compiled(plain)(program, drawn, jnp.uint32(seed), some, rate, *data)))
+    return Trained(*(np.concatenate(part)[: len(numbers)] for part in zip(*results, strict=True)))
+
+
+_DRAWN_BYTES = 2**23
+"""Of initial weights that wait for their training."""
+
+
+@dataclass(frozen=True)
+class _Weights:
+    """What initial weights are drawn from beside seed and member: a program of its own, which is compiled once a width
+    and kept when those of a training-set size are let go."""
+
+    mlp: MLP | Any
+    width: int
+    features: int
+    drawn: str
+    precision: str
+
+    @classmethod
+    def of(cls, program: Program, features: int) -> "_Weights":
+        return cls(program.mlp, program.width, features, program.drawn or program.precision, program.precision)
+
+    @lru_cache(maxsize=16)  # noqa: B019
+    def at_once(self) -> int:
+        """Members whose weights are drawn before they are trained, one after the other: of the sizes alone."""
+        shapes = jax.eval_shape(self._draw, jnp.uint32(0), jnp.uint32(0))
+        taken = sum(one.size * one.dtype.itemsize for one in jax.tree.leaves(shapes))
+        return max(1, _DRAWN_BYTES // max(taken, 1))
+
+    def _draw(self, seed: Array, member: Array) -> Any:
+        key = seeds.member_key(seed, self.width, member)
+        drawn = self.mlp.of_width(self.width).init(key, self.features, jnp.dtype(self.drawn))
+        return jax.tree.map(lambda one: one.astype(self.precision), drawn)
+
+    @lru_cache(maxsize=4)  # noqa: B019  (of small frozen values)
+    def compiled(self, members: int, doubles: bool) -> Callable[[Array, Array], Any]:
+        """(seed, members (m,)) -> the weights of each, along a first axis."""
+        draw = _jit(isinstance(self.mlp, MLP))(lambda seed, some: jax.lax.map(lambda one: self._draw(seed, one), some))
+        return draw.lower(jnp.uint32(0), jnp.zeros(members, jnp.uint32)).compile()
+
+
+def _jit(fully_connected: bool) -> Callable[..., Any]:
+    """jax.jit for an MLP, or for another network."""
+    if fully_connected:
+        return jax.jit
+    from ntkhpc import tangents  # seconds to import, and only for other networks
+
+    return tangents.compiled
 
 
 @cache
 def _compiled(fully_connected: bool) -> Callable[..., Any]:
-    """`_train` as it is compiled for an MLP, or for another network."""
-    if fully_connected:
-        return jax.jit(_train, static_argnums=0)
-    from ntkhpc import tangents  # seconds to import, and only for other networks
-
-    return tangents.compiled(_train, static_argnums=0)
+    return _jit(fully_connected)(_train, static_argnums=0)
 
 
 def _train(
-    program: Program, members: Array, seed: Array, rate: Array, x: Array, y: Array, x_test: Array, y_test: Array
+    program: Program,
+    drawn: Any,
+    seed: Array,
+    members: Array,
+    rate: Array,
+    x: Array,
+    x_transposed: Array,
+    y: Array,
+    x_test: Array,
+    y_test: Array,
 ) -> tuple[Array, ...]:
     # lax.map runs the members one by one: on a CPU it is 1.5 to 3 times faster than vmap and keeps each member's bits
     # free of its neighbours.
-    return jax.lax.map(lambda member: _train_member(program, member, seed, rate, x, y, x_test, y_test), members)
+    held = _held(program, x, x_transposed)
+
+    def train(one: tuple[Any, Array]) -> tuple[Array, ...]:
+        return _train_member(program, held(one[0]), seed, one[1], rate, x, y, x_test, y_test)
+
+    return jax.lax.map(train, (drawn, members))
+
+
+def _held(program: Program, x: Array, x_transposed: Array) -> Callable[[Any], FirstLayer]:
+    """How a network that begins with some parameters is held while it is trained."""
+    network, algorithm = program.mlp.of_width(program.width), program.trained_by
+    if algorithm.batch or not isinstance(program.mlp, MLP):
+        return lambda drawn: FirstLayer(drawn, lambda trained: network.apply(trained, x), lambda trained: trained)
+    gram = first_layer.gram(x, x_transposed, algorithm)
+    return lambda drawn: first_layer.of_samples(program.mlp, drawn, x, x_transposed, gram, algorithm)
 
 
 def _train_member(
-    program: Program, member: Array, seed: Array, rate: Array, x: Array, y: Array, x_test: Array, y_test: Array
+    program: Program,
+    held: FirstLayer,
+    seed: Array,
+    member: Array,
+    rate: Array,
+    x: Array,
+    y: Array,
+    x_test: Array,
+    y_test: Array,
 ) -> tuple[Array, ...]:
     network = program.mlp.of_width(program.width)
-    key = seeds.member_key(seed, program.width, member)
-    drawn = network.init(key, x.shape[1], jnp.dtype(program.drawn or program.precision))
-    parameters = jax.tree.map(lambda weights: weights.astype(x.dtype), drawn)
     algorithm, steps = program.trained_by, program.trace_steps[-1]
     if (scale := algorithm.width_scale(program.width)) != 1:
         rate = rate * scale
-    optimiser = optimisers.transformation(algorithm, rate, steps, parameters)
-    next_batch, order = _batches(algorithm, seed, key, x, y)
+    optimiser = optimisers.transformation(algorithm, rate, steps, held.start)
+    next_batch, order = _batches(algorithm, seed, seeds.member_key(seed, program.width, member), x, y)
 
-    def cost(parameters: Any, x: Array, y: Array) -> Array:
-        return 0.5 * jnp.mean((network.apply(parameters, x) - y) ** 2)
+    def cost(trained: Any, batch: tuple[Array, Array] | None = None) -> Array:
+        if batch is None:
+            return 0.5 * jnp.mean((held.outputs(trained) - y) ** 2)
+        return 0.5 * jnp.mean((network.apply(trained, batch[0]) - batch[1]) ** 2)
 
     watch = _watch(program, x.dtype) if program.watched else None
 
     def step(number: Any, state: Any) -> Any:
-        parameters, moments, seen, order = state
-        x_step, y_step, order = next_batch(number, order)
+        trained, moments, seen, order = state
+        batch, order = next_batch(number, order)
         if watch is None:
-            gradient = jax.grad(cost)(parameters, x_step, y_step)
+            gradient = jax.grad(cost)(trained, batch)
         else:
-            loss, gradient = jax.value_and_grad(cost)(parameters, x_step, y_step)
+            loss, gradient = jax.value_and_grad(cost)(trained, batch)
             seen = watch(number, loss, seen)
-        updates, moments = optimiser.update(gradient, moments, parameters)
-        return optax.apply_updates(parameters, updates), moments, seen, order
+        updates, moments = optimiser.update(gradient, moments, trained)
+        return optax.apply_updates(trained, updates), moments, seen, order
 
     def trace(state: Any, bounds: tuple[Array, Array]) -> Any:
         state = jax.lax.fori_loop(bounds[0], bounds[1], step, state)
-        return state, (cost(state[0], x, y), cost(state[0], x_test, y_test))
+        outputs = network.apply(held.parameters(state[0]), x_test)
+        return state, (cost(state[0]), 0.5 * jnp.mean((outputs - y_test) ** 2))
 
     ends = jnp.asarray(program.trace_steps)
     starts = jnp.concatenate([ends[:1], ends[:-1]])
     nothing_seen = (jnp.array(jnp.inf, x.dtype), jnp.array(jnp.inf, x.dtype), jnp.int32(0))
-    (parameters, _, seen, _), (train_loss, test_loss) = jax.lax.scan(
-        trace, (parameters, optimiser.init(parameters), nothing_seen, order), (starts, ends)
+    (trained, _, seen, _), (train_loss, test_loss) = jax.lax.scan(
+        trace, (held.start, optimiser.init(held.start), nothing_seen, order), (starts, ends)
     )
     last_rise = jnp.int32(-1) if watch is None else watch(ends[-1], train_loss[-1], seen)[2]
-    return network.apply(parameters, x_test), train_loss, test_loss, last_rise
+    return network.apply(held.parameters(trained), x_test), train_loss, test_loss, last_rise
 
 
 def _batches(algorithm: Algorithm, seed: Array, key: Array, x: Array, y: Array) -> tuple[Callable[..., Any], Any]:
-    """What gives the samples of a step, (step, order) -> (x, y, order), and the order to begin with.
+    """What gives the samples of a step, (step, order) -> ((x, y), order), and the order to begin with.
 
-    Without mini-batches there is none: () takes no part in the program.
+    Without mini-batches the samples are None, for all of them, and () as the order takes no part in the program.
     """
     if not (size := algorithm.batch):
-        return lambda number, order: (x, y, order), ()
+        return lambda number, order: (None, order), ()
     if not 0 < size <= len(x):
         raise ValueError(f"batch = {size} is more than the {len(x)} samples")
     own, each = seeds.order_key(seed, key if algorithm.order == "own" else None), len(x) // size
 
-    def next_batch(number: Any, order: Array) -> tuple[Array, Array, Array]:
+    def next_batch(number: Any, order: Array) -> tuple[tuple[Array, Array], Array]:
         epoch, place = number // each, number % each
         order = jax.lax.cond(place == 0, lambda: minibatches.epoch_order(own, epoch, len(x)), lambda: order)
         chosen = jax.lax.dynamic_slice_in_dim(order, place * size, size)
-        return x[chosen], y[chosen], order
+        return (x[chosen], y[chosen]), order
 
     return next_batch, jnp.zeros(len(x), jnp.int32)
 

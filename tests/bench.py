@@ -57,9 +57,14 @@ def ensemble_tile(width: int, n_train: int, members: int = 10) -> None:
 
         return jax.lax.fori_loop(0, steps * members, step, (weights, x @ weights))[0]
 
-    batched = jax.jit(
-        jax.vmap(lambda m: training._train_member(program, m, jnp.uint32(0), jnp.float32(0.1), x, y, x_test, y_test)[0])
-    )
+    held = training._held(program, jnp.asarray(x), jnp.asarray(x.T.copy()))
+    drawn = training._Weights.of(program, x.shape[1])
+
+    def alone(member: jax.Array) -> jax.Array:
+        start, data = drawn._draw(jnp.uint32(0), member), map(jnp.asarray, (x, y, x_test, y_test))
+        return training._train_member(program, held(start), jnp.uint32(0), member, jnp.float32(0.1), *data)[0]
+
+    batched = jax.jit(jax.vmap(alone))
     numbers = jnp.arange(members, dtype=jnp.uint32)
     weights = jax.random.normal(seeds.member_key(0, width, 0), (25, width))
     tile, bound, loop, vmap = best(

@@ -22,7 +22,6 @@ def _compile_once(tmp_path_factory: pytest.TempPathFactory) -> Iterable[None]:
     """Workers share compiled programs: most of a tiny shard's time is the compiler's. They run on this machine."""
     names = {
         "NTKHPC_PROFILE": "local",  # also where this machine happens to have a SLURM
-        "NTKHPC_JAX_CACHE": str(tmp_path_factory.getbasetemp().parent / "jax-cache"),
         "JAX_COMPILATION_CACHE_DIR": str(tmp_path_factory.getbasetemp().parent / "jax-cache"),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "0",

@@ -3,6 +3,7 @@
 import importlib.metadata
 import os
 import platform
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +108,19 @@ def collect(study: Study, manifest: Manifest) -> dict[str, Any]:
     if is_accelerated():  # kernels by NumPy, beside a GPU that JAX happens to see, have other bits
         record["accelerated"] = True
     return {**record, "id": sha256(canonical_json(record))[:16]}
+
+
+_OF_THE_RUN = ("code", "lock", "id")
+"""Entries of a fingerprint that say what is computed, not by what. Programs that differ in these have keys of JAX."""
+
+
+def machine(marks: Mapping[str, Any]) -> str:
+    """A name of all that decides what a compiled program is and does on this machine, for a folder of programs.
+
+    XLA asks for no match of instruction sets when it loads a program: the processor is in the name.
+    """
+    decides = {name: value for name, value in marks.items() if name not in _OF_THE_RUN}
+    return f"jax-{marks['versions']['jax']}-{sha256(canonical_json(decides))[:16]}"
 
 
 def _cpu_model() -> str:

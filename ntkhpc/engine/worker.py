@@ -18,7 +18,7 @@ from typing import Any
 
 import msgspec
 
-from ntkhpc import files, filesystem, large_files, programs
+from ntkhpc import files, filesystem, large_files, program_cache, programs
 from ntkhpc.engine import (
     arrays,
     claims,
@@ -75,6 +75,8 @@ def run_shards(
         _require_intact_code(run)
         manifest = run.manifest  # read once: an accepted change is not about code that is running
         marks = fingerprint.collect(run.study, manifest)
+        if marks["platform"] == "cpu":  # compilers of GPUs choose kernels by timing them
+            program_cache.use(fingerprint.machine(marks))
         beside = donors.Donors(run, manifest.code, marks["id"])
         bench = _Bench(run, manifest, marks, StoreInputs(run), beside, computations)
     except Exception as error:  # nothing is claimed yet: the first shard bears the record of what keeps all from it

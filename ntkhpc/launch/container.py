@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from ntkhpc import files, surroundings
+from ntkhpc import files, program_cache, surroundings
 from ntkhpc.engine import packages, siblings
 from ntkhpc.engine.run import Run
 from ntkhpc.errors import DeviceError, RunError, SurroundingsError
@@ -247,6 +247,25 @@ def bind_beside(target: Place) -> list[str]:
         '    [ -d "$one" ] && APPTAINER_BIND="${APPTAINER_BIND:+$APPTAINER_BIND,}$one:$one:ro"',
         "done",
         "export APPTAINER_BIND",
+    ]
+
+
+def bind_cache() -> list[str]:
+    """Return shell lines that let a container keep compiled programs in the user's cache folder, where there is one.
+
+    They are kept without a container too; a folder that cannot be made, or that Apptainer would split, is left out.
+    """
+    given = os.environ.get(program_cache.SETTING, "")
+    if given == program_cache.OFF:
+        return []
+    place = shlex.quote(given) if given else '"${HOME:+$HOME/.cache/ntkhpc}"'
+    return [
+        f"cache={place}",
+        'case "$cache" in',
+        "    '' | *[,:%]* | [!/]*) ;;",
+        '    *) mkdir -p -m 700 "$cache" 2>/dev/null && [ -w "$cache" ] &&',
+        '        export APPTAINER_BIND="${APPTAINER_BIND:+$APPTAINER_BIND,}$cache" ;;',
+        "esac",
     ]
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import submitit
 from submitit.core import utils
 
-from ntkhpc import start
+from ntkhpc import program_cache, start
 from ntkhpc.engine.exits import STOPPED
 from ntkhpc.errors import SchedulerError
 from ntkhpc.launch import answers, container, slurm
@@ -78,6 +78,8 @@ def executor(
     if extra:
         extra[start.ALSO] = ",".join(extra)
     extra |= {"NTKHPC_STOP_SECONDS": str(max(5, profile.limits.stop_seconds - 30))}
+    if cache := os.environ.get(program_cache.SETTING):
+        extra[program_cache.SETTING] = cache
     if intent.image_digest:
         extra["NTKHPC_IMAGE"] = intent.image_digest
     if array.gpu:
@@ -106,7 +108,7 @@ def executor(
         "wckey": None,
         "use_srun": False,  # our own srun, because submitit's names its output by a path that may be hostile
         "stderr_to_stdout": True,
-        "setup": _setup(profile, sif) + (container.bind_beside(target) if sif is not None else []),
+        "setup": _setup(profile, sif) + _bound(target, sif),
         "teardown": _teardown(intent, array, profile.limits.restarts),
     }
     if partition.memory != "none":
@@ -201,6 +203,10 @@ def _dask(target: Place, intent: Intent, profile: Profile, array: JobArray, sif:
         "scheduler_options": {"dashboard_address": None},
         "job_directives_skip": ["--mem"] if partition.memory == "none" else [],
     }
+
+
+def _bound(target: Place, sif: Path | None) -> list[str]:
+    return [] if sif is None else [*container.bind_beside(target), *container.bind_cache()]
 
 
 def _setup(profile: Profile, sif: Path | None) -> list[str]:

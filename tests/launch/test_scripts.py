@@ -12,7 +12,7 @@ import pytest
 from support.job_arrays import layout, planned, profile
 from support.runs import make_run, reseal, tiny_text
 
-from ntkhpc import cli
+from ntkhpc import cli, program_cache
 from ntkhpc.engine import frozen_code
 from ntkhpc.launch import cluster, container, sbatch, speed, tasks
 
@@ -73,6 +73,36 @@ def test_a_container_reads_the_runs_beside_that_are_still_there(tmp_path: Path) 
         env={"PATH": os.environ["PATH"], "APPTAINER_BIND": "/x"}, capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert ran.stdout == f"/x,{tmp_path}/one it's:{tmp_path}/one it's:ro,{tmp_path}/two:{tmp_path}/two:ro\n"
+
+
+@pytest.mark.promise(
+    "Containers keep compiled programs in the user's cache folder where it can be made, and only there."
+)
+@pytest.mark.parametrize("home", ["a home", "a,home", "file"])
+@pytest.mark.parametrize("given", ["", "cache it's", "off"])
+def test_a_container_sees_the_folder_of_compiled_programs(
+    home: str, given: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    place = "off" if given == "off" else str(tmp_path / given) if given else ""
+    monkeypatch.setenv(program_cache.SETTING, place)
+    made = planned()
+    intent = cluster.intend(
+        layout(made), made, profile(), {"law": made.of_phase("law")}, tasks.Experience(), None, None
+    )
+    (tmp_path / "i.sif").touch()
+    intent = msgspec.structs.replace(intent, image=str(tmp_path / "i.sif"))
+    text = sbatch.executor(container.Place(tmp_path, tmp_path), intent, intent.arrays[0], profile(), []).text
+    assert (program_cache.SETTING in text) == bool(place)  # what a user set reaches the job
+    script = text.partition("# setup")[2].partition("# command")[0]
+    ran = subprocess.run(
+        ["bash", "-c", f'set -eu\n{script}\necho "${{APPTAINER_BIND:-}}"'],
+        env={"PATH": os.environ["PATH"], "HOME": str(tmp_path / home)}, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    own = tmp_path / home / ".cache" / "ntkhpc" if home == "a home" else None
+    wanted = {"": own, "off": None}.get(given, tmp_path / given)
+    assert ran.stdout == f"{wanted or ''}\n"
+    assert wanted is None or wanted.is_dir()
 
 
 def test_the_image_and_its_environment_are_named_in_the_command(tmp_path: Path) -> None:

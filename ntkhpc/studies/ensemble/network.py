@@ -175,9 +175,15 @@ def kernel_bytes(study: "EnsembleStudy") -> int:
 
 
 def step_flops(study: "EnsembleStudy", width: int, samples: int) -> float:
-    """Operations of one step of a network: forward and both backward products, less the first input gradient."""
+    """Operations of one step of a network: forward and both backward products, less the first input gradient.
+
+    In the dual form the two products of the first layer are one with the Gram matrix of the samples.
+    """
     if not study.network.architecture:
-        return 3 * forward_flops(study, width, samples) - 2.0 * samples * study.features * width
+        first = 4.0 * samples * study.features * width
+        others = 3 * forward_flops(study, width, samples) - 1.5 * first
+        dual = study.training.algorithm.is_dual(study.features, samples)
+        return others + (2.0 * samples**2 * width if dual else first)
     from ntkhpc import stax_cost
 
     return stax_cost.step_operations(stax_network(study), width, study.features, samples)

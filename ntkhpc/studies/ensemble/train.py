@@ -356,7 +356,14 @@ def network_bytes(study: "EnsembleStudy", precision: str) -> int:
     width, samples = study.network.widths[-1], max(study.ensemble.n_train[-1], study.data.test)
     activations = 4 * samples * width * study.network.depth * itemsize
     parameters = (4 + _states(study)) * itemsize * network.parameter_count(study, width)
-    return activations + parameters
+    return activations + parameters + _dual_bytes(study, itemsize)
+
+
+def _dual_bytes(study: "EnsembleStudy", itemsize: int) -> int:
+    """What the dual form holds besides: Gram matrix, X W_0, coefficients, and what an optimiser keeps of them."""
+    algorithm, width = study.training.algorithm, study.network.widths[-1]
+    dual = [n for n in study.ensemble.n_train if algorithm.is_dual(study.features, n)]
+    return max((itemsize * (n**2 + (2 + algorithm.entry.states) * n * width) for n in dual), default=0)
 
 
 def chunk_bytes(study: "EnsembleStudy", *names: str) -> int:
