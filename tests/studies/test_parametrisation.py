@@ -135,9 +135,9 @@ def test_the_second_run_trains_the_same_networks(mup: Run) -> None:
     """recheck trains in float64 what was trained in float32: outputs over the same gamma."""
     found = store.load(mup.store, "recheck_loss", "test_loss", "status")
     again = np.isfinite(found["recheck_loss"]) & (found["status"] == train.OK)
-    if again.any():
-        ratio = found["recheck_loss"][again] / found["test_loss"][again]
-        assert np.median(abs(ratio - 1)) < 0.01
+    assert again.any()
+    ratio = found["recheck_loss"][again] / found["test_loss"][again]
+    assert np.median(abs(ratio - 1)) < 0.01
 
 
 def test_laws_and_curves_of_a_fixed_gamma_are_over_its_square(tmp_path: Path) -> None:
