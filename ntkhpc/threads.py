@@ -23,8 +23,9 @@ def pool(threads: int) -> Iterator[ThreadPoolExecutor]:
 
 
 def each(workers: ThreadPoolExecutor, work: Callable[[slice], None], rows: int) -> None:
-    """Do what is to be done to each strip of so many rows."""
-    for done in [workers.submit(work, slice(start, min(start + STRIP, rows))) for start in range(0, rows, STRIP)]:
+    """Do what is to be done to each strip of so many rows: from the last one on, which is the largest of a triangle."""
+    starts = reversed(range(0, rows, STRIP))
+    for done in [workers.submit(work, slice(start, min(start + STRIP, rows))) for start in starts]:
         done.result()
 
 

@@ -15,6 +15,7 @@ from ntkhpc.blocks import STRIP
 from ntkhpc.errors import DataError
 from ntkhpc.refinement import SMALLEST_PIVOT, ill_conditioned
 from ntkhpc.threads import each
+from ntkhpc.triangular import divide_by_transposed
 
 
 class Algebra(Protocol):
@@ -71,8 +72,7 @@ class HostAlgebra:
 
     def divided(self, left: np.ndarray, corner: np.ndarray) -> np.ndarray:
         def strip(rows: slice) -> None:
-            solved = scipy.linalg.solve_triangular(corner, left[rows].T, lower=True, check_finite=False)
-            left[rows] = solved.T
+            divide_by_transposed(left[rows], corner)
 
         each(self._workers, strip, len(left))
         return left
@@ -87,11 +87,11 @@ class HostAlgebra:
             except scipy.linalg.LinAlgError as error:
                 raise refusal(matrix.dtype, inputs) from error
             require_pivots(np.diag(corner), unreduced[here], inputs)
-            matrix[here, here] = corner
+            matrix[here, here], matrix[here, below] = corner, 0.0
             if below.start < below.stop:
                 matrix[below, here] = self.divided(np.ascontiguousarray(matrix[below, here]), corner)
                 self.reduced(matrix[below, below], matrix[below, here])
-        return np.tril(matrix)
+        return matrix
 
 
 _SINGULAR = 1e-14

@@ -10,10 +10,10 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 
 import numpy as np
-import scipy.linalg
 
 from ntkhpc.blocks import Blocks
 from ntkhpc.threads import each, in_order
+from ntkhpc.triangular import divide, divide_by_transposed
 
 Tile = Callable[[int, int], np.ndarray]
 """The tile (b, b) of block row i and block column j."""
@@ -44,11 +44,10 @@ def forward(panel: np.ndarray, n: int, blocks: Blocks, factor: Tile, workers: Th
             def subtract(strip: slice, at: slice = columns, before: slice = before, tile: np.ndarray = tile) -> None:
                 panel[strip, at] -= panel[strip, before] @ tile.T
 
-            def divide(strip: slice, at: slice = columns, corner: np.ndarray = tile) -> None:
-                solved = scipy.linalg.solve_triangular(corner, panel[strip, at].T, lower=True, check_finite=False)
-                panel[strip, at] = solved.T
+            def divide_strip(strip: slice, at: slice = columns, corner: np.ndarray = tile) -> None:
+                divide_by_transposed(panel[strip, at], corner)
 
-            each(workers, divide if k == j else subtract, len(panel))
+            each(workers, divide_strip if k == j else subtract, len(panel))
 
 
 def backward(panel: np.ndarray, n: int, blocks: Blocks, factor: Tile, workers: ThreadPoolExecutor) -> None:
@@ -63,13 +62,10 @@ def backward(panel: np.ndarray, n: int, blocks: Blocks, factor: Tile, workers: T
             def subtract(strip: slice, at: slice = columns, rows: slice = rows, tile: np.ndarray = tile) -> None:
                 panel[strip, at] -= panel[strip, rows] @ tile
 
-            def divide(strip: slice, at: slice = columns, corner: np.ndarray = tile) -> None:
-                right = panel[strip, at].T
-                panel[strip, at] = scipy.linalg.solve_triangular(
-                    corner, right, lower=True, trans=1, check_finite=False
-                ).T
+            def divide_strip(strip: slice, at: slice = columns, corner: np.ndarray = tile) -> None:
+                divide(panel[strip, at], corner)
 
-            each(workers, divide if i == j else subtract, len(panel))
+            each(workers, divide_strip if i == j else subtract, len(panel))
 
 
 def multiply(

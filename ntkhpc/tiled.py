@@ -16,7 +16,7 @@ alone. A leading block of n rows is factored by the leading block of L, at whate
 `refinement`). Work is cut into strips of rows, which threads take: their number changes no bit.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal, get_args
 
@@ -62,10 +62,20 @@ def filled_tile(
 def _filled(tile: np.ndarray, size: int, *, diagonal: bool) -> np.ndarray:
     if tile.shape == (size, size):
         return tile
-    filled = np.eye(size, dtype=tile.dtype) if diagonal else np.zeros((size, size), tile.dtype)
+    filled = np.empty((size, size), tile.dtype)
     rows, columns = tile.shape
     filled[:rows, :columns] = tile
+    _fill(filled, rows, columns, diagonal=diagonal)
     return filled
+
+
+def _fill(tile: np.ndarray, rows: int, columns: int, *, diagonal: bool) -> None:
+    """Fill a tile up beyond these rows and columns: with zeros, and on its diagonal with ones."""
+    tile[rows:] = 0.0
+    tile[:rows, columns:] = 0.0
+    if diagonal:
+        beyond = range(rows, len(tile))
+        tile[beyond, beyond] = 1.0
 
 
 def factor_column(
@@ -80,11 +90,13 @@ def factor_column(
     accelerated: bool = False,
     rows: Sequence[int] | None = None,
     corner: np.ndarray | None = None,
+    memory: Callable[[int], np.ndarray] | None = None,
 ) -> Iterator[np.ndarray]:
     """The tiles (b, b) of column j of the factor, for the block rows `blocks.column(j)`, in that order.
 
     With `rows` for these of them alone, in that order and with the same bits: what the others are decides none. Where j
-    is none of `rows`, `corner` is the finished tile (j, j).
+    is none of `rows`, `corner` is the finished tile (j, j). `memory(i)` is an array (b, b) that the tile of block row i
+    is made in, and which is then given; without it each is a new one.
     `kernel(i, j)` gives tiles of T, `factor(i, k)` those of the columns k < j. `ridge` is added to the diagonal of T.
     The row j of the factor is held meanwhile: j tiles. With `precision` "float32" tiles of T are rounded to it as they
     come, and all of the column is made in it. `accelerated` computes on JAX's device, which holds the row, instead of
@@ -103,29 +115,41 @@ def factor_column(
     places = [*([(kernel, j, j)] if makes_corner else []), *((factor, j, k) for k in range(j))]
     for i in below:
         places += [(kernel, i, j), *((factor, i, k) for k in range(j))]
+    width = blocks.height(j)  # what fills up the last blocks is not worked with
+
+    def taken(i: int, tile: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Memory of a tile, and the part of it that is worked with: with values of the kernel, which are not ours."""
+        whole = np.empty((blocks.size, blocks.size), precision) if memory is None else memory(i)
+        part = whole[: blocks.height(i), :width]
+        part[...] = tile[: len(part), :width]
+        return whole, part
+
+    def made(i: int, whole: np.ndarray, part: np.ndarray, values: np.ndarray) -> np.ndarray:
+        if values is not part:
+            part[...] = values
+        _fill(whole, *part.shape, diagonal=i == j)
+        return whole
+
     with _algebra(threads, accelerated) as algebra, ahead(places) as tiles:
-        # What fills up the last blocks is not worked with. Not in the kernel's own memory, which may be a file's.
-        width = blocks.height(j)
         if makes_corner:
-            diagonal = np.array(next(tiles)[:width, :width])
-            if ridge:
-                diagonal[np.diag_indices(width)] += ridge
-            diagonal = diagonal.astype(precision, copy=False)
+            tile = next(tiles)
+            whole, diagonal = taken(j, tile)
+            diagonal[np.diag_indices(width)] = np.diag(tile)[:width] + ridge
             unreduced, unfinished, row = np.diag(diagonal).copy(), algebra.load(diagonal), []
             for k in range(j):
                 row.append(algebra.load(next(tiles)[:width]))
                 unfinished = algebra.reduced(unfinished, row[k])
             divisor = algebra.cholesky(unfinished, unreduced, blocks.rows(j))
-            yield _filled(algebra.values(divisor), blocks.size, diagonal=True)
+            yield made(j, whole, diagonal, algebra.values(divisor))
         else:
             divisor = algebra.load(np.ascontiguousarray(np.asarray(corner, precision)[:width, :width]))
             row = [algebra.load(next(tiles)[:width]) for _ in range(j)]
         for i in below:
-            height = blocks.height(i)
-            left = algebra.load(np.array(next(tiles)[:height, :width], precision))
+            whole, part = taken(i, next(tiles))
+            left = algebra.load(part)
             for k in range(j):
-                left = algebra.subtracted(left, algebra.load(next(tiles)[:height]), row[k])
-            yield _filled(algebra.values(algebra.divided(left, divisor)), blocks.size, diagonal=False)
+                left = algebra.subtracted(left, algebra.load(next(tiles)[: len(part)]), row[k])
+            yield made(i, whole, part, algebra.values(algebra.divided(left, divisor)))
 
 
 @contextmanager

@@ -19,7 +19,7 @@ FLOORS = (
     {"ntkhpc.networks", "ntkhpc.kernels", "ntkhpc.kernel_tile", "ntkhpc.close_pairs", "ntkhpc.expectations",
      "ntkhpc.tangents", "ntkhpc.blocks", "ntkhpc.dependence", "ntkhpc.threads", "ntkhpc.tiled", "ntkhpc.tile_panels",
      "ntkhpc.refinement", "ntkhpc.infinite_width", "ntkhpc.loss_law",
-     "ntkhpc.tile_algebra", "ntkhpc.device_algebra", "ntkhpc.device_kernels",
+     "ntkhpc.triangular", "ntkhpc.tile_algebra", "ntkhpc.device_algebra", "ntkhpc.device_kernels",
      "ntkhpc.training", "ntkhpc.convergence", "ntkhpc.bayesian", "ntkhpc.linalg", "ntkhpc.programs",
      "ntkhpc.pinned", "ntkhpc.kernel_products", "ntkhpc.preconditioner", "ntkhpc.conjugate_gradients",
      "ntkhpc.probes", "ntkhpc.residuals", "ntkhpc.iterative", "ntkhpc.stax_text", "ntkhpc.stax_relu",

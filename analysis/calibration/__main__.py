@@ -3,7 +3,7 @@
 import argparse
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import cache
@@ -11,7 +11,7 @@ from functools import cache
 import numpy as np
 
 from analysis.calibration.checks import Population, Tally, check
-from analysis.calibration.judge import Row, marks, promise, verdict
+from analysis.calibration.judge import ENOUGH, Row, marks, promise, verdict
 from analysis.calibration.synthetic import PLAIN, Losses, Pool, make
 from analysis.calibration.world import World
 from ntkhpc import studies
@@ -128,6 +128,22 @@ def lines(tally: Tally, members: int, studies: int) -> Iterator[str]:
     yield f"  {verdict(marked)}"
 
 
+LAWS = ("exact curve: ", "further draws: ")
+"""What the names of rows begin with that are the same for every kind of study: they know of pools alone."""
+
+
+def gather(together: Tally, one: Tally) -> None:
+    """Add a kind of studies to those before it; what is the same for all kinds is counted once."""
+
+    def is_new(name: str, known: Container[str]) -> bool:
+        return not (name.startswith(LAWS) and name in known)
+
+    own = Tally()
+    own.intervals.update({name: rows for name, rows in one.intervals.items() if is_new(name, together.intervals)})
+    own.alarms.update({name: rows for name, rows in one.alarms.items() if is_new(name, together.alarms)})
+    together.merge(own)
+
+
 def _pools(numbers: Sequence[int]) -> list[Pool]:
     return pools(world_of(SCENARIOS[0]), numbers)
 
@@ -155,6 +171,7 @@ def main() -> int:
     def shares(count: int) -> list[range]:
         return [range(i, count, options.processes) for i in range(options.processes)]
 
+    together, kinds = Tally(), 0
     with ProcessPoolExecutor(options.processes) as executor:
         of = [pool for part in executor.map(_pools, shares(options.pools)) for pool in part]
         for scenario in SCENARIOS:
@@ -165,6 +182,12 @@ def main() -> int:
                 tally.merge(part)
             print(f"\n{scenario.name}")
             print("\n".join(lines(tally, scenario.members, options.studies)), flush=True)
+            if scenario.members >= ENOUGH:
+                gather(together, tally)
+                kinds += 1
+    if kinds > 1:
+        print(f"\nall {kinds} kinds of {ENOUGH} members and more, together")
+        print("\n".join(lines(together, ENOUGH, kinds * options.studies)))
     return 0
 
 

@@ -6,7 +6,7 @@ from typing import Any
 from analysis.agreement import TESTED, AgainstLaw
 from analysis.ensemble.results import EnsembleResults
 from analysis.infinite import LAW
-from analysis.report.numbers import chance, percent
+from analysis.report.numbers import chance, percent, two_digits
 from analysis.report.section import Section
 from analysis.scaling import plain
 from ntkhpc.studies.ensemble import standing
@@ -49,7 +49,9 @@ def _difference(one: AgainstLaw) -> str:
 def _limit(one: AgainstLaw) -> str:
     if not math.isfinite(one.p_value):
         return f"{percent(one.ratio.of_ratio())}, too few members to test"
-    return f"{percent(one.ratio.of_ratio())}, {chance(one.p_value)}; {100 * one.seen:.2g} % would have been seen"
+    return (
+        f"{percent(one.ratio.of_ratio())}, {chance(one.p_value)}; {two_digits(100 * one.seen)} % would have been seen"
+    )
 
 
 def _largest(results: EnsembleResults, width: int, differing: list[str]) -> str:

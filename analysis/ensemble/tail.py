@@ -14,7 +14,7 @@ from analysis.ensemble.results import EnsembleResults
 from analysis.ensemble.tail_figure import CAPTION, ORDER_ONE, tail
 from analysis.floor import INDEPENDENT, KNOWN, End
 from analysis.infinite import CURVE
-from analysis.report.numbers import chance, interval, slope
+from analysis.report.numbers import chance, interval, slope, two_digits
 from analysis.report.section import Section, Table
 from analysis.tails import Tail
 from ntkhpc.words import count, joined
@@ -178,7 +178,7 @@ def finite_widths(results: EnsembleResults) -> str:
         "Networks of finite width n are another matter. They were seen to leave the loss of infinite width near "
         "N_D = sqrt(n), where N_D^2/n is of order 1 (arXiv:2212.12147, polynomial regression with ReLU networks; an "
         f"order of magnitude, and nothing about eps_L). That is N_D = {places}. In the ensembles of this study N_D^2/n "
-        f"is {trained}, at the end of the curve {end}; there it would be 1 at a width of {last**2:.2g}."
+        f"is {trained}, at the end of the curve {end}; there it would be 1 at a width of {two_digits(last**2)}."
     )
     if last**2 / found[-1] > ORDER_ONE:
         said += " So the end is a statement about infinite width, and not about networks of these widths."
@@ -191,7 +191,7 @@ def finite_widths(results: EnsembleResults) -> str:
 
 
 def _range(low: float, high: float) -> str:
-    return f"{low:.2g}" if low == high else f"{low:.2g} to {high:.2g}"
+    return two_digits(low) if low == high else f"{two_digits(low)} to {two_digits(high)}"
 
 
 def records(results: EnsembleResults) -> pd.DataFrame:

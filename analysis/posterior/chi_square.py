@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from analysis.posterior.results import PosteriorResults
-from analysis.report.numbers import chance
+from analysis.report.numbers import chance, two_digits
 from analysis.report.section import Section
 from analysis.scaling import plain
 
@@ -27,7 +27,7 @@ def chi_squares(results: PosteriorResults) -> list[str]:
         verdict = "the samples cannot tell it from exact" if p > 0.01 else "deviations are more than statistical"
         said.append(
             f"{who}: chi squared {value:.3g} for {count} cells ({chance(p)}): {verdict}; the median size of "
-            f"deviations is {100 * float(np.median(np.abs(deviations))):.2g} %"
+            f"deviations is {two_digits(100 * float(np.median(np.abs(deviations))))} %"
         )
     return said
 

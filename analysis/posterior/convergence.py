@@ -4,6 +4,7 @@ import numpy as np
 import xarray
 
 from analysis.posterior.results import PosteriorResults
+from analysis.report.numbers import two_digits
 from analysis.report.section import Section
 from ntkhpc.studies.posterior.study import PosteriorStudy
 
@@ -59,7 +60,7 @@ def _about_relaxation(study: PosteriorStudy) -> list[str]:
     if spanned >= RELAXATIONS:
         return []
     return [
-        f"the kept samples of a chain span {spanned:.2g} relaxation times 1/(learning_rate T lambda) = "
+        f"the kept samples of a chain span {two_digits(spanned)} relaxation times 1/(learning_rate T lambda) = "
         f"{relaxation:,.0f} steps: directions that the data leave free are still near where they started"
     ]
 

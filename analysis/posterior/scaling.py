@@ -12,7 +12,7 @@ from analysis.posterior.exponents import GRADIENT_DESCENT, QUANTITIES
 from analysis.posterior.results import PosteriorResults
 from analysis.posterior.text import ALIKE
 from analysis.report.look import CLOSE, END
-from analysis.report.numbers import exponent, pm, probability
+from analysis.report.numbers import exponent, pm, probability, two_digits
 from analysis.report.plotting import legend_below, log_axis
 from analysis.report.section import Section, Table
 from analysis.scaling import plain
@@ -77,7 +77,7 @@ def sentences(results: PosteriorResults) -> list[str]:
         if pull > ALIKE:
             verdict = "they differ"
             if fit_of_latter := results.exact_fits.get((quantity, GRADIENT_DESCENT)):
-                verdict += f", by {100 * abs(one.value / fit_of_latter.exponent):.2g} % of the latter"
+                verdict += f", by {two_digits(100 * abs(one.value / fit_of_latter.exponent))} % of the latter"
         said.append(f"{text}{pm(one.value, one.stderr)} over {one.draws} draws ({pull:.1f} standard errors): {verdict}")
     for (quantity, width), fit in results.sampled_fits.items():
         if quantity == "eps_L" and fit.theory is not None:

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from analysis.report.numbers import two_digits
+
 ALIKE = 2.0
 """Standard errors within which two exponents are called alike."""
 
@@ -28,9 +30,9 @@ def per_cent(fraction: float) -> str:
 def apart(value: float, reference: float) -> str:
     """The size of a relative difference."""
     return (
-        f"{100 * abs(value / reference - 1):.2g} %"
+        f"{two_digits(100 * abs(value / reference - 1))} %"
         if abs(value / reference - 1) < 0.995
-        else f"{value / reference:.2g} times"
+        else f"{two_digits(value / reference)} times"
     )
 
 

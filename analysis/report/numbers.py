@@ -19,6 +19,11 @@ def pm(value: float, stderr: float) -> str:
     return f"{value:.{digits}f} ± {stderr:.{digits}f}"
 
 
+def two_digits(value: float) -> str:
+    """A number with two digits, and never with an exponent of ten above: "1.6", "160", "1,700,000"."""
+    return f"{float(f'{value:.2g}'):,.0f}" if abs(value) >= 10 else f"{value:.2g}"
+
+
 def estimate(one: Estimate) -> str:
     """An estimate with half the width of its 68 % interval."""
     return pm(one.value, one.half()) if one.parts else f"{one.value:.3g}"

@@ -31,6 +31,10 @@ from ntkhpc.phase.layout import CREATE, Layout
 from ntkhpc.phase.work import Values
 from ntkhpc.studies.base import Study
 from ntkhpc.studies.frozen import FORMAT
+from ntkhpc.threads import in_order
+
+_READERS = 4
+"""Threads that read back what was written: they wait for the disk, or for memory."""
 
 # A chunk that happens to equal the fill value must exist all the same: it was computed.
 _WHOLE: ArrayConfigParams = {"write_empty_chunks": True}
@@ -123,10 +127,19 @@ def load(path: Path, *names: str) -> dict[str, np.ndarray]:
     return {name: _read(path, name, ..., arrays.folder(path, name)) for name in names}
 
 
-def write(path: Path, study: Study, shard: Shard, values: Values, *, before: Callable[[], None] = lambda: None) -> None:
+def write(
+    path: Path,
+    study: Study,
+    shard: Shard,
+    values: Values,
+    *,
+    before: Callable[[], None] = lambda: None,
+    staged: Callable[[Path], Path | None] = lambda _: None,
+) -> None:
     """Write a shard's values into its own chunks, flush them to disk, read them back and compare.
 
-    `before` is called before each chunk is written: what it raises keeps the chunk as it is.
+    `before` is called before each chunk is written: what it raises keeps the chunk as it is. `staged` gives the file
+    that `stage` made of a chunk's values, where there is one.
     `values` maps every array of the shard's phase to the whole region of the shard, in the array's type. Arrays that
     the store of an older run has not are left out.
     Raises ValueError if that is not what it is given, DamagedError if the file system gives back other bytes.
@@ -144,7 +157,7 @@ def write(path: Path, study: Study, shard: Shard, values: Values, *, before: Cal
                 f"shard {shard.id}: {array.name} is {value.dtype}{value.shape}, the store has {array.dtype}{shape}"
             )
         # After an fsync() that failed nobody knows what is on disk: what is tried again is the whole.
-        files.patiently(partial(_write_array, path, study, shard, array, value, before), refusals.ANSWERED_TWICE)
+        files.patiently(partial(_write_array, path, shard, array, value, before, staged), refusals.ANSWERED_TWICE)
         failpoints.reach("chunk-written", path)
     failpoints.reach("chunks-written", path)
     for array in expected:
@@ -152,8 +165,9 @@ def write(path: Path, study: Study, shard: Shard, values: Values, *, before: Cal
     failpoints.reach("chunks-synced", path)
     for array in expected:
         stored = arrays.of(path, array.name)
-        for box, value in _boxes(stored, shard, values[array.name]):
-            if not _reads_back(stored, box, value):
+        parts = _boxes(stored, shard, values[array.name])
+        with in_order(partial(_reads_back, stored), parts, threads=_READERS) as same:
+            if not all(same):
                 raise DamagedError(
                     f"{array.name} reads back with other bytes than were written",
                     where=stored.folder,
@@ -163,14 +177,15 @@ def write(path: Path, study: Study, shard: Shard, values: Values, *, before: Cal
     failpoints.reach("values-compared", path)
 
 
-def _reads_back(stored: Stored, box: tuple[slice, ...], value: np.ndarray) -> bool:
-    if _is_large(stored, value):
+def _reads_back(stored: Stored, written: tuple[tuple[slice, ...], np.ndarray]) -> bool:
+    box, value = written
+    if is_large(stored, value):
         (chunk,) = stored.chunk_files(_spans(stored, box))
         return large_files.holds(chunk, *_chunk_bytes(value))
     return _same_bytes(part(stored, box), value)
 
 
-def _is_large(stored: Stored, value: np.ndarray) -> bool:
+def is_large(stored: Stored, value: np.ndarray) -> bool:
     """Whether a value is a chunk that is written and compared without zarr, which copies it several times."""
     own = stored.scratch and stored.plain and stored.checksummed
     return own and value.shape == stored.chunks and value.dtype.str == np.dtype(stored.dtype).newbyteorder("<").str
@@ -199,15 +214,25 @@ def _boxes(stored: Stored, shard: Shard, value: np.ndarray) -> Iterator[tuple[tu
         yield box, value[tuple(slice(b.start - r.start, b.stop - r.start) for b, r in zip(box, region, strict=True))]
 
 
+def stage(chunk: Path, value: np.ndarray) -> Path:
+    """Write a large chunk beside its place, under a name of its own, and sync it."""
+    return files.stage(chunk, *_chunk_bytes(value))
+
+
 def _write_array(
-    path: Path, study: Study, shard: Shard, array: Array, value: np.ndarray, before: Callable[[], None]
+    path: Path,
+    shard: Shard,
+    array: Array,
+    value: np.ndarray,
+    before: Callable[[], None],
+    staged: Callable[[Path], Path | None],
 ) -> None:
     opened, stored = open_array(path, array.name, writable=True), arrays.of(path, array.name)
     for box, part_of_it in _boxes(stored, shard, value):
         before()
         (chunk,) = stored.chunk_files(_spans(stored, box))
-        if _is_large(stored, part_of_it):
-            large_files.write(chunk, *_chunk_bytes(part_of_it))
+        if is_large(stored, part_of_it):
+            large_files.place(staged(chunk) or stage(chunk, part_of_it), chunk)
         else:
             opened[box] = part_of_it
             files.sync_file(chunk)
@@ -314,6 +339,9 @@ def digest(value: np.ndarray) -> str:
     return found.hexdigest()
 
 
-def chunk_digests(value: np.ndarray, stored: Stored, shard: Shard) -> tuple[str, ...]:
-    """The same of each chunk of a shard's part of an array, in the order of its files."""
-    return tuple(digest(one) for _, one in _boxes(stored, shard, value))
+def chunk_digests(
+    value: np.ndarray, stored: Stored, shard: Shard, known: Callable[[Path], str | None] = lambda _: None
+) -> tuple[str, ...]:
+    """The same of each chunk of a shard's part of an array, in the order of its files; `known` ones are not hashed."""
+    parts = zip(stored.chunk_files(shard.region), _boxes(stored, shard, value), strict=True)
+    return tuple(known(chunk) or digest(one) for chunk, (_, one) in parts)

@@ -18,7 +18,7 @@ from typing import Any
 
 import msgspec
 
-from ntkhpc import files, filesystem, programs
+from ntkhpc import files, filesystem, large_files, programs
 from ntkhpc.engine import (
     arrays,
     claims,
@@ -41,6 +41,7 @@ from ntkhpc.engine.packages import PACKAGES, changed_versions, versions
 from ntkhpc.engine.plan import Shard
 from ntkhpc.engine.receipts import Receipt
 from ntkhpc.engine.run import Manifest, Run, load
+from ntkhpc.engine.staging import Staging
 from ntkhpc.engine.tiles import Tiles
 from ntkhpc.errors import ClaimLostError, ConflictError, DamagedError, DivergedError, RunError
 from ntkhpc.phase.work import Values, Work
@@ -132,8 +133,8 @@ def _attempt(bench: _Bench, shard: Shard, gone: Callable[[Owner], bool]) -> str:
             return "done before"
         failpoints.reach("claimed", run.path)
         print(f"{shard.phase}/{shard.id}: started", flush=True)
-        with files.explain_refusals(run.path):
-            outcome = _compute_and_publish(bench, shard, claim)
+        with files.explain_refusals(run.path), Staging(run, shard) as staging:
+            outcome = _compute_and_publish(bench, shard, claim, staging)
         finished = True
         print(f"{shard.phase}/{shard.id}: {outcome}", flush=True)
         return outcome
@@ -157,7 +158,9 @@ def _attempt(bench: _Bench, shard: Shard, gone: Callable[[Owner], bool]) -> str:
         failpoints.reach("claim-released", run.path)
 
 
-def _compute(bench: _Bench, shard: Shard, inputs: str, kept: Tiles, others: donors.Taking | None) -> Values:
+def _compute(
+    bench: _Bench, shard: Shard, inputs: str, kept: Tiles, others: donors.Taking | None, staging: Staging
+) -> Values:
     """The values of a shard's block, of every array that its phase writes."""
     run = bench.run
     phase = run.layout.phases[shard.phase]
@@ -173,9 +176,10 @@ def _compute(bench: _Bench, shard: Shard, inputs: str, kept: Tiles, others: dono
         threads=min(_cores(), phase.wide(run.study)),
         accelerated=fingerprint.is_accelerated(),
         others=others,
+        finished=staging,
     )
     try:
-        with pinned():
+        with pinned(), large_files.reused():
             return phase.compute(work)
     except DivergedError as error:  # a computation knows its block, not the name of its shard
         where = error.where or f"shard {shard.id}"
@@ -188,7 +192,7 @@ def _cores() -> int:
     return max(1, min([len(os.sched_getaffinity(0)), *(int(one) for one in given if one.isdigit())]))
 
 
-def _compute_and_publish(bench: _Bench, shard: Shard, claim: Claim) -> str:
+def _compute_and_publish(bench: _Bench, shard: Shard, claim: Claim, staging: Staging) -> str:
     run, manifest, marks = bench.run, bench.manifest, bench.marks
     started, clock = datetime.now(UTC), time.monotonic()
     inputs = receipts.inputs_hash(run, shard.phase)
@@ -196,11 +200,11 @@ def _compute_and_publish(bench: _Bench, shard: Shard, claim: Claim) -> str:
     kept = Tiles(run, shard, made_from, sequential=run.layout.phases[shard.phase].sequential)
     confirmed.require_metadata(run, run.layout.phases[shard.phase])
     others = bench.beside.of(shard)
-    values = _compute(bench, shard, inputs, kept, others)
+    values = _compute(bench, shard, inputs, kept, others, staging)
     failpoints.reach("shard-computed", run.path)
     there = {array.name: array for array in store.written(run.store, run.study, shard.phase)}
     chunks = {
-        name: store.chunk_digests(value, arrays.of(run.store, name), shard)
+        name: store.chunk_digests(value, arrays.of(run.store, name), shard, staging.digest)
         for name, value in values.items()
         if name in there and there[name].scratch
     }
@@ -247,7 +251,7 @@ def _compute_and_publish(bench: _Bench, shard: Shard, claim: Claim) -> str:
     try:
         if told := _compare_with_twin(run, shard, receipt):
             return told
-        store.write(run.store, run.study, shard, values, before=require_claim)
+        store.write(run.store, run.study, shard, values, before=require_claim, staged=staging.pop)
         require_claim()
     except ClaimLostError:
         # Whoever took it over may have ended while this process was stopped within a write, which came after its own.

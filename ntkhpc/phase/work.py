@@ -40,6 +40,12 @@ class KnownChunks(Protocol):
         """None for a chunk that must be computed."""
 
 
+class FinishedChunks(Protocol):
+    """Chunks of scratch arrays that are final before their block is."""
+
+    def take(self, array: str, number: int, values: np.ndarray) -> None: ...
+
+
 @dataclass(frozen=True)
 class Work(Generic[S]):
     """One shard's work: the study, the shard's block, the arrays that its phase reads, its finished tiles, and what
@@ -59,6 +65,15 @@ class Work(Generic[S]):
     threads: int = 1
     accelerated: bool = False
     others: KnownChunks | None = None
+    finished: FinishedChunks | None = None
+
+    def finish(self, array: str, number: int, values: np.ndarray) -> None:
+        """Say that a chunk of a scratch array is as the block will have it: it is hashed and written meanwhile.
+
+        `number` counts the chunks of the block, in the order of their files. The block's values have it too.
+        """
+        if self.finished is not None:
+            self.finished.take(array, number, values)
 
     def known(self, array: str, number: int, made_from: Sequence[str]) -> np.ndarray | None:
         """A chunk of what the block has of an array, as a run of another study has it; None if it must be computed.

@@ -15,6 +15,7 @@ from support.runs import ROOT, reseal
 from analysis import ensemble, posterior, report
 from analysis.ensemble.results import EnsembleResults
 from analysis.posterior.results import PosteriorResults
+from analysis.report.numbers import two_digits
 from analysis.report.section import Section, Table
 from analysis.report.symbols import markup
 from ntkhpc.engine.run import Run
@@ -75,14 +76,14 @@ def test_a_page_tells_of_every_file_and_of_no_other(finished: Run, posterior: Ru
         (
             "law_",
             {"Does finite width differ from infinite width?", "Learning curves", "What can make eps_L flat",
-             "The distribution of the loss", "Finite width", "Bias and variance"},
-            {"learning_curves", "flattening", "distribution", "width_dependence", "bias_and_variance"},
+             "The distribution of the loss", "Finite width"},
+            {"learning_curves", "flattening", "distribution", "width_dependence"},
             {"curve"},
         ),
         ("(law|curve)_",
          {"Does finite width differ from infinite width?", "Learning curves", "What can make eps_L flat",
-          "The distribution of the loss", "Finite width", "Bias and variance"},
-         {"learning_curves", "flattening", "distribution", "width_dependence", "bias_and_variance"}, {"curve"}),
+          "The distribution of the loss", "Finite width"},
+         {"learning_curves", "flattening", "distribution", "width_dependence"}, {"curve"}),
     ],
 )  # fmt: skip
 def test_sections_of_an_ensemble_whose_arrays_are_not_in_the_store_are_left_out(
@@ -205,3 +206,19 @@ def test_a_section_is_in_every_part_of_the_report_once_it_is_in_the_list(
     assert json.loads(of(target, "fits.json"))["scratch"] == 7
     assert of(target, "scratches.csv") == "depth\n0.1\n"
     assert (target.path / "analysis" / "scratch.pdf").read_bytes().startswith(b"%PDF")
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.0123, "0.012"),
+        (1.64, "1.6"),
+        (9.96, "10"),
+        (64.2, "64"),
+        (164.0, "160"),
+        (1.66e6, "1,700,000"),
+        (-164.0, "-160"),
+    ],
+)
+def test_two_digits_are_never_a_power_of_ten(value: float, text: str) -> None:
+    assert two_digits(value) == text

@@ -88,10 +88,11 @@ class Factored:
             accelerated=work.accelerated,
             rows=missing,
             corner=found[0, 0],
+            memory=lambda i: found[0, rows.index(i)],
         )
         try:
             for i, tile in zip(missing, column, strict=True):
-                found[0, rows.index(i)] = tile
+                work.finish(self.name, rows.index(i), tile[np.newaxis, np.newaxis])
         except DataError as error:
             chosen = work.inputs["permutation"][draw, : cut.n]
             with pool_rows.named(work.study, work.block.value("curve_draw"), chosen):
