@@ -13,7 +13,10 @@ LAW = (
 """The arrays that `law` reads."""
 
 REFERENCE = tuple(name.replace("law_", "reference_") for name in LAW)
-"""What they are called where they are no law of the networks; see `as_reference`."""
+"""What they are called where they are the law of another algorithm; see `as_reference`."""
+
+BESIDE = tuple(name.replace("law_", "beside_") for name in LAW)
+"""And where they stand beside networks of the mu-parametrisation, or beside centred ones, without a spread."""
 
 CURVE = ("curve_mu", "curve_sigma2", "curve_population_variance", "curve_bias2", "curve_variance")
 """The arrays that `curve` needs."""
@@ -90,7 +93,7 @@ def law(store: xarray.Dataset) -> xarray.Dataset:
             "eps_pop": signed_root(store.law_population_variance.compute()) / mu,
             "bias2": bias2.compute(),
             "variance": store.law_variance.mean("test_point", skipna=False).compute() / 2,
-            "skewness": kappa3 / kappa2**1.5,
+            "skewness": (kappa3 / kappa2**1.5).where(kappa2 > 0),
             "size_sigma": np.sqrt(store.law_size_variance.compute()),
             "loss": store.law_quantile.compute(),
         }
@@ -119,18 +122,21 @@ def curve(store: xarray.Dataset) -> xarray.Dataset:
     return found.transpose("time", "draw", "n_train", ...)
 
 
-def as_reference(store: xarray.Dataset) -> xarray.Dataset:
-    """The store of a study whose algorithm has no law: what its phases of infinite width computed is that of full-batch
-    descent, a reference. The laws of its own cells are renamed to REFERENCE; curves and further draws are left out."""
+def as_reference(store: xarray.Dataset, names: tuple[str, ...] = REFERENCE) -> xarray.Dataset:
+    """The store of a study whose networks have another limit, or none, than what its phases of infinite width computed.
+
+    The laws of its own cells are renamed to `names`, REFERENCE or BESIDE; curves and further draws are left out.
+    """
     found = {str(name) for name in store.data_vars}
-    renamed = {old: new for old, new in zip(LAW, REFERENCE, strict=True) if old in found}
+    renamed = {old: new for old, new in zip(LAW, names, strict=True) if old in found}
     left = [name for name in found if name.startswith(("law_", "curve_", "redraw_")) and name not in renamed]
     return store.drop_vars(left).rename(renamed)
 
 
 def reference(store: xarray.Dataset) -> xarray.Dataset:
-    """What `law` is, of the arrays that `as_reference` renamed."""
-    return law(store.rename(dict(zip(REFERENCE, LAW, strict=True))))
+    """What `law` is, of the arrays that `as_reference` renamed; over width too in the mu-parametrisation."""
+    names = next(one for one in (REFERENCE, BESIDE) if all(name in store for name in one))
+    return law(store.rename(dict(zip(names, LAW, strict=True))))
 
 
 def is_iterated(store: xarray.Dataset) -> bool:

@@ -12,6 +12,8 @@ T_XX -> T_XX + r. The NNGP posterior with noise variance r has A = K_*X (K_XX + 
 Of every other algorithm whose steps are affine in f_0 the law is, with B, C and rho^k of responses.py,
 
     mean = rho^k T_*X C Y ;  Sigma as above with A = T_*X B, times rho^2k
+
+Of outputs g/gamma whose weights learn at eta gamma^2 the mean is the same and Sigma is over gamma^2 (output_scale.py).
 """
 
 import math
@@ -26,6 +28,7 @@ from ntkhpc import dependence, kernels, linalg, loss_law, minibatches, optimiser
 from ntkhpc.kernels import nngp_ntk
 from ntkhpc.loss_law import loss_moments
 from ntkhpc.optimisers import Algorithm
+from ntkhpc.output_scale import ONE, OutputScale
 
 if TYPE_CHECKING:
     import xarray
@@ -125,27 +128,31 @@ def trained_law(
     kind: Kind = "ntk",
     optimiser: Algorithm | optimisers.OptimiserName = "gd",
     seed: int = 0,
+    output_scale: OutputScale = ONE,
 ) -> Law:
     """Mean (m, outputs) and covariance (m, m) over initialisations of the trained outputs at x_test (m, d).
 
     x_train (n, d), y_train (n, outputs); `time` steps of full-batch gradient descent (heavy ball with `momentum`) on
     the cost per sample and output, or of another `optimiser`: a name, or an Algorithm, of which mini-batches are in the
     order that members of `seed` share. `kind="nngp"` is the Bayesian posterior with noise variance `ridge`, which knows
-    no time. [arXiv:1902.06720, eqs. 14-16.] Raises ValueError for shapes and settings that make no sense or a learning
-    rate that diverges, DataError for equal training inputs at infinite time without ridge.
+    no time. [arXiv:1902.06720, eqs. 14-16.] With an `output_scale` the outputs are those of the network over gamma, or
+    centred ones; rates are then in units of gamma^2, and `ridge` is added to the NTK of the network itself. Raises
+    ValueError for shapes and settings that make no sense or a learning rate that diverges, DataError for equal training
+    inputs at infinite time without ridge.
     """
     _require_sense(kind, ridge)
     y_train = _targets(y_train, len(x_train))
     algorithm = _algorithm(optimiser, momentum)
+    _require_scalable(output_scale, kind, algorithm)
     training = _training(network, algorithm, time, learning_rate, learning_rate_fraction, seed)
     blocks = panels(network, x_train, x_test)
     if kind == "nngp" or time == math.inf:
         _require_infinite(kind, time)
         ridge += 0.0 if kind == "nngp" else ridge_of_decay(algorithm, y_train.size)
         (law,) = nested_laws(blocks, y_train, [len(y_train)], ridge=ridge, kind=kind)
-        return law
+        return output_scale.law(*law)
     (law,) = finite_time_laws(blocks, y_train, [training], ridge=ridge)
-    return law
+    return output_scale.law(*law)
 
 
 def learning_curve(
@@ -164,6 +171,7 @@ def learning_curve(
     kind: Kind = "ntk",
     optimiser: Algorithm | optimisers.OptimiserName = "gd",
     seed: int = 0,
+    output_scale: OutputScale = ONE,
 ) -> "xarray.Dataset":
     """mu_L, sigma_L, eps_L, eps_pop, bias2 and variance of the test loss over `n_train`, the first n rows each time.
 
@@ -179,6 +187,7 @@ def learning_curve(
         raise ValueError(f"train_sizes = {sizes} must increase from at least 1 to at most {len(x_train)}")
     blocks = panels(network, x_train[: sizes[-1]], x_test)
     algorithm = _algorithm(optimiser, momentum)
+    _require_scalable(output_scale, kind, algorithm)
     times = [time(n) if callable(time) else time for n in sizes]
     if kind == "nngp" or math.inf in times:
         for one in times:
@@ -199,7 +208,7 @@ def learning_curve(
             )
             for n, steps in zip(sizes, times, strict=True)
         )
-    rows = [loss_law.statistics(*law, y_test) for law in laws]
+    rows = [loss_law.statistics(*output_scale.law(*law), y_test) for law in laws]
     columns = {name: ("n_train", [getattr(row, name) for row in rows]) for name in loss_law.COLUMNS}
     return xarray.Dataset(columns, coords={"n_train": sizes})
 
@@ -418,6 +427,13 @@ def _require_infinite(kind: str, time: float) -> None:
             if kind == "nngp"
             else "time must be finite at every n_train, or infinite at every one"
         )
+
+
+def _require_scalable(scale: OutputScale, kind: str, algorithm: Algorithm) -> None:
+    if kind == "nngp" and not scale.is_one:
+        raise ValueError("kind = 'nngp' is the posterior of networks with gamma = 1 that are not centred")
+    if scale.centred and _is_decayed(algorithm):
+        raise ValueError("weight decay to zero has no known law of centred networks")
 
 
 def _algorithm(optimiser: Algorithm | optimisers.OptimiserName, momentum: float) -> Algorithm:

@@ -142,8 +142,11 @@ def quantiles(mean: np.ndarray, covariance: np.ndarray, y_test: np.ndarray, prob
 
     In the eigenbasis of Sigma, L is a sum of independent scaled noncentral chi-squared variables, whose characteristic
     function is known; its Fourier series over a period that holds all but a negligible tail gives the distribution.
-    Right to 1e-6 in probability for many test points, to half a per cent for one, whose density is infinite at 0.
+    Right to 1e-6 in probability for many test points, to half a per cent for one, whose density is infinite at 0. Where
+    Sigma is 0 all are mu_L.
     """
+    if not covariance.any():
+        return np.full(len(probabilities), loss_moments(mean, covariance, y_test, max_order=1)[0])
     outputs, scale = mean.shape[1], 1 / (2 * mean.size)
     values, vectors = linalg.eigh(covariance)
     shifts = ((vectors.T @ (mean - y_test)) ** 2).sum(axis=1)

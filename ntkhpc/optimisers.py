@@ -174,11 +174,30 @@ PLAIN = Algorithm()
 """Full-batch gradient descent at a constant rate."""
 
 
-def transformation(algorithm: Algorithm, rate: Any, steps: int, start: Any) -> "optax.GradientTransformation":
-    """What optax does at each of `steps` steps: `rate` is the peak rate, `start` the parameters theta_0."""
+def layer_scales(parameters: Any, width: int) -> Any:
+    """Of adam in the mu-parametrisation: what multiplies the rate of each weight of an MLP, shaped as its parameters.
+
+    Adam changes each weight by about eta, whatever the scale of its gradient. Outputs of a last layer over gamma =
+    gamma_0 sqrt(n) then move alike at every width n, as preactivations of the first layer do; those of a hidden layer
+    are sums of n changes over sqrt(n), so its weights learn at eta/sqrt(n). [arXiv:2203.03466, powers counted here.]
+    """
+    last = len(parameters) - 1
+    return tuple(
+        (1 / math.sqrt(width) if 0 < number < last else 1.0, *(1.0 for _ in layer[1:]))
+        for number, layer in enumerate(parameters)
+    )
+
+
+def transformation(
+    algorithm: Algorithm, rate: Any, steps: int, start: Any, layers: Any = None
+) -> "optax.GradientTransformation":
+    """What optax does at each of `steps` steps: `rate` is the peak rate, `start` the parameters theta_0, `layers` what
+    multiplies the rate of each of them."""
     import optax
 
     parts = [algorithm.entry.direction(algorithm)]
+    if layers is not None:
+        parts.append(_by_layers(layers))
     if algorithm.weight_decay and algorithm.decay_towards == "zero":
         parts.append(optax.add_decayed_weights(algorithm.weight_decay))
     elif algorithm.weight_decay:
@@ -187,6 +206,13 @@ def transformation(algorithm: Algorithm, rate: Any, steps: int, start: Any) -> "
         unit = _schedule(algorithm.schedule, steps)
         return optax.chain(*parts, optax.scale_by_learning_rate(lambda count: rate * unit(count)))
     return optax.chain(*parts, optax.scale_by_learning_rate(rate))
+
+
+def _by_layers(layers: Any) -> "optax.GradientTransformation":
+    import jax
+    import optax
+
+    return optax.stateless(lambda updates, parameters: jax.tree.map(lambda u, scale: u * scale, updates, layers))
 
 
 def _towards(start: Any, decay: float) -> "optax.GradientTransformation":

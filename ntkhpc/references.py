@@ -129,6 +129,47 @@ NEURAL_TANGENTS = Reference(
     arxiv="1912.02803",
 )  # fmt: skip
 
+LAZY_TRAINING = Reference(
+    key="Chizat2019",
+    title="On Lazy Training in Differentiable Programming",
+    authors=("Lénaïc Chizat", "Edouard Oyallon", "Francis Bach"),
+    year=2019,
+    kind="inproceedings",
+    where=("booktitle", "Advances in Neural Information Processing Systems"),
+    volume="32",
+    arxiv="1812.07956",
+)
+
+FEATURE_LEARNING = Reference(
+    key="Yang2021",
+    title="Tensor Programs IV: Feature Learning in Infinite-Width Neural Networks",
+    authors=("Greg Yang", "Edward J. Hu"),
+    year=2021,
+    kind="inproceedings",
+    where=("booktitle", "International Conference on Machine Learning"),
+    arxiv="2011.14522",
+)
+
+LAYERWISE_RATES = Reference(
+    key="Yang2022",
+    title="Tensor Programs V: Tuning Large Neural Networks via Zero-Shot Hyperparameter Transfer",
+    authors=("Greg Yang", "Edward J. Hu", "Igor Babuschkin", "Szymon Sidor", "Xiaodong Liu", "David Farhi",
+             "Nick Ryder", "Jakub Pachocki", "Weizhu Chen", "Jianfeng Gao"),
+    year=2022,
+    kind="misc",
+    arxiv="2203.03466",
+)  # fmt: skip
+
+FEATURE_STRENGTH = Reference(
+    key="Atanasov2025",
+    title="The Optimization Landscape of SGD Across the Feature Learning Strength",
+    authors=("Alexander Atanasov", "Alexandru Meterez", "James B. Simon", "Cengiz Pehlevan"),
+    year=2025,
+    kind="inproceedings",
+    where=("booktitle", "International Conference on Learning Representations"),
+    arxiv="2410.04642",
+)
+
 GRINDHAMMER_PETERS = Reference(
     key="Grindhammer2000",
     title="The parameterized simulation of electromagnetic showers in homogeneous and sampling calorimeters",

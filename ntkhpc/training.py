@@ -16,10 +16,11 @@ import numpy as np
 import optax
 from jax import Array
 
-from ntkhpc import first_layer, minibatches, optimisers, seeds
+from ntkhpc import first_layer, minibatches, optimisers, output_scale, seeds
 from ntkhpc.first_layer import FirstLayer
 from ntkhpc.networks import MLP
 from ntkhpc.optimisers import Algorithm
+from ntkhpc.output_scale import OutputScale
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,8 @@ class Program:
     another: the same keys give other numbers in another precision. Empty means `precision`. A `watched` program looks
     at the training loss of every step. `momentum` alone is heavy-ball momentum; see `trained_by`. Schedules are over
     all steps, the last of `trace_steps`. `mlp` is an MLP, or another network of which `of_width` gives a FiniteNetwork.
+    Outputs are those of the network by `output_scale`, and the rate is multiplied by its gamma^2. `layerwise` is for
+    adam on an MLP in the mu-parametrisation: see `optimisers.layer_scales`.
     """
 
     mlp: MLP | Any
@@ -41,8 +44,12 @@ class Program:
     drawn: str = ""
     watched: bool = False
     algorithm: Algorithm = optimisers.PLAIN
+    output_scale: OutputScale = output_scale.ONE
+    layerwise: bool = False
 
     def __post_init__(self) -> None:
+        if self.layerwise and not isinstance(self.mlp, MLP):
+            raise ValueError("rates of single layers are known of fully connected networks alone")
         if self.watched and not self.trained_by.falls:
             raise ValueError("nothing is known of the training loss at single steps of this algorithm: do not watch it")
 
@@ -241,9 +248,14 @@ def _train_member(
 ) -> tuple[Array, ...]:
     network = program.mlp.of_width(program.width)
     algorithm, steps = program.trained_by, program.trace_steps[-1]
-    if (scale := algorithm.width_scale(program.width)) != 1:
+    if not program.layerwise and (scale := algorithm.width_scale(program.width)) != 1:
         rate = rate * scale
-    optimiser = optimisers.transformation(algorithm, rate, steps, held.start)
+    layers = optimisers.layer_scales(held.start, program.width) if program.layerwise else None
+    optimiser = optimisers.transformation(algorithm, rate, steps, held.start, layers)
+    outputs, start, start_test = program.output_scale, None, None
+    if outputs.centred:
+        start, start_test = held.outputs(held.start), network.apply(held.parameters(held.start), x_test)
+    y, y_test = _targets(outputs, y, start), _targets(outputs, y_test, start_test)
     next_batch, order = _batches(algorithm, seed, seeds.member_key(seed, program.width, member), x, y)
 
     def cost(trained: Any, batch: tuple[Array, Array] | None = None) -> Array:
@@ -251,7 +263,7 @@ def _train_member(
             return 0.5 * jnp.mean((held.outputs(trained) - y) ** 2)
         return 0.5 * jnp.mean((network.apply(trained, batch[0]) - batch[1]) ** 2)
 
-    watch = _watch(program, x.dtype) if program.watched else None
+    watch = _watch(program, x.dtype, start) if program.watched else None
 
     def step(number: Any, state: Any) -> Any:
         trained, moments, seen, order = state
@@ -266,8 +278,8 @@ def _train_member(
 
     def trace(state: Any, bounds: tuple[Array, Array]) -> Any:
         state = jax.lax.fori_loop(bounds[0], bounds[1], step, state)
-        outputs = network.apply(held.parameters(state[0]), x_test)
-        return state, (cost(state[0]), 0.5 * jnp.mean((outputs - y_test) ** 2))
+        tested = network.apply(held.parameters(state[0]), x_test)
+        return state, (cost(state[0]), 0.5 * jnp.mean((tested - y_test) ** 2))
 
     ends = jnp.asarray(program.trace_steps)
     starts = jnp.concatenate([ends[:1], ends[:-1]])
@@ -276,7 +288,20 @@ def _train_member(
         trace, (held.start, optimiser.init(held.start), nothing_seen, order), (starts, ends)
     )
     last_rise = jnp.int32(-1) if watch is None else watch(ends[-1], train_loss[-1], seen)[2]
-    return network.apply(held.parameters(trained), x_test), train_loss, test_loss, last_rise
+    predictions = network.apply(held.parameters(trained), x_test)
+    if outputs.is_one:
+        return predictions, train_loss, test_loss, last_rise
+    if start_test is not None:
+        predictions = predictions - start_test
+    gamma = outputs.gamma
+    return predictions / gamma, train_loss / gamma**2, test_loss / gamma**2, last_rise
+
+
+def _targets(outputs: OutputScale, y: Array, start: Array | None) -> Array:
+    """What g learns at the rate eta where f learns y at eta gamma^2: gamma y, and centred gamma y + g(theta_0)."""
+    if outputs.is_one:
+        return y
+    return outputs.gamma * y if start is None else outputs.gamma * y + start
 
 
 def _batches(algorithm: Algorithm, seed: Array, key: Array, x: Array, y: Array) -> tuple[Callable[..., Any], Any]:
@@ -299,20 +324,23 @@ def _batches(algorithm: Algorithm, seed: Array, key: Array, x: Array, y: Array) 
     return next_batch, jnp.zeros(len(x), jnp.int32)
 
 
-def _watch(program: Program, dtype: Any) -> Callable[[Array, Array, Any], Any]:
+def _watch(program: Program, dtype: Any, subtracted: Array | None) -> Callable[[Array, Array, Any], Any]:
     """What looks at the loss at each step: (step, loss, seen) -> seen, which is (first loss, loss before, last rise).
 
-    Rounding moves residuals by about the resolution of the outputs, so the loss C by that times sqrt(C C_0).
+    Rounding moves residuals by about the resolution of the outputs, so the loss C by that times sqrt(C C_0). What is
+    `subtracted` from outputs is rounded too, and C_0 has its loss besides.
     """
     rises = sound_rises(program.momentum, program.trace_steps[-1], program.algorithm)
     allowed = jnp.asarray(np.append(rises, _SMALLEST_RISE if len(rises) else 0.0), dtype)
     resolution = _ROUNDINGS * float(np.finfo(dtype).eps)
+    untrained = None if subtracted is None else 0.5 * jnp.mean(subtracted**2)
 
     def watch(step: Array, loss: Array, seen: Any) -> Any:
         first, before, last = seen
         first = jnp.where(step == 0, loss, first)
         sound = allowed[jnp.clip(step - 1, 0, len(allowed) - 1)] * first
-        rounding = resolution * (before + jnp.sqrt(before * first))
+        scale = first if untrained is None else first + untrained
+        rounding = resolution * (before + jnp.sqrt(before * scale))
         rose = loss > before + sound + rounding
         return first, loss, jnp.where(rose, jnp.asarray(step, jnp.int32), last)
 

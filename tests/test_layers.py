@@ -25,7 +25,7 @@ FLOORS = (
      "ntkhpc.pinned", "ntkhpc.kernel_products", "ntkhpc.preconditioner", "ntkhpc.conjugate_gradients",
      "ntkhpc.probes", "ntkhpc.residuals", "ntkhpc.iterative", "ntkhpc.stax_text", "ntkhpc.stax_relu",
      "ntkhpc.stax_network", "ntkhpc.kernel_batches", "ntkhpc.traced", "ntkhpc.stax_cost",
-     "ntkhpc.optimisers", "ntkhpc.responses", "ntkhpc.minibatches", "ntkhpc.mixtures"},
+     "ntkhpc.optimisers", "ntkhpc.output_scale", "ntkhpc.responses", "ntkhpc.minibatches", "ntkhpc.mixtures"},
     {"ntkhpc.data"},
     {"ntkhpc.studies"},
     {"ntkhpc.engine"},

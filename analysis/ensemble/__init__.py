@@ -8,9 +8,11 @@ from analysis.ensemble import (
     bias_and_variance,
     distribution,
     exponents,
+    fixed_gamma,
     flattening,
     learning_curves,
     members,
+    oscillating,
     overview,
     points,
     rechecked,
@@ -29,12 +31,13 @@ from analysis.report.publication import Publication
 from analysis.report.section import Section
 from ntkhpc.engine.run import Run
 from ntkhpc.refinement import SMALLEST_PIVOT
-from ntkhpc.studies.ensemble import algorithms, exact
+from ntkhpc.studies.ensemble import exact, standing
 
 SECTIONS: list[Section[EnsembleResults]] = [
     answer.SECTION,
     overview.SECTION,
     reference.SECTION,
+    fixed_gamma.SECTION,
     units.SECTION,
     agreement.SECTION,
     learning_curves.SECTION,
@@ -44,6 +47,7 @@ SECTIONS: list[Section[EnsembleResults]] = [
     members.SECTION,
     points.SECTION,
     rechecked.SECTION,
+    oscillating.SECTION,
     width_dependence.SECTION,
     bias_and_variance.SECTION,
     exponents.SECTION,
@@ -95,6 +99,7 @@ def cover(results: EnsembleResults) -> Cover:
             "dominant_members": [],
             "dominant_test_points": [],
             "second_run": None,
+            "oscillating": [],
             "law": "own",
         },
     )
@@ -152,8 +157,8 @@ def _about(results: EnsembleResults) -> str:
         f"ensembles of {study.ensemble.members:,} networks of width {widths}, "
         f"{study.network.shape()}, at {len(sizes)} training-set "
         f"sizes from {sizes[0]:,} to {sizes[-1]:,}, {count(study.ensemble.draws, 'draw')}; "
-        + (f"exact curves at infinite width up to {study.curve_sizes[-1]:,}." if exact.has_law(study)
-           else f"{algorithms.without_law(study.training.algorithm)}.")
+        + (f"exact curves at infinite width up to {study.curve_sizes[-1]:,}." if standing.is_own(study)
+           else f"{standing.short(study)}.")
     )  # fmt: skip
 
 
@@ -169,5 +174,6 @@ def _definitions(results: EnsembleResults) -> dict[str, str]:
         "N_D": "number of training samples; sets of different size are nested",
         "infinite width": "the exact Gaussian law of networks in the NTK parametrisation as their width grows without "
                           "bound, trained for as many steps (arXiv:1902.06720); no network is trained for it"
-                          + ("" if exact.has_law(results.study) else "; here by full-batch gradient descent"),
+                          + ("" if exact.has_law(results.study) else "; here by full-batch gradient descent")
+                          + ("; outputs are over gamma" if results.study.network.is_scaled else ""),
     }  # fmt: skip

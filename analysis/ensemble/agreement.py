@@ -9,6 +9,7 @@ from analysis.infinite import LAW
 from analysis.report.numbers import chance, percent, two_digits
 from analysis.report.section import Section
 from analysis.scaling import plain
+from ntkhpc.studies.ensemble import standing
 
 WORDS = {"mu_L": "mu_L", "eps_L": "eps_L", "variance": "the variance of the prediction over all test points"}
 
@@ -88,7 +89,7 @@ def p_values(results: EnsembleResults) -> dict[str, dict[str, Any]]:
 SECTION: Section[EnsembleResults] = Section(
     title="Does finite width differ from infinite width?",
     needs=LAW,
-    sentences=lambda results: [HEADING, agreements(results)],
+    sentences=lambda results: [HEADING, agreements(results), standing.lazy_widths(results.study)],
     summary=lambda results: [
         "",
         "against the exact law of infinite width after the same steps on the same data (means over sizes):",

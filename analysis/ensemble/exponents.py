@@ -13,7 +13,7 @@ from analysis.ensemble.results import EnsembleResults
 from analysis.floor import Levelling
 from analysis.report.numbers import interval, probability, slope
 from analysis.report.section import Section, Table
-from ntkhpc.studies.ensemble import exact
+from ntkhpc.studies.ensemble import standing
 from ntkhpc.words import count
 
 NOTE = (
@@ -72,7 +72,7 @@ def cautions(results: EnsembleResults) -> list[str]:
     pool, largest = results.study.data.pool, int(results.sizes[-1])
     if results.fits and not results.knows_draws:
         remedy = "infinite_width.redraws tells how much they matter"
-        if not exact.has_law(results.study):  # further draws are told by the law
+        if not standing.is_own(results.study):  # further draws are told by the law
             remedy = "ensemble.draws, a few of them, tells how much they matter"
         elif largest > LARGEST_SHARE_OF_POOL * pool:
             remedy = f"draws of {largest:,} take nearly all of the pool of {pool:,} samples; "

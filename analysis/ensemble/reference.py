@@ -10,7 +10,7 @@ from analysis.report.look import CLOSE, EXACT_OTHER, SPAN
 from analysis.report.numbers import estimate, pm
 from analysis.report.plotting import legend_below, log_x, log_y
 from analysis.report.section import Section, Table
-from ntkhpc.studies.ensemble import algorithms
+from ntkhpc.studies.ensemble import algorithms, standing
 
 SHOWN = ("mu_L", "eps_L")
 
@@ -29,18 +29,25 @@ NOTE = (
 
 
 def claim(results: EnsembleResults) -> str:
-    algorithm = results.study.training.algorithm
-    said = algorithms.without_law(algorithm)
-    return f"{said[0].upper()}{said[1:]}. Curves of infinite width are {algorithms.REFERENCE}, for reference."
+    return f"{standing.sentence(results.study)}."
 
 
 def figure(results: EnsembleResults) -> Figure:
     """mu_L and eps_L against n_train for every width, and the reference."""
+    return beside(results, "full-batch descent, infinite width")
+
+
+def beside(results: EnsembleResults, label: str) -> Figure:
+    """The same, with a name for the reference, which may be one for each width; without it where it is zero."""
     drawn, exact = Figure(figsize=(10, 4.6)), reference(results)
     axes = drawn.subplots(1, 2)
     for axis, name in zip(axes, SHOWN, strict=True):
-        axis.plot(exact.n_train, exact[name], **EXACT_OTHER, label="full-batch descent, infinite width", zorder=1.5)
+        if "width" not in exact[name].dims and (exact[name] > 0).all():
+            axis.plot(exact.n_train, exact[name], **EXACT_OTHER, label=label, zorder=1.5)
         for width, look in widths(results):
+            if "width" in exact[name].dims and ((own := exact[name].sel(width=width)) > 0).all():
+                own_line = {**EXACT_OTHER, "color": look.color, "lw": 1.3}
+                axis.plot(exact.n_train, own, **own_line, label=f"{label}, {width:,}", zorder=1.5)
             share = SPAN / 2 if name == "eps_L" else CLOSE
             points(axis, results.mean.sel(width=width), name, look, f"width {width:,}", share=share)
             if (curve := results.curves.get((name, width))) is not None:
@@ -54,22 +61,38 @@ def figure(results: EnsembleResults) -> Figure:
 
 
 def reference(results: EnsembleResults) -> xarray.Dataset:
-    """Full-batch descent at infinite width, averaged over draws, over n_train."""
+    """What stands beside the networks, averaged over draws, over n_train; in the mu-parametrisation over width too."""
     return results.reference.drop_dims(["quantile"]).mean("draw", skipna=False)
 
 
 def tables(results: EnsembleResults) -> list[Table]:
     """mu_L and eps_L at the largest size, over the reference."""
+    return [Table(rows(results, "reference"), NOTE)]
+
+
+def rows(results: EnsembleResults, label: str) -> list[tuple[str, ...]]:
+    """Of the table; one of the reference, or one for each width."""
     exact, high = reference(results).isel(n_train=-1), int(results.sizes[-1])
-    rows: list[tuple[str, ...]] = [
+    each = "width" in exact.mu_L.dims
+    found: list[tuple[str, ...]] = [
         ("network", *(f"{name} at {high:,}" for name in SHOWN), *(f"ratio of {name}" for name in SHOWN))
     ]
     for width in results.mean.width.values:
         values = [results.value(name, int(width), -1) for name in SHOWN]
-        ratios = [one.scaled(1 / float(exact[name])) if one else None for one, name in zip(values, SHOWN, strict=True)]
-        rows.append((f"width {int(width):,}", *(estimate(one) if one else "-" for one in (*values, *ratios))))
-    rows.append(("reference", *(pm(float(exact[name]), float("nan")) for name in SHOWN), "1", "1"))
-    return [Table(rows, NOTE)]
+        own = _numbers(exact.sel(width=width) if each else exact)
+        ratios = [one.scaled(1 / number) if one and number else None for one, number in zip(values, own, strict=True)]
+        found.append((f"width {int(width):,}", *(estimate(one) if one else "-" for one in (*values, *ratios))))
+        if each:
+            found.append(_reference_row(f"{label}, {int(width):,}", own))
+    return found if each else [*found, _reference_row(label, _numbers(exact))]
+
+
+def _numbers(exact: xarray.Dataset) -> list[float]:
+    return [float(exact[name]) for name in SHOWN]
+
+
+def _reference_row(label: str, numbers: list[float]) -> tuple[str, ...]:
+    return (label, *(pm(number, float("nan")) for number in numbers), *("1" if number else "-" for number in numbers))
 
 
 SECTION: Section[EnsembleResults] = Section(

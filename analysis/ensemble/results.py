@@ -21,7 +21,7 @@ from analysis.report import completeness
 from analysis.width import WidthLine
 from ntkhpc.engine import conflicts
 from ntkhpc.engine.run import Run
-from ntkhpc.studies.ensemble import exact, redraws
+from ntkhpc.studies.ensemble import exact, redraws, standing
 from ntkhpc.studies.ensemble.study import EnsembleStudy
 from ntkhpc.studies.ensemble.train import DIVERGED, OK
 
@@ -79,7 +79,7 @@ class EnsembleResults:
 
     @cached_property
     def reference(self) -> xarray.Dataset:
-        """Full-batch descent at infinite width, of a study whose algorithm has no law; needs infinite.REFERENCE."""
+        """What stands beside networks that have another limit or none; needs infinite.REFERENCE or infinite.BESIDE."""
         return infinite.reference(self.store)
 
     @cached_property
@@ -304,8 +304,10 @@ class EnsembleResults:
 def collect(run: Run, *, partial: bool = False) -> EnsembleResults:
     """Open a run. Raises RunError for one with missing shards unless `partial` allows it."""
     missing, store = completeness.require(run, partial=partial), opened(run)
-    own = exact.has_law(run.study.of_kind(EnsembleStudy))
-    return EnsembleResults(run, store if own else infinite.as_reference(store), missing)
+    study = run.study.of_kind(EnsembleStudy)
+    if not standing.is_own(study):
+        store = infinite.as_reference(store, infinite.BESIDE if exact.has_law(study) else infinite.REFERENCE)
+    return EnsembleResults(run, store, missing)
 
 
 def frame(dataset: xarray.Dataset, dims: tuple[str, ...]) -> pd.DataFrame:

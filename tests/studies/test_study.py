@@ -39,7 +39,7 @@ def refusal(text: str) -> str:
         ("widths = [4]", "widths = [4, 4]", ["widths = [4, 4]", "strictly increasing"]),
         ("widths = [4]", "widths = []", ["network.widths = []"]),
         ("widths = [4]", "widths = [4, 0]", ["network.widths.1 = 0", ">= 1"]),
-        ("widths = [4]", 'widths = [4]\nparametrisation = "mup"', ["network.parametrisation = 'mup'"]),
+        ("widths = [4]", 'widths = [4]\nparametrisation = "standard"', ["network.parametrisation = 'standard'"]),
         ("widths = [4]", 'widths = [4]\nparametrisation = "NTK"', ["network.parametrisation = 'NTK'"]),
         ("factor = 1.0", "factor = nan", ["training.steps.factor = nan", "finite"]),
         ("factor = 1.0", "factor = 0.1", ["trace_points = 4", "n_train = 8 trains for 1"]),

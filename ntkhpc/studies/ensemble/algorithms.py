@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from ntkhpc.optimisers import WARM_UP, Algorithm
 
 if TYPE_CHECKING:
+    from ntkhpc.studies.ensemble.network import Network
     from ntkhpc.studies.ensemble.train import TrainingSettings
 
 BOUNDS = {"gd": "2", "sgd": "2", "momentum": "2 (1 + {0:g})", "nesterov": "2 (1 + {0:g})/(1 + 2 {0:g})"}
@@ -45,19 +46,24 @@ def details(algorithm: Algorithm) -> str:
     return "".join(f" {one}" for one in said)
 
 
-def rate(training: "TrainingSettings") -> str:
-    """How the learning rate is chosen, in sentences."""
+def rate(training: "TrainingSettings", network: "Network") -> str:
+    """How the learning rate of the weights of such networks is chosen, in sentences."""
     algorithm = training.algorithm
     peak = "The learning rate" if algorithm.schedule == "constant" else "The largest learning rate"
     if algorithm.entry.bound is None:
         found = f"{peak} is {training.learning_rate:g}/sqrt(width)."
+        if network.parametrisation == "mup":
+            found = (
+                f"{peak} is {training.learning_rate:g}, and that over sqrt(width) of weights between hidden layers "
+                "(arXiv:2203.03466)."
+            )
     else:
         factor, decay = BOUNDS[algorithm.optimiser].format(algorithm.momentum), ""
         if algorithm.weight_decay:
             share = "" if algorithm.decay_towards == "zero" else "/2"
             decay = f", with F = {factor}, weight decay w and lambda_max raised by F w{share} N_D K"
         found = (
-            f"{peak} is {training.learning_rate_fraction:g} "
+            f"{peak} is {'gamma^2 times ' if network.is_scaled else ''}{training.learning_rate_fraction:g} "
             f"times the stability bound {factor} N_D K/lambda_max, with K outputs and lambda_max the largest "
             f"eigenvalue of the infinite-width NTK of the training set{decay}."
         )
@@ -65,6 +71,11 @@ def rate(training: "TrainingSettings") -> str:
             found += (
                 " N_D stands for the samples of a batch here, and lambda_max for a bound of every batch: that of the "
                 "training set, or the sum of as many of the largest entries on the kernel's diagonal if that is less."
+            )
+        if network.rate_factor != 1:
+            found += (
+                f" At gamma0 > 1 features that move lower the bound (arXiv:2410.04642), so it is multiplied by "
+                f"{network.rate_factor:.3g}."
             )
     return found + _schedule(algorithm)
 

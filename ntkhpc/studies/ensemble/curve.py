@@ -225,7 +225,7 @@ def curve(
     sizes, times = study.curve_sizes, study.infinite_width.times
 
     def describe(law: "Law") -> "Statistics":
-        return loss_law.statistics(*law, y_test, study.test_sizes)
+        return loss_law.statistics(*exact.scaled(study, law), y_test, study.test_sizes)
 
     rows: dict[str, list[Statistics]] = {time: [] for time in times}
     for time in study.infinite_width.endless:
@@ -270,12 +270,12 @@ def memory_bytes(study: "EnsembleStudy") -> int:
 
 
 def is_iterated(study: "EnsembleStudy") -> bool:
-    return study.infinite_width.method == "iterative"
+    return exact.has_curves(study) and study.infinite_width.method == "iterative"
 
 
 def fits_a_tile(study: "EnsembleStudy") -> bool:
     """Whether whole matrices are computed, in one piece."""
-    return not is_iterated(study) and study.curve_sizes[-1] <= study.infinite_width.tile
+    return exact.has_curves(study) and not is_iterated(study) and study.curve_sizes[-1] <= study.infinite_width.tile
 
 
 PHASE = Phase(

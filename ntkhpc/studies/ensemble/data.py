@@ -72,7 +72,7 @@ def _rate(study: "EnsembleStudy", largest: float, n: int, diagonal: np.ndarray) 
     if algorithm.entry.bound is None:
         return training.learning_rate
     bound = optimisers.stability_bound(algorithm, largest, n, study.outputs, diagonal[:n])
-    return training.learning_rate_fraction * float(bound)
+    return training.learning_rate_fraction * float(bound) * study.network.rate_factor
 
 
 def _of_tiles(study: "EnsembleStudy", x: np.ndarray) -> float:

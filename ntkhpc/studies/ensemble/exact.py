@@ -30,7 +30,22 @@ LARGEST_BATCHED = 8192
 
 def has_law(study: "EnsembleStudy") -> bool:
     """Whether the law of the study's own algorithm is known."""
-    return study.training.algorithm.has_law(_degree(study))
+    own = study.training.algorithm
+    shrinks = bool(own.weight_decay) and own.decay_towards == "zero"
+    return own.has_law(_degree(study)) and not (shrinks and study.network.centred)
+
+
+def has_curves(study: "EnsembleStudy") -> bool:
+    """Whether there are curves and further draws at infinite width: where one law with a spread stands for all widths.
+
+    With gamma = gamma0 sqrt(width) each width has a law of its own, and centred networks have none with a spread.
+    """
+    return study.network.parametrisation == "ntk" and not study.network.centred
+
+
+def scaled(study: "EnsembleStudy", law: "Law") -> "Law":
+    """The law of the outputs of a study that has curves, from that of the networks before they are divided by gamma."""
+    return study.network.output_scale(1).law(*law)
 
 
 def _degree(study: "EnsembleStudy") -> int | None:
@@ -58,7 +73,7 @@ def training(
     return Training(
         time=steps,
         learning_rate=learning_rate if has_law(study) else None,
-        learning_rate_fraction=study.training.learning_rate_fraction,
+        learning_rate_fraction=study.training.learning_rate_fraction * study.network.rate_factor,
         momentum=own.momentum,
         algorithm=own,
         seed=study.seed,
@@ -70,7 +85,7 @@ def training(
 def laws(
     study: "EnsembleStudy", blocks: "Panels", y_train: np.ndarray, steps: int, learning_rate: float | None = None
 ) -> "Iterator[Law]":
-    """After `steps`, one for each of `orders`."""
+    """After `steps`, one for each of `orders`; of networks before their outputs are divided by gamma or centred."""
     from ntkhpc import infinite_width
 
     trainings = [training(study, steps, order, learning_rate) for order in orders(study)]
@@ -92,10 +107,10 @@ def statistics(
     trainings = [training(study, one, order) for one in steps for order in each]
     found = infinite_width.finite_time_laws(blocks, y_train, trainings)
     if len(each) == 1:
-        return [loss_law.statistics(*law, y_test, test_sizes) for law in found]
+        return [loss_law.statistics(*scaled(study, law), y_test, test_sizes) for law in found]
     mixed = []
     for _ in steps:
-        parts = [mixtures.MixedLaw.of(*next(found), y_test, test_sizes) for _ in each]
+        parts = [mixtures.MixedLaw.of(*scaled(study, next(found)), y_test, test_sizes) for _ in each]
         mixed.append(mixtures.statistics(parts, y_test, test_sizes))
     return mixed
 
@@ -123,6 +138,7 @@ def batched_seconds(study: "EnsembleStudy", n_train: int, steps: int) -> float:
 
 def require_possible(study: "EnsembleStudy") -> None:
     """Raises ValueError for what the laws of a study cannot be made of, naming the field to change."""
+    _require_scalable(study)
     own, times, sizes = algorithm(study), study.infinite_width.times, study.curve_sizes
     if study.training.batch > study.ensemble.n_train[0]:
         raise ValueError(
@@ -169,4 +185,39 @@ def require_possible(study: "EnsembleStudy") -> None:
             "infinite_width.times has 'infinite', where weight decay is a ridge of its own at every size: kernels of "
             f"{sizes[-1]:,} samples are in tiles, which have one factor for all; raise infinite_width.tile, or say "
             "times = ['steps']"
+        )
+
+
+def _require_scalable(study: "EnsembleStudy") -> None:
+    """What is not known of networks whose outputs are scaled."""
+    network, own, infinite = study.network, study.training.algorithm, study.infinite_width
+    if own.entry.bound is None and network.parametrisation == "ntk" and network.gamma != 1:
+        raise ValueError(
+            f"training.optimiser = {own.optimiser!r} with network.gamma = {network.gamma:g}: how its rate goes with a "
+            "fixed gamma is not known. Say gamma = 1, or parametrisation = 'mup' with gamma0"
+        )
+    if own.entry.bound is None and network.parametrisation == "mup" and (own.weight_decay or network.architecture):
+        what = "training.weight_decay" if own.weight_decay else "network.architecture"
+        raise ValueError(
+            f"training.optimiser = {own.optimiser!r} in the mu-parametrisation has a rate for each layer of a fully "
+            f"connected network; how it goes with {what} is not known: leave it out, or take another optimiser"
+        )
+    if network.is_scaled and "posterior" in infinite.times:
+        raise ValueError(
+            "infinite_width.times has 'posterior', that of networks with gamma = 1 that are not centred: leave it out, "
+            "or network.parametrisation, network.gamma and network.centred"
+        )
+    if has_curves(study):
+        return
+    usual = type(infinite)()
+    given = [name for name in infinite.__struct_fields__ if getattr(infinite, name) != getattr(usual, name)]
+    if changed := [name for name in given if name != "redraws"]:
+        raise ValueError(
+            f"infinite_width.{changed[0]}: there are no curves at infinite width "
+            + (
+                "of centred networks, which have no spread there"
+                if network.centred
+                else "in the mu-parametrisation, where every width has a law of its own (phase law)"
+            )
+            + ": leave [infinite_width] out"
         )

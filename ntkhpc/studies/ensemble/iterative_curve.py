@@ -48,6 +48,9 @@ _ERRORS = {
     "curve_eps_error": "eps_L",
     "curve_eps_pop_error": "eps_pop",
 }
+_POWERS = {"mu_L": 2, "sigma2_L": 4, "population_variance": 4, "bias2": 2, "variance": 2, "eps_L": 0, "eps_pop": 0}
+"""Of 1/gamma, that a loss of outputs over gamma has: f misses y by what gamma f misses gamma y, over gamma."""
+
 _COUNTS = {
     "curve_probes": ("probes", np.int32),
     "curve_iterations": ("iterations", np.int32),
@@ -68,20 +71,26 @@ _STREAMED = 2e9
 
 
 def compute(work: "Work[EnsembleStudy]") -> Values:
-    found = [_values(statistics(work, time)) for time in work.study.infinite_width.times]
+    gamma = work.study.network.gamma
+    found = [_values(statistics(work, time), gamma) for time in work.study.infinite_width.times]
     return {name: np.stack([one[name] for one in found])[None, :, None] for name in found[0]}
 
 
-def _values(found: "IteratedStatistics") -> dict[str, np.ndarray]:
-    estimates = {name: getattr(found, column) for name, column in (_VALUES | _ERRORS).items()}
-    values = {name: np.array(estimates[name].value) for name in _VALUES}
-    errors = {name: np.array((estimates[name].probe_error, estimates[name].residual_error)) for name in _ERRORS}
+def _values(found: "IteratedStatistics", gamma: float) -> dict[str, np.ndarray]:
+    """Of targets times gamma, in units of the targets."""
+    columns = _VALUES | _ERRORS
+    estimates = {name: getattr(found, column) for name, column in columns.items()}
+    units = {name: gamma ** -_POWERS[column] for name, column in columns.items()}
+    values = {name: np.array(estimates[name].value) * units[name] for name in _VALUES}
+    errors = {
+        name: np.array((estimates[name].probe_error, estimates[name].residual_error)) * units[name] for name in _ERRORS
+    }
     counts = {name: np.array(getattr(found, column), dtype) for name, (column, dtype) in _COUNTS.items()}
     return values | errors | counts
 
 
 def statistics(work: "Work[EnsembleStudy]", time: "Time") -> "IteratedStatistics":
-    """Of the law at one of the study's times; their probes are the same."""
+    """Of the law at one of the study's times, of networks and targets times gamma; their probes are the same."""
     from ntkhpc import iterative
 
     study, inputs, block = work.study, work.inputs, work.block
@@ -94,7 +103,10 @@ def statistics(work: "Work[EnsembleStudy]", time: "Time") -> "IteratedStatistics
         seed=seeds.cell_seed(study.seed, seeds.PROBES, draw),
         tolerance=study.infinite_width.tolerance,
     )
-    samples = inputs["x_train"][chosen], inputs["y_train"][chosen], inputs["x_test"], inputs["y_test"]
+    gamma = study.network.gamma
+    samples = (
+        inputs["x_train"][chosen], gamma * inputs["y_train"][chosen], inputs["x_test"], gamma * inputs["y_test"],
+    )  # fmt: skip
     try:
         with pool_rows.named(study, draw, chosen):
             return iterative.trained_statistics(mlp(study), *samples, iteration, threads=work.threads)

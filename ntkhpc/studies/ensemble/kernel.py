@@ -13,7 +13,7 @@ from ntkhpc.phase.phase import Phase
 from ntkhpc.phase.shared import Shared
 from ntkhpc.phase.work import Values, Work
 from ntkhpc.studies import cost, memory
-from ntkhpc.studies.ensemble import curve
+from ntkhpc.studies.ensemble import curve, exact
 from ntkhpc.studies.ensemble.network import kernel_bytes, kernel_seconds, mlp, start_seconds
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ ARRAYS = (
 
 
 def is_tiled(study: "EnsembleStudy") -> bool:
-    return not (curve.is_iterated(study) or curve.fits_a_tile(study))
+    return exact.has_curves(study) and not (curve.is_iterated(study) or curve.fits_a_tile(study))
 
 
 def blocks(study: "EnsembleStudy") -> Blocks:

@@ -99,6 +99,7 @@ _PHASES = (
     data.PHASE,
     train.PHASE,
     law.PHASE,
+    law.LAZY_PHASE,
     kernel.PHASE,
     factor.PHASE,
     nngp_factor.PHASE,

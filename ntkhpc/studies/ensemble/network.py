@@ -4,8 +4,10 @@ import math
 from functools import lru_cache
 from typing import TYPE_CHECKING, Literal
 
-from ntkhpc import probes, stax_text
+from ntkhpc import output_scale, probes, stax_text
+from ntkhpc.output_scale import OutputScale
 from ntkhpc.phase.settings import Increasing, NonNegativeFloat, Positive, PositiveFloat, Settings, require_increasing
+from ntkhpc.references import FEATURE_LEARNING, LAZY_TRAINING, Reference
 from ntkhpc.studies import cost, memory
 from ntkhpc.words import count, numbers
 
@@ -20,6 +22,9 @@ LARGEST_VARIANCE = 1e30
 DECADES = 60
 """By which the squares of all layers together may grow or shrink: the law has the fourth power of a loss."""
 
+LARGEST_SCALE = 1000.0
+"""gamma and gamma0, and one over the least: beyond, outputs in single precision keep few digits of the targets."""
+
 MOST_BIAS = 1e6
 """bias_variance / weight_variance: beyond, single precision sees the biases alone and no input."""
 
@@ -29,10 +34,16 @@ class Network(Settings, frozen=True, kw_only=True):
 
     Or, with an `architecture`, networks of neural_tangents.stax: its text (see ntkhpc.stax_text), in which `width`
     stands for each of the widths and `outputs` for the number of outputs. It has its own depth and non-linearities.
+
+    Outputs are g/gamma, of a network g in the NTK parametrisation: with "ntk" the `gamma` that is given, with "mup"
+    `gamma0` sqrt(width); and `centred` they are [g(theta) - g(theta_0)]/gamma (ntkhpc.output_scale).
     """
 
     widths: Increasing
-    parametrisation: Literal["ntk"] = "ntk"
+    parametrisation: Literal["ntk", "mup"] = "ntk"
+    gamma: PositiveFloat = 1.0
+    gamma0: PositiveFloat = 1.0
+    centred: bool = False
     depth: Positive = 1
     activation: Literal["relu", "erf"] = "relu"
     weight_variance: PositiveFloat = 2.0
@@ -42,6 +53,7 @@ class Network(Settings, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         require_increasing("widths", self.widths)
         c_w = self.weight_variance
+        self._require_scale()
         if self.architecture:
             self._require_text()
         # A ReLU passes on half of the square of its input, and erf no more than one.
@@ -57,6 +69,50 @@ class Network(Settings, frozen=True, kw_only=True):
                 f"bias_variance = {self.bias_variance:g} leaves nothing of the inputs beside "
                 f"weight_variance = {c_w:g}: at most {MOST_BIAS:,.0f} times as much"
             )
+
+    def _require_scale(self) -> None:
+        given, other = ("gamma", "gamma0") if self.parametrisation == "ntk" else ("gamma0", "gamma")
+        if getattr(self, other) != 1:
+            raise ValueError(
+                f"{other} = {getattr(self, other):g} is not that of parametrisation = {self.parametrisation!r}, whose "
+                f"outputs are over {'gamma' if given == 'gamma' else 'gamma = gamma0 sqrt(width)'}: give {given}"
+            )
+        value, least = getattr(self, given), math.sqrt(self.widths[0])
+        if not 1 / LARGEST_SCALE <= value <= LARGEST_SCALE:
+            raise ValueError(f"{given} = {value:g} must be between {1 / LARGEST_SCALE:g} and {LARGEST_SCALE:g}")
+        if self.parametrisation == "mup" and value > 1 and self.architecture:
+            raise ValueError(
+                f"gamma0 = {value:g} with an architecture: beyond 1 the stable rate falls with the number of layers, "
+                "which is not known of a text: lower it to 1"
+            )
+        if self.parametrisation == "ntk" and value > max(least, 1.0):
+            raise ValueError(
+                f"gamma = {value:g} is more than sqrt(width) = {least:.3g} of the narrowest network, beyond which "
+                'features move so fast that descent may not be stable: lower it, or take parametrisation = "mup", '
+                "whose rate is lowered where gamma0 > 1"
+            )
+
+    @property
+    def is_scaled(self) -> bool:
+        """Whether outputs are other than those of the network in the NTK parametrisation."""
+        return self.parametrisation != "ntk" or not self.output_scale(1).is_one
+
+    def output_scale(self, width: int) -> OutputScale:
+        """Of networks of a width."""
+        if self.parametrisation == "mup":
+            return output_scale.mean_field(self.gamma0, width, centred=self.centred)
+        return OutputScale(self.gamma, self.centred)
+
+    @property
+    def references(self) -> tuple[Reference, ...]:
+        """What the scale of the outputs is from."""
+        mean_field = (FEATURE_LEARNING,) if self.parametrisation == "mup" else ()
+        return (*mean_field, *((LAZY_TRAINING,) if self.is_scaled else ()))
+
+    @property
+    def rate_factor(self) -> float:
+        """By which the rate is lowered where features move fast."""
+        return output_scale.rate_factor(self.gamma0, self.depth) if self.parametrisation == "mup" else 1.0
 
     def _require_text(self) -> None:
         if (self.depth, self.activation) != (1, "relu"):
@@ -80,7 +136,22 @@ class Network(Settings, frozen=True, kw_only=True):
         return (
             f"Networks f are fully connected, with {layers}, {self.activation.replace('relu', 'ReLU')} activation and "
             f"{count(outputs, 'linear output')}, in the NTK parametrisation: weights start as N(0, 1) and are scaled "
-            f"by sqrt(C_W/fan-in), C_W = {self.weight_variance:g}; {biases}."
+            f"by sqrt(C_W/fan-in), C_W = {self.weight_variance:g}; {biases}.{self._scaled()}"
+        )
+
+    def _scaled(self) -> str:
+        """What outputs are, in a sentence that begins with a space; nothing where they are the network's."""
+        if not self.is_scaled:
+            return ""
+        said = f"gamma = {self.gamma:g}"
+        if self.parametrisation == "mup":
+            factor = "" if self.gamma0 == 1 else f"{self.gamma0:g} "
+            said = f"gamma = {factor}sqrt(width), the mu-parametrisation of arXiv:2011.14522"
+        if not self.centred:
+            return f" Outputs are those of such a network over {said} (arXiv:1812.07956)."
+        return (
+            f" Outputs are the change of those of such a network since its initialisation, over {said} "
+            "(arXiv:1812.07956)."
         )
 
     def shape(self) -> str:
@@ -94,7 +165,7 @@ class Network(Settings, frozen=True, kw_only=True):
             "Networks f are those that neural-tangents (arXiv:1912.02803) makes of the text "
             f"{stax_text.one_line(self.architecture)} with width = {numbers(self.widths, 'or')} and outputs = "
             f"{outputs}, in the NTK parametrisation. Unless the text says otherwise, weights start as N(0, 1) and are "
-            f"scaled by sqrt(C_W/fan-in), C_W = {self.weight_variance:g}; {biases}."
+            f"scaled by sqrt(C_W/fan-in), C_W = {self.weight_variance:g}; {biases}.{self._scaled()}"
         )
 
 

@@ -2,9 +2,9 @@
 
 from typing import Literal
 
-from ntkhpc.references import EHK, LEE, NEURAL_TANGENTS, Reference
+from ntkhpc.references import EHK, FEATURE_STRENGTH, LAYERWISE_RATES, LEE, NEURAL_TANGENTS, Reference
 from ntkhpc.studies.base import Study
-from ntkhpc.studies.ensemble import algorithms, exact, redraws
+from ntkhpc.studies.ensemble import algorithms, exact, redraws, standing
 from ntkhpc.studies.ensemble.curve import InfiniteWidth, Time
 from ntkhpc.studies.ensemble.network import Network, require_built
 from ntkhpc.studies.ensemble.train import Ensemble, StepRule, TrainingSettings
@@ -41,18 +41,28 @@ class EnsembleStudy(Study, frozen=True, kw_only=True):
     @property
     def references(self) -> tuple[Reference, ...]:
         library = (NEURAL_TANGENTS,) if self.network.architecture else ()
-        return (EHK, LEE, *library, *super().references)
+        return (EHK, LEE, *library, *self.network.references, *self._references, *super().references)
+
+    @property
+    def _references(self) -> tuple[Reference, ...]:
+        lowered = (FEATURE_STRENGTH,) if self.network.rate_factor != 1 else ()
+        mean_field = self.network.parametrisation == "mup"
+        return (*lowered, *((LAYERWISE_RATES,) if mean_field and not self.training.algorithm.entry.bound else ()))
 
     def methods(self) -> tuple[str, ...]:
         return (
             *super().methods(),
-            f"{self.network.description(self.outputs)} {self.training.description()}",
-            f"{self.ensemble.description(self.seed)} {self._law()}"
-            f"{self.infinite_width.description(self.training.steps.description(), self.curve_sizes)}",
+            f"{self.network.description(self.outputs)} {self.training.description(self.network)}",
+            f"{self.ensemble.description(self.seed)} {self._law()}{self._curves()}".strip(),
             f"The test loss L of one network is the mean over the N_T = {self.data.test:,} test points and the outputs "
             "of (f - y)^2/2; mu_L and sigma_L are its mean and standard deviation over initialisations, and "
             "eps_L = sigma_L/mu_L (arXiv:2503.05938).",
         )
+
+    def _curves(self) -> str:
+        if not exact.has_curves(self):
+            return ""
+        return self.infinite_width.description(self.training.steps.description(), self.curve_sizes)
 
     def _law(self) -> str:
         known = (
@@ -60,12 +70,16 @@ class EnsembleStudy(Study, frozen=True, kw_only=True):
             "steps on the same samples follows from kernels of the NTK parametrisation in float64 (arXiv:1902.06720), "
             "without training a network. "
         )
+        if self.network.is_scaled:
+            known = known.replace("its exact law", "the exact law, at fixed gamma,")
         if not exact.has_law(self):
             without = algorithms.without_law(self.training.algorithm)
             return (
                 f"There is {without}. Laws at infinite width are those of {algorithms.REFERENCE}, as a reference; they "
                 "follow from kernels of the NTK parametrisation in float64 (arXiv:1902.06720). "
             )
+        if not exact.has_curves(self):
+            return f"{known}{standing.sentence(self)}. "
         if len(exact.orders(self)) > 1:
             return known.replace("f is Gaussian", "f is Gaussian for each order of the batches") + (
                 f"The law is the mixture of those of {exact.ORDERS} orders, which are not those of the networks. "

@@ -91,7 +91,7 @@ def _statistics(
     refined: dict[Time, Refined] = {}
 
     def describe(law: "Law") -> "Statistics":
-        return loss_law.statistics(*law, work.inputs["y_test"], study.test_sizes)
+        return loss_law.statistics(*exact.scaled(study, law), work.inputs["y_test"], study.test_sizes)
 
     for time in study.infinite_width.endless:
         law, sweeps = tiled.refined_law(

@@ -108,13 +108,13 @@ class TrainingSettings(Settings, frozen=True, kw_only=True):
             named, self.momentum, self.schedule, self.batch, self.order, self.weight_decay, self.decay_towards
         )
 
-    def description(self) -> str:
-        """The training in sentences of a methods section."""
+    def description(self, scaled: "network.Network") -> str:
+        """The training in sentences of a methods section; `scaled` says what outputs are."""
         return (
             f"Each is trained by {algorithms.name(self.algorithm)} on the mean over "
             f"{'the samples of a batch' if self.batch else 'training samples'} and outputs "
             f"of (f - y)^2/2, for {self.steps.description()}.{algorithms.details(self.algorithm)} "
-            f"{algorithms.rate(self)} Training is in {self.precision}, its matrix products in "
+            f"{algorithms.rate(self, scaled)} Training is in {self.precision}, its matrix products in "
             f"JAX's precision {self.matmul_precision}."
         )
 
@@ -178,7 +178,7 @@ ARRAYS = (
     Array("last_rise", (*CELL, "member"), "i4", "1",
           "last step at which the training loss rose as no stable linear model's does; 0 if it never did, -1 if the "
           "algorithm does not tell",
-          when=lambda study: study.ensemble.recheck > 0),
+          when=lambda study: is_watched(study)),
 )  # fmt: skip
 
 
@@ -212,6 +212,12 @@ def compute(work: "Work[EnsembleStudy]") -> Values:
     return _assemble(written, tiles)
 
 
+def is_watched(study: "EnsembleStudy") -> bool:
+    """Whether the training loss of single steps is looked at, of algorithms that let it fall: for the second run, and
+    where outputs are scaled, as features that move may make the loss go up and down for ever."""
+    return study.ensemble.recheck > 0 or study.network.is_scaled
+
+
 def program(study: "EnsembleStudy", width: int, trace_steps: tuple[int, ...]) -> "Program":
     """What is trained, as the science knows it: a training option is handed on here and nowhere else."""
     from ntkhpc.training import Program
@@ -223,8 +229,10 @@ def program(study: "EnsembleStudy", width: int, trace_steps: tuple[int, ...]) ->
         momentum=study.training.momentum,
         precision=study.training.precision,
         matmul_precision=study.training.matmul_precision,
-        watched=study.ensemble.recheck > 0 and study.training.algorithm.falls,
+        watched=is_watched(study) and study.training.algorithm.falls,
         algorithm=study.training.algorithm,
+        output_scale=study.network.output_scale(width),
+        layerwise=study.network.parametrisation == "mup" and study.training.algorithm.entry.bound is None,
     )
 
 

@@ -1,0 +1,47 @@
+"""Networks of the mu-parametrisation, or centred ones, beside the law at infinite width and fixed gamma."""
+
+from matplotlib.figure import Figure
+
+from analysis import infinite
+from analysis.ensemble import reference
+from analysis.ensemble.results import EnsembleResults
+from analysis.report.section import Section, Table
+from ntkhpc.studies.ensemble import standing
+
+CAPTION = (
+    "Mean test loss and its relative spread over initialisations against the number of training samples. Points: "
+    "ensembles of trained networks, with 68 % intervals for their finite number of members, and power laws of least "
+    "squares. Thin solid lines: the law at infinite width and fixed gamma, after as many steps on the same samples; in "
+    "the mu-parametrisation that of each width's own gamma, the lazy law. Of centred networks it has no spread, and no "
+    "line for it. It is drawn as a reference: features move at finite width, and no agreement is tested. Points of one "
+    "size are moved apart."
+)
+
+NOTE = (
+    "Ratio: the ensemble over the law at infinite width and fixed gamma, after as many steps on the same samples: what "
+    "the features that move do at this width."
+)
+
+
+def against_fixed_gamma(results: EnsembleResults) -> Figure:
+    """mu_L and eps_L against n_train for every width, and the law at its gamma."""
+    return reference.beside(results, _label(results))
+
+
+def _label(results: EnsembleResults) -> str:
+    return "infinite width, centred" if results.study.network.centred else "lazy law"
+
+
+def _claim(results: EnsembleResults) -> str:
+    return f"{standing.sentence(results.study)}."
+
+
+SECTION: Section[EnsembleResults] = Section(
+    title="Beside the law at fixed gamma",
+    needs=infinite.BESIDE,
+    claim=_claim,
+    figure=against_fixed_gamma,
+    caption=CAPTION,
+    tables=lambda results: [Table(reference.rows(results, _label(results)), NOTE)],
+    fits=lambda results: {"law": standing.short(results.study)},
+)
