@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import dask
 import numpy as np
 import xarray
 from dask.base import compute
@@ -92,8 +91,7 @@ class _Reader:
     def _chunk(self, begin: int, end: int) -> np.ndarray:
         if self._kept is not None and begin in self._kept:
             return self._kept[begin]
-        with dask.config.set(scheduler="synchronous"):  # this may itself be a task
-            values = self._losses[begin:end].values
+        values = self._losses[begin:end].compute(scheduler="synchronous").values  # this may itself be a task
         if self._kept is not None:
             self._kept[begin] = values
         return values

@@ -25,7 +25,7 @@ class _Memory:
     _KEPT = 2
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # memory comes back in whatever thread collects garbage, this one too
         self._free: list[np.ndarray] = []
         self.uses = 0
         """How many ask that it is kept: none, and all of it is given back."""

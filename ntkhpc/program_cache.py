@@ -17,7 +17,7 @@ import os
 import stat
 import sys
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -47,6 +47,8 @@ class ProgramCache:
 
     folder: Path
     most_bytes: int = MOST_BYTES
+    _stored: list[int] = field(default_factory=list, repr=False, compare=False)
+    """Bytes of the entries that this process stored since it made room."""
 
     def get(self, key: str) -> bytes | None:
         """The bytes stored under a key; None if there are none, or not those that were stored."""
@@ -73,7 +75,12 @@ class ProgramCache:
             with open(os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
                 file.write(sha256(value).digest() + value)
             os.replace(staged, self._path(key))
-            self._make_room()
+            # To look at every entry is dear on a shared file system: at first, and each time that much was stored.
+            first = not self._stored
+            self._stored.append(len(value))
+            if first or sum(self._stored) > self.most_bytes / 16:
+                self._make_room()
+                self._stored[:] = [0]
         except OSError:
             with contextlib.suppress(OSError):
                 staged.unlink()
@@ -113,16 +120,34 @@ def opened(machine: str) -> ProgramCache | None:
     if (root := folder()) is None:
         return None
     try:
-        for path in (root, root / machine):
-            path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            found = path.stat()
-            if found.st_uid != os.geteuid() or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-                return None
+        for path in (*reversed(root.parents), root, root / machine):
+            if not path.is_dir():
+                path.mkdir(mode=0o700, exist_ok=True)
+        places = [path.stat() for path in (root / machine, *(root / machine).resolve().parents)]
+        theirs = any(one.st_uid != os.geteuid() or one.st_mode & _GROUP_OR_ALL for one in places[:2])
+        if theirs or any(map(_is_open_to_others, places)):
+            print(f"compiled programs are not kept: others can write to {root}, or above it", file=sys.stderr)
+            return None
         if not os.access(root / machine, os.R_OK | os.W_OK | os.X_OK):
             return None
     except OSError:
         return None
     return ProgramCache(root / machine)
+
+
+_GROUP_OR_ALL = stat.S_IWGRP | stat.S_IWOTH
+
+_UNMAPPED = 65534
+"""The owner that the system shows, within a container, for one that it has no number of: root as a rule."""
+
+
+def _is_open_to_others(found: os.stat_result) -> bool:
+    """Whether somebody else could put another folder there. A group of the user's own number is the user alone."""
+    if found.st_mode & stat.S_ISVTX:
+        return False
+    mine = found.st_gid == os.getegid() == os.geteuid()
+    writes = found.st_mode & (stat.S_IWOTH if mine else _GROUP_OR_ALL)
+    return bool(writes) or found.st_uid not in (0, _UNMAPPED, os.geteuid())
 
 
 def use(machine: str) -> ProgramCache | None:

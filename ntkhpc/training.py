@@ -16,7 +16,7 @@ import numpy as np
 import optax
 from jax import Array
 
-from ntkhpc import first_layer, minibatches, optimisers, output_scale, seeds
+from ntkhpc import first_layer, minibatches, optimisers, output_scale, pinned, seeds
 from ntkhpc.first_layer import FirstLayer
 from ntkhpc.networks import MLP
 from ntkhpc.optimisers import Algorithm
@@ -138,6 +138,8 @@ def train_tile(
     x_* are (n, features), y_* (n, outputs). The results of a member do not depend on the other members of its tile on a
     CPU, where the members are mapped over, not batched.
     """
+    if not len(members):
+        raise ValueError("a tile has no members")
     doubles, plain = "float64" in (program.precision, program.drawn), isinstance(program.mlp, MLP)
     numbers, results = np.asarray(members, np.uint32), []
     with jax.enable_x64(doubles), jax.default_matmul_precision(program.matmul_precision):
@@ -147,7 +149,7 @@ def train_tile(
         parts = -(-len(numbers) // weights.at_once())
         at_once = -(-len(numbers) // parts)  # the last part is padded: one program for all
         for some in jnp.asarray(np.resize(numbers, (parts, at_once))):
-            drawn = weights.compiled(at_once, doubles)(jnp.uint32(seed), some)
+            drawn = weights.compiled(at_once, doubles, _settings())(jnp.uint32(seed), some)
             results.append(jax.device_get(_compiled(plain)(program, drawn, jnp.uint32(seed), some, rate, *data)))
     return Trained(*(np.concatenate(part)[: len(numbers)] for part in zip(*results, strict=True)))
 
@@ -184,10 +186,18 @@ class _Weights:
         return jax.tree.map(lambda one: one.astype(self.precision), drawn)
 
     @lru_cache(maxsize=4)  # noqa: B019  (of small frozen values)
-    def compiled(self, members: int, doubles: bool) -> Callable[[Array, Array], Any]:
-        """(seed, members (m,)) -> the weights of each, along a first axis."""
+    def compiled(self, members: int, doubles: bool, settings: tuple[str, ...]) -> Callable[[Array, Array], Any]:
+        """(seed, members (m,)) -> the weights of each, along a first axis.
+
+        `doubles` and the `settings` of JAX decide the program too, and are there to tell one from another.
+        """
         draw = _jit(isinstance(self.mlp, MLP))(lambda seed, some: jax.lax.map(lambda one: self._draw(seed, one), some))
         return draw.lower(jnp.uint32(0), jnp.zeros(members, jnp.uint32)).compile()
+
+
+def _settings() -> tuple[str, ...]:
+    """What a process has set of JAX that decides values."""
+    return tuple(str(jax.config.values.get(name)) for name in pinned.JAX)
 
 
 def _jit(fully_connected: bool) -> Callable[..., Any]:

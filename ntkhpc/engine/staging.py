@@ -1,7 +1,7 @@
 """Chunks that are final before their shard is: a thread hashes them and writes them beside their places.
 
 They get their names where all chunks of a shard do, once its claim was looked for. What a killed process left of them
-is removed by the next one that writes the same chunk.
+is removed by the next one that has the claim of the shard, before it begins.
 """
 
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -13,6 +13,7 @@ import numpy as np
 
 from ntkhpc import files
 from ntkhpc.engine import arrays, store
+from ntkhpc.engine.arrays import Stored
 from ntkhpc.engine.plan import Shard
 from ntkhpc.engine.run import Run
 
@@ -26,7 +27,16 @@ class Staging:
         self._coming: dict[Path, Future[tuple[str, Path | None]]] = {}
 
     def __enter__(self) -> "Staging":
+        for array in store.written(self._run.store, self._run.study, self._shard.phase):
+            if array.scratch:
+                self._sweep(arrays.of(self._run.store, array.name))
         return self
+
+    def _sweep(self, stored: Stored) -> None:
+        own = {file.name for file in stored.chunk_files(self._shard.region)}
+        for left in stored.folder.glob(".*.tmp"):
+            if left.name[1:].rsplit(".", 2)[0] in own:
+                files.discard(left)
 
     def __exit__(self, *_: Any) -> None:
         self._worker.shutdown(cancel_futures=True)
@@ -51,8 +61,6 @@ class Staging:
 
 
 def _stage(chunk: Path, values: np.ndarray) -> tuple[str, Path | None]:
-    for left in chunk.parent.glob(f".{chunk.name}.*.tmp"):
-        files.discard(left)
     staged = None
     with suppress(OSError):  # written once more with the others, whose errors are explained
         staged = store.stage(chunk, values)

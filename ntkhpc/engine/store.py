@@ -219,6 +219,17 @@ def stage(chunk: Path, value: np.ndarray) -> Path:
     return files.stage(chunk, *_chunk_bytes(value))
 
 
+def _has_placed(staged: Path | None, chunk: Path) -> bool:
+    """Whether a staged file has the name of its chunk now; one that another attempt took away has not."""
+    if staged is None:
+        return False
+    try:
+        large_files.place(staged, chunk)
+    except FileNotFoundError:
+        return False
+    return True
+
+
 def _write_array(
     path: Path,
     shard: Shard,
@@ -232,7 +243,8 @@ def _write_array(
         before()
         (chunk,) = stored.chunk_files(_spans(stored, box))
         if is_large(stored, part_of_it):
-            large_files.place(staged(chunk) or stage(chunk, part_of_it), chunk)
+            if not _has_placed(staged(chunk), chunk):
+                large_files.place(stage(chunk, part_of_it), chunk)
         else:
             opened[box] = part_of_it
             files.sync_file(chunk)

@@ -258,9 +258,9 @@ def bind_cache() -> list[str]:
     given = os.environ.get(program_cache.SETTING, "")
     if given == program_cache.OFF:
         return []
-    place = shlex.quote(given) if given else '"${HOME:+$HOME/.cache/ntkhpc}"'
+    usual = 'cache="${XDG_CACHE_HOME:-${HOME:+$HOME/.cache}}"; cache="${cache:+$cache/ntkhpc}"'
     return [
-        f"cache={place}",
+        f"cache={shlex.quote(given)}" if given else usual,
         'case "$cache" in',
         "    '' | *[,:%]* | [!/]*) ;;",
         '    *) mkdir -p -m 700 "$cache" 2>/dev/null && [ -w "$cache" ] &&',

@@ -120,6 +120,19 @@ def test_a_folder_that_others_can_write_to_is_not_used(tmp_path: Path, monkeypat
     assert program_cache.opened("here") == cache
 
 
+@pytest.mark.parametrize(("mode", "used"), [(0o755, True), (0o757, False), (0o1777, True)])
+def test_what_is_above_the_folder_must_not_be_open_to_others_either(
+    mode: int, used: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whoever can write there can put a folder of their own in its place; not in one like /tmp."""
+    above = tmp_path / "above"
+    above.mkdir()
+    above.chmod(mode)
+    monkeypatch.setenv(program_cache.SETTING, str(above / "cache"))
+    assert (program_cache.opened("here") is not None) == used
+    assert ("others can write to" in capsys.readouterr().err) != used
+
+
 def test_two_processes_may_fill_one_folder(cold: tuple[Path, str], tmp_path: Path) -> None:
     with ThreadPoolExecutor(2) as both:
         found = list(both.map(train, [tmp_path, tmp_path]))
@@ -147,6 +160,15 @@ def test_the_least_recently_used_entries_go(tmp_path: Path) -> None:
     cache.put("larger than all", b"e" * 2000)
     assert cache.get("larger than all") is None
     assert cache.get("d") is not None
+
+
+def test_room_is_looked_for_at_first_and_after_much_was_stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: list[int] = []
+    monkeypatch.setattr(ProgramCache, "_make_room", lambda _: looks.append(len(list(tmp_path.iterdir()))))
+    cache = ProgramCache(tmp_path, 1600)
+    for number in range(8):
+        cache.put(str(number), b"a" * 40)
+    assert looks == [1, 4, 7]
 
 
 def test_a_full_disk_or_a_folder_that_went_away_is_no_error(tmp_path: Path) -> None:

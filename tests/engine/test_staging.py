@@ -68,14 +68,26 @@ def test_what_never_got_its_name_is_taken_away(target: Run, shard: Shard) -> Non
 
 def test_what_a_killed_process_left_is_taken_away_by_the_next_one(target: Run, shard: Shard) -> None:
     files, values = column(target, shard)
-    store.stage(files[0], values[:, :1])
-    store.stage(files[1], values[:, 1:2])
+    other, _ = column(target, target.plan.of_phase("factor")[1])
+    for file in (files[0], files[1], other[0]):
+        store.stage(file, values[:, :1])
     with Staging(target, shard) as staging:
+        (left,) = hidden(target)
+        assert left.startswith(f".{other[0].name}.")  # of another shard, which may be at work
         staging.take(NAME, 0, values[:, :1])
-        staged = staging.pop(files[0])
-        assert staged is not None
-        (left,) = (path for path in staged.parent.glob(".*") if path != staged)
-        assert left.name.startswith(f".{files[1].name}.")  # another's, which may be at work
+
+
+def test_a_staged_chunk_that_another_attempt_took_away_is_written_again(target: Run, shard: Shard) -> None:
+    files, values = column(target, shard)
+    with Staging(target, shard) as staging:
+        for number in range(len(files)):
+            staging.take(NAME, number, values[:, number : number + 1])
+            assert staging.digest(files[number])
+        with Staging(target, shard):  # of whoever was suspended, or has the claim now
+            assert not hidden(target)
+        store.write(target.store, target.study, shard, {NAME: values}, staged=staging.pop)
+    (array,) = target.layout.arrays("factor")
+    np.testing.assert_array_equal(store.read(target.store, target.study, shard, array), values)
 
 
 def test_a_full_disk_is_met_again_where_it_is_explained(
