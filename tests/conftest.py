@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import hypothesis
 import pytest
 from support.runs import SHARED_DATA, made_once, make_finished, make_posterior
 
@@ -15,6 +16,11 @@ if TYPE_CHECKING:
     from support.mirrors import Server
 
     from analysis.posterior.results import PosteriorResults
+
+
+# The same examples each time, however long one takes on a busy machine.
+hypothesis.settings.register_profile("suite", deadline=None, derandomize=True)
+hypothesis.settings.load_profile("suite")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import msgspec
 import pytest
 import tomli_w
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import structs
 from support.fields import SOURCES, introduced, others, places, put, raw, rooms
@@ -77,7 +77,6 @@ def test_another_value_of_any_field_is_another_id(kind: str, source: str) -> Non
         assert len(ids) == len(values), path
 
 
-@settings(deadline=None)
 @given(st.data())
 def test_equal_ids_mean_equal_studies(data: st.DataObject) -> None:
     kind, source = data.draw(st.sampled_from(CASES))
