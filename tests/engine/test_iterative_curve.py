@@ -100,7 +100,7 @@ def test_draws_have_probes_of_their_own_and_sizes_of_a_draw_share_them(monkeypat
         "ntkhpc.iterative.trained_statistics", lambda *given, **_: seeds.setdefault(place, given[-1].seed)
     )
     inputs = {"permutation": np.zeros((2, 60), int), "x_train": np.zeros((60, 2)), "y_train": np.zeros((60, 1)),
-              "x_test": None, "y_test": None}  # fmt: skip
+              "x_test": None, "y_test": np.zeros((5, 1))}  # fmt: skip
     for block in layout.blocks(iterative_curve.PHASE):
         place = (block.value("curve_draw"), block.value("curve_n_train"))
         iterative_curve.statistics(iterative_curve.Work(study, block, inputs), "infinite")  # type: ignore[arg-type]
@@ -128,7 +128,7 @@ def test_inputs_that_make_a_kernel_singular_are_named_by_their_rows_of_the_pool(
 
     monkeypatch.setattr("ntkhpc.iterative.trained_statistics", refuse)
     inputs = {"permutation": (np.arange(60) + np.array([[0], [31]])) % 60, "x_train": np.zeros((60, 2)),
-              "y_train": np.zeros((60, 1)), "x_test": None, "y_test": None}  # fmt: skip
+              "y_train": np.zeros((60, 1)), "x_test": None, "y_test": np.zeros((5, 1))}  # fmt: skip
     blocks = studies.layout(study).blocks(iterative_curve.PHASE)
     block = next(one for one in blocks if (one.value("curve_draw"), one.value("curve_n_train")) == (1, 24))
     with pytest.raises(DataError) as caught:
