@@ -62,7 +62,8 @@ def cautions(results: EnsembleResults) -> list[str]:
     networks = [rows for _, rows in found[found.chance < UNLIKELY].groupby(["width", "member"], sort=False)]
     said = [_caution(rows) for rows in networks[:TOLD]]
     if more := len(networks) - len(said):
-        said.append(f"{count(more, 'more network')} carry more than a tenth of sigma_L^2 (dominant_members.csv)")
+        verb = "carries" if more == 1 else "carry"
+        said.append(f"{count(more, 'more network')} {verb} more than a tenth of sigma_L^2 (dominant_members.csv)")
     return said
 
 
