@@ -32,6 +32,7 @@ from analysis.report.section import Section
 from ntkhpc.engine.run import Run
 from ntkhpc.refinement import SMALLEST_PIVOT
 from ntkhpc.studies.ensemble import exact, standing
+from ntkhpc.studies.ensemble.network import Network
 
 SECTIONS: list[Section[EnsembleResults]] = [
     answer.SECTION,
@@ -110,7 +111,17 @@ def _measured(results: EnsembleResults) -> list[str]:
     rates = results.store.learning_rate.values
     if not np.isfinite(rates).any():
         return []
-    return [f"Learning rates are {np.nanmin(rates):.3g} to {np.nanmax(rates):.3g}, over sizes and draws."]
+    network, bound = results.study.network, results.study.training.algorithm.entry.bound
+    before = ", before the factor gamma^2," if network.is_scaled and bound is not None else ""
+    return [f"Learning rates{before} are {np.nanmin(rates):.3g} to {np.nanmax(rates):.3g}, over sizes and draws."]
+
+
+def _scaled(network: Network) -> str:
+    """What the law at infinite width takes of the scale of outputs."""
+    if not network.is_scaled:
+        return ""
+    gamma = "that of each width" if network.parametrisation == "mup" else f"{network.gamma:g}"
+    return f"; outputs are over gamma, {gamma}" + (", and centred" if network.centred else "")
 
 
 def _iterated(results: EnsembleResults) -> list[str]:
@@ -175,5 +186,5 @@ def _definitions(results: EnsembleResults) -> dict[str, str]:
         "infinite width": "the exact Gaussian law of networks in the NTK parametrisation as their width grows without "
                           "bound, trained for as many steps (arXiv:1902.06720); no network is trained for it"
                           + ("" if exact.has_law(results.study) else "; here by full-batch gradient descent")
-                          + ("; outputs are over gamma" if results.study.network.is_scaled else ""),
+                          + _scaled(results.study.network),
     }  # fmt: skip

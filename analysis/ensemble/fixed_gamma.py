@@ -13,13 +13,13 @@ CAPTION = (
     "ensembles of trained networks, with 68 % intervals for their finite number of members, and power laws of least "
     "squares. Thin solid lines: the law at infinite width and fixed gamma, after as many steps on the same samples; in "
     "the mu-parametrisation that of each width's own gamma, the lazy law. Of centred networks it has no spread, and no "
-    "line for it. It is drawn as a reference: features move at finite width, and no agreement is tested. Points of one "
-    "size are moved apart."
+    "line for it. It is drawn as a reference: at finite width kernels are random and features move, so no agreement is "
+    "tested. Points of one size are moved apart."
 )
 
 NOTE = (
     "Ratio: the ensemble over the law at infinite width and fixed gamma, after as many steps on the same samples: what "
-    "the features that move do at this width."
+    "finite width does, by its random initial kernel and by features that move; this study cannot tell them apart."
 )
 
 

@@ -224,12 +224,45 @@ DENSE = "'serial(Dense(width), Relu(), Dense(outputs))'"
         ('parametrisation = "mup"', ADAMW, "", "training.weight_decay"),
         (CENTRED, "", 'times = ["steps", "posterior"]', "has 'posterior'"),
         (MUP, "", "n_train = [4, 12]", "infinite_width.n_train: there are no curves"),
-        (CENTRED, "", "draws = 2", "of centred networks, which have no spread"),
+        (CENTRED, "", "draws = 2", "no curves at infinite width of centred networks"),
     ],
 )  # fmt: skip
 def test_what_is_not_known_is_refused_when_it_is_read(network: str, training: str, infinite: str, said: str) -> None:
     with pytest.raises(Exception, match=said):
         study(network, training, infinite=infinite)
+
+
+@pytest.mark.parametrize("network", ['parametrisation = "mup"', "centred = true"])
+@pytest.mark.parametrize(
+    ("training", "sizes"),
+    [
+        ("weight_decay = 0.01", "[4, 8]"),
+        ('optimiser = "sgd"\nbatch = 4\nweight_decay = 0.01\ndecay_towards = "start"', "[4, 8]"),
+        ('optimiser = "sgd"\nbatch = 4', "[4, 5000]"),
+        ('weight_decay = 0.01\ndecay_towards = "start"', "[4, 5000]"),
+        ("", "[4, 30000]"),
+    ],
+)
+def test_what_curves_would_forbid_is_allowed_where_there_are_none(network: str, training: str, sizes: str) -> None:
+    """With the usual [infinite_width], whose times, tile and sizes are about curves alone."""
+    found = studies.loads(
+        f'name = "scaled"\n[data]\nsource = "calorimeter"\npool = 60000\n[network]\nwidths = [8]\n{network}\n'
+        f"[training]\n{training}\n[ensemble]\nn_train = {sizes}\nmembers = 20\n"
+    ).of_kind(EnsembleStudy)
+    assert not exact.has_curves(found)
+
+
+def test_members_of_centred_networks_are_called_one_only_where_they_are() -> None:
+    plain = study(CENTRED)
+    own = study(CENTRED, 'optimiser = "sgd"\nbatch = 2\norder = "own"')
+    adam = study(CENTRED, ADAM)
+    shrinking = study(CENTRED, "weight_decay = 0.1")
+    assert "all members are one" in standing.sentence(plain)
+    assert "members that have one order of mini-batches are one" in standing.sentence(own)
+    assert standing.short(own).endswith("but that of orders of mini-batches")
+    for one in (adam, shrinking):
+        assert "are one" not in standing.sentence(one)
+        assert "the reference, which has no spread" in standing.sentence(one)
 
 
 def test_what_has_no_law_of_its_own_algorithm_says_so_too() -> None:

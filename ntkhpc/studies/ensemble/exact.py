@@ -145,7 +145,8 @@ def require_possible(study: "EnsembleStudy") -> None:
             f"training.batch = {study.training.batch} is more than ensemble.n_train has at least, "
             f"{study.ensemble.n_train[0]}"
         )
-    finite = study.infinite_width.finite
+    curves = has_curves(study)
+    finite = study.infinite_width.finite if curves else ()
     if own.batch:
         if finite and own.batch > sizes[0]:
             raise ValueError(
@@ -155,15 +156,15 @@ def require_possible(study: "EnsembleStudy") -> None:
         if largest > LARGEST_BATCHED:
             raise ValueError(
                 f"the law of mini-batches multiplies whole matrices at every step: {LARGEST_BATCHED:,} samples are the "
-                f"most, not {largest:,}; lower ensemble.n_train or infinite_width.n_train, or say "
-                "infinite_width.times = ['infinite']"
+                f"most, not {largest:,}; lower ensemble.n_train"
+                + (" or infinite_width.n_train, or say infinite_width.times = ['infinite']" if curves else "")
             )
         if finite and sizes[-1] > study.infinite_width.tile:
             raise ValueError(
                 f"infinite_width.times = {list(times)} has {finite[0]!r}, for which mini-batches take whole kernels; "
                 f"those of {sizes[-1]:,} samples are in tiles: raise infinite_width.tile, or say times = ['infinite']"
             )
-    if not (own.weight_decay and "infinite" in times):
+    if not (curves and own.weight_decay and "infinite" in times):
         return
     if study.infinite_width.ridge:
         raise ValueError(
@@ -215,7 +216,7 @@ def _require_scalable(study: "EnsembleStudy") -> None:
         raise ValueError(
             f"infinite_width.{changed[0]}: there are no curves at infinite width "
             + (
-                "of centred networks, which have no spread there"
+                "of centred networks"
                 if network.centred
                 else "in the mu-parametrisation, where every width has a law of its own (phase law)"
             )

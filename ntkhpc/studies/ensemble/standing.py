@@ -20,6 +20,13 @@ CENTRED = (
     "that of the mean of the uncentred law"
 )
 
+CENTRED_ORDERS = (
+    "Networks are centred: at infinite width members that have one order of mini-batches are one, and what is left of "
+    "eps_L is the order and finite width. The law is the mixture over orders of means of the uncentred law"
+)
+
+CENTRED_REFERENCE = "Networks are centred, and so is the reference, which has no spread"
+
 LAZY_LAW = (
     "Outputs are over gamma = {0}sqrt(width), with which features move at every width. The lazy law, that of "
     "infinite width at fixed gamma, is therefore a reference and no limit"
@@ -40,17 +47,26 @@ def sentence(study: "EnsembleStudy") -> str:
             f"{without[0].upper()}{without[1:]}. Curves of infinite width are {algorithms.REFERENCE}, for reference"
         )
     if network.centred:
-        said.append(CENTRED)
+        said.append(_centred(study))
     elif network.parametrisation == "mup":
         said.append(LAZY_LAW.format("" if network.gamma0 == 1 else f"{network.gamma0:g} "))
     return ". ".join(said)
+
+
+def _centred(study: "EnsembleStudy") -> str:
+    if not exact.has_law(study):
+        return CENTRED_REFERENCE
+    return CENTRED if len(exact.orders(study)) == 1 else CENTRED_ORDERS
 
 
 def short(study: "EnsembleStudy") -> str:
     """The same in a few words: what there is instead of exact curves."""
     if not exact.has_law(study):
         return algorithms.without_law(study.training.algorithm)
-    return "centred: no spread at infinite width" if study.network.centred else "the lazy law beside each width"
+    if study.network.centred:
+        alike = len(exact.orders(study)) == 1
+        return "centred: no spread at infinite width" + ("" if alike else " but that of orders of mini-batches")
+    return "the lazy law beside each width"
 
 
 def lazy_widths(study: "EnsembleStudy") -> str:

@@ -25,7 +25,8 @@ class EnsembleStudy(Study, frozen=True, kw_only=True):
         super().__post_init__()
         for section, sizes in (("ensemble", self.ensemble.n_train), ("infinite_width", self.curve_sizes)):
             self.require_pool(f"{section}.n_train", sizes[-1])
-        self.infinite_width.require_possible(self.curve_sizes)
+        if exact.has_curves(self):
+            self.infinite_width.require_possible(self.curve_sizes)
         exact.require_possible(self)
         if self.network.architecture and (self.facts or self.data.facts()):
             require_built(self)
@@ -45,7 +46,8 @@ class EnsembleStudy(Study, frozen=True, kw_only=True):
 
     @property
     def _references(self) -> tuple[Reference, ...]:
-        lowered = (FEATURE_STRENGTH,) if self.network.rate_factor != 1 else ()
+        bound = self.training.algorithm.entry.bound
+        lowered = (FEATURE_STRENGTH,) if self.network.rate_factor != 1 and bound is not None else ()
         mean_field = self.network.parametrisation == "mup"
         return (*lowered, *((LAYERWISE_RATES,) if mean_field and not self.training.algorithm.entry.bound else ()))
 
