@@ -3,16 +3,16 @@
 import argparse
 import os
 import sys
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
 
-from analysis.calibration.checks import OPEN, Population, Tally, check
+from analysis.calibration.checks import OPEN, Population, Tally, check, check_laws
 from analysis.calibration.judge import ENOUGH, Row, marks, promise, verdict
-from analysis.calibration.synthetic import PLAIN, Losses, Pool, make
+from analysis.calibration.synthetic import PLAIN, Losses, Pool, laws_alone, make
 from analysis.calibration.world import World
 from ntkhpc import studies
 from ntkhpc.data.split import Split
@@ -70,6 +70,9 @@ SCENARIOS = (
 )
 
 
+TAILS = sorted({one.losses.tail for one in SCENARIOS})
+
+
 def study(scenario: Scenario, test: int = 300, pool: int = POOL) -> EnsembleStudy:
     text = STUDY.format(test=test, pool=pool, members=scenario.members, draws=scenario.draws, redraws=scenario.redraws)
     return studies.loads(text).of_kind(EnsembleStudy)
@@ -88,8 +91,7 @@ def world_of(scenario: Scenario, test: int = 300, count: int = WORLD) -> World:
 
 def pools(world: World, numbers: Sequence[int]) -> list[Pool]:
     """Pools of these numbers; each has its own stream, so that any division of the work gives the same."""
-    tails = sorted({one.losses.tail for one in SCENARIOS})
-    return [Pool.of(world, tails, np.random.default_rng([SEED, number])) for number in numbers]
+    return [Pool.of(world, TAILS, np.random.default_rng([SEED, number])) for number in numbers]
 
 
 def run(world: World, scenario: Scenario, of: Sequence[Pool], numbers: Sequence[int]) -> Tally:
@@ -100,7 +102,15 @@ def run(world: World, scenario: Scenario, of: Sequence[Pool], numbers: Sequence[
         made = make(world, scenario.losses, of[number % len(of)], rng)
         if not scenario.redraws:
             made = made.without_redraws()
-        tally.merge(check(made, truth, exact=number < len(of)))
+        tally.merge(check(made, truth))
+    return tally
+
+
+def run_laws(world: World, tail: float, of: Sequence[Pool]) -> Tally:
+    """Check the exact laws of a study on each pool."""
+    tally, truth = Tally(), Population.of(of, tail)
+    for pool in of:
+        tally.merge(check_laws(laws_alone(world.study, pool, tail), truth))
     return tally
 
 
@@ -129,22 +139,6 @@ def lines(tally: Tally, members: int, studies: int) -> Iterator[str]:
     yield f"  {verdict(marked)}"
 
 
-LAWS = ("exact curve: ", "further draws: ")
-"""What the names of rows begin with that are the same for every kind of study: they know of pools alone."""
-
-
-def gather(together: Tally, one: Tally) -> None:
-    """Add a kind of studies to those before it; what is the same for all kinds is counted once."""
-
-    def is_new(name: str, known: Container[str]) -> bool:
-        return not (name.startswith(LAWS) and name in known)
-
-    own = Tally()
-    own.intervals.update({name: rows for name, rows in one.intervals.items() if is_new(name, together.intervals)})
-    own.alarms.update({name: rows for name, rows in one.alarms.items() if is_new(name, together.alarms)})
-    together.merge(own)
-
-
 def _pools(numbers: Sequence[int]) -> list[Pool]:
     return pools(world_of(SCENARIOS[0]), numbers)
 
@@ -156,8 +150,8 @@ def _part(job: tuple[Scenario, Sequence[Pool], Sequence[int]]) -> Tally:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="make calibrate", description=__doc__)
-    parser.add_argument("--studies", type=int, default=1600, help="synthetic studies of each kind")
-    parser.add_argument("--pools", type=int, default=400, help="pools of samples, whose draws are the truth")
+    parser.add_argument("--studies", type=int, default=400, help="synthetic studies of each kind")
+    parser.add_argument("--pools", type=int, default=1600, help="pools of samples, whose draws are the truth")
     parser.add_argument("--only", default="", help="scenarios whose name contains this")
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
     options = parser.parse_args()
@@ -173,9 +167,12 @@ def main() -> int:
     def shares(count: int) -> list[range]:
         return [range(i, count, options.processes) for i in range(options.processes)]
 
-    together, kinds = Tally(), 0
+    world, together, kinds = world_of(SCENARIOS[0]), Tally(), 0
     with ProcessPoolExecutor(options.processes) as executor:
         of = [pool for part in executor.map(_pools, shares(options.pools)) for pool in part]
+        for tail in TAILS:
+            print(f"\nexact laws{', heavy-tailed losses' if tail else ''}")
+            print("\n".join(lines(run_laws(world, tail, of), ENOUGH, options.pools)), flush=True)
         for scenario in SCENARIOS:
             if options.only not in scenario.name:
                 continue
@@ -185,7 +182,7 @@ def main() -> int:
             print(f"\n{scenario.name}")
             print("\n".join(lines(tally, scenario.members, options.studies)), flush=True)
             if scenario.members >= ENOUGH:
-                gather(together, tally)
+                together.merge(tally)
                 kinds += 1
     if kinds > 1:
         print(f"\nall {kinds} kinds of {ENOUGH} members and more, together")

@@ -10,6 +10,7 @@ from analysis import floor
 from analysis.calibration.synthetic import Pool, Synthetic
 from analysis.contrasts import LEVEL, SIGMA, Curve, Estimate, curvature_weights, slope_weights
 from analysis.ensemble.curves import DRAW, FITTED, MEMBERS
+from analysis.ensemble.results import EnsembleResults
 from analysis.floor import INDEPENDENT
 
 VALUES = (*FITTED, "bias2", "variance")
@@ -64,8 +65,8 @@ class Population:
         return cls({q: np.log([[one[q] for one in row] for row in table]).mean(axis=0) for q in VALUES})
 
 
-def check(made: Synthetic, population: Population, exact: bool = True) -> Tally:
-    """Everything that a report of this study would say; of exact laws of further draws too if `exact`."""
+def check(made: Synthetic, population: Population) -> Tally:
+    """Everything that a report of this study would say of its networks."""
     tally, results = Tally(), made.results
     own = {q: np.array([[one.values[q] for one in row] for row in made.own]).mean(axis=0) for q in VALUES}
     for width in map(int, results.mean.width.values):
@@ -82,9 +83,25 @@ def check(made: Synthetic, population: Population, exact: bool = True) -> Tally:
         shares = results.agreement.ks_p_value.sel(width=width).values
         if np.isfinite(shares).all():
             tally.alarms["distribution differs (one N_D)"].append(bool(shares.flat[-1] < LEVEL))
-    if exact:
-        _exact(tally, made, population)
     _widths(tally, made)
+    return tally
+
+
+def check_laws(results: EnsembleResults, population: Population) -> Tally:
+    """What a report says of the exact curve and of the laws of further draws, whatever its networks are."""
+    tally = Tally()
+    curves = {(q, "exact curve"): results.exact_curves.get((q, "steps")) for q in FITTED}
+    curves |= {(q, "further draws"): results.redraw_curves.get(q) for q in FITTED}
+    for (q, what), curve in curves.items():
+        if curve is None:
+            continue
+        draws = curve.of(DRAW)
+        tally.covers(f"{what}: {q} at the largest N_D", draws.log_value(-1), float(population.logarithms[q][-1]))
+        truth = Curve(curve.n, np.exp(population.logarithms[q]))
+        tally.covers(f"{what}: exponent of {q}", draws.slope(), truth.slope().value)
+        tally.covers(f"{what}: upper exponent of {q}", draws.upper()[1], truth.upper()[1].value)
+        straight = floor.levelling(draws.over(truth.value / (curve.n / curve.n[0]) ** EXPONENT), floors=False)
+        tally.alarms[f"{what}: a pure power law of {q} is called curved"].append(straight.is_curved)
     return tally
 
 
@@ -115,22 +132,6 @@ def _trained(tally: Tally, q: str, curve: Curve, own: np.ndarray, population: np
         with_floor = floor.find(both.over(np.exp(population) / truth))
         tally.within(f"floor{which}, {q}", with_floor.offset_95, FLOOR)
         tally.within(f"exponent above a floor{which}, {q} {OPEN}", with_floor.exponent_95, exponent)
-
-
-def _exact(tally: Tally, made: Synthetic, population: Population) -> None:
-    results = made.results
-    curves = {(q, "exact curve"): results.exact_curves.get((q, "steps")) for q in FITTED}
-    curves |= {(q, "further draws"): results.redraw_curves.get(q) for q in FITTED}
-    for (q, what), curve in curves.items():
-        if curve is None:
-            continue
-        draws = curve.of(DRAW)
-        tally.covers(f"{what}: {q} at the largest N_D", draws.log_value(-1), float(population.logarithms[q][-1]))
-        truth = Curve(curve.n, np.exp(population.logarithms[q]))
-        tally.covers(f"{what}: exponent of {q}", draws.slope(), truth.slope().value)
-        tally.covers(f"{what}: upper exponent of {q}", draws.upper()[1], truth.upper()[1].value)
-        straight = floor.levelling(draws.over(truth.value / (curve.n / curve.n[0]) ** EXPONENT), floors=False)
-        tally.alarms[f"{what}: a pure power law of {q} is called curved"].append(straight.is_curved)
 
 
 def _widths(tally: Tally, made: Synthetic) -> None:

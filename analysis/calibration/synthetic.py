@@ -14,6 +14,7 @@ from analysis.ensemble.results import EnsembleResults
 from ntkhpc import loss_law, studies
 from ntkhpc.studies.dims import CELL, PROBABILITIES
 from ntkhpc.studies.ensemble import redraws
+from ntkhpc.studies.ensemble.study import EnsembleStudy
 from ntkhpc.studies.ensemble.train import DIVERGED, OK
 
 
@@ -74,15 +75,32 @@ def make(world: World, losses: Losses, pool: Pool, rng: np.random.Generator) -> 
     trained = {name: ((*CELL, *_DIMS[name]), value) for name, value in arrays.items()}
     store = xarray.Dataset(
         trained | _law(world, losses, draws.laws, own) | _others(study, pool, losses.tail) | _data(world),
-        coords={
-            "width": list(study.network.widths), "n_train": list(world.sizes), "draw": range(study.ensemble.draws),
-            "test_size": list(study.test_sizes), "quantile": list(PROBABILITIES), "time": [0],
-            "curve_n_train": list(world.sizes),
+        coords=_coordinates(study) | {
+            "width": list(study.network.widths), "draw": range(study.ensemble.draws), "quantile": list(PROBABILITIES),
         },
-        attrs={"study_toml": studies.dumps(study).decode(), "format": 2},
+        attrs=_attributes(study),
     )  # fmt: skip
+    return Synthetic(_results(study, store), own)
+
+
+def laws_alone(study: EnsembleStudy, pool: Pool, tail: float) -> EnsembleResults:
+    """Of a study that trained no network."""
+    store = xarray.Dataset(_others(study, pool, tail), coords=_coordinates(study), attrs=_attributes(study))
+    return _results(study, store)
+
+
+def _coordinates(study: EnsembleStudy) -> dict[str, Any]:
+    sizes = list(study.ensemble.n_train)
+    return {"n_train": sizes, "curve_n_train": sizes, "test_size": list(study.test_sizes), "time": [0]}
+
+
+def _attributes(study: EnsembleStudy) -> dict[str, Any]:
+    return {"study_toml": studies.dumps(study).decode(), "format": 2}
+
+
+def _results(study: EnsembleStudy, store: xarray.Dataset) -> EnsembleResults:
     run: Any = SimpleNamespace(study=study)
-    return Synthetic(EnsembleResults(run, store, ""), own)
+    return EnsembleResults(run, store, "")
 
 
 _DIMS: dict[str, tuple[str, ...]] = {
@@ -151,7 +169,7 @@ def _law(world: World, losses: Losses, laws: list[list[Any]], own: list[list[Law
     }  # fmt: skip
 
 
-def _others(study: Any, pool: Pool, tail: float) -> dict[str, Any]:
+def _others(study: EnsembleStudy, pool: Pool, tail: float) -> dict[str, Any]:
     """The phases `redraws` and `curve`."""
     columns = {"mu": "mu", "sigma2": "sigma2", "population_variance": "population", "bias2": "bias2",
                "variance": "variance"}  # fmt: skip

@@ -29,7 +29,9 @@ def pools(world: World) -> list[Pool]:
 
 @pytest.fixture(scope="module")
 def tally(world: World, pools: list[Pool]) -> Tally:
-    return calibration.run(world, SCENARIO, pools, range(STUDIES))
+    found = calibration.run(world, SCENARIO, pools, range(STUDIES))
+    found.merge(calibration.run_laws(world, 0.0, pools))
+    return found
 
 
 def test_networks_of_the_world_have_the_law_that_the_world_says(world: World) -> None:
@@ -133,18 +135,3 @@ def test_verdicts_at_one_percent_are_rarely_false(tally: Tally) -> None:
     for name, alarms in tally.alarms.items():
         if not name.startswith("(not given)"):
             assert np.mean(alarms) < 0.15, (name, np.mean(alarms))
-
-
-def test_kinds_of_studies_are_gathered_and_their_common_laws_counted_once() -> None:
-    together = Tally()
-    for kind in range(3):
-        one = Tally()
-        one.intervals["exponent of mu_L, this draw"] = [(True, True)] * 4
-        one.intervals["exact curve: exponent of mu_L"] = [(False, True)] * 5
-        one.alarms["further draws: a pure power law of mu_L is called curved"] = [kind == 1] * 6
-        one.alarms["mu_L: a constant is called falling or rising"] = [kind == 1] * 7
-        calibration.gather(together, one)
-    counts = {name: len(rows) for name, rows in (*together.intervals.items(), *together.alarms.items())}
-    assert list(counts.values()) == [12, 5, 6, 21]
-    assert sum(together.alarms["mu_L: a constant is called falling or rising"]) == 7
-    assert not any(together.alarms["further draws: a pure power law of mu_L is called curved"])
