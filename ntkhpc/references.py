@@ -210,3 +210,23 @@ RANK_R_HAT = Reference(
     arxiv="1903.08008",
     doi="10.1214/20-BA1221",
 )
+
+ADAM = Reference(
+    key="Kingma2015",
+    title="Adam: a method for stochastic optimization",
+    authors=("Diederik P. Kingma", "Jimmy Ba"),
+    year=2015,
+    kind="inproceedings",
+    where=("booktitle", "International Conference on Learning Representations"),
+    arxiv="1412.6980",
+)
+
+ADAMW = Reference(
+    key="Loshchilov2019",
+    title="Decoupled weight decay regularization",
+    authors=("Ilya Loshchilov", "Frank Hutter"),
+    year=2019,
+    kind="inproceedings",
+    where=("booktitle", "International Conference on Learning Representations"),
+    arxiv="1711.05101",
+)

@@ -34,16 +34,17 @@ class EnsembleResults:
     """`store` without values of missing shards; `missing` says which those are.
 
     What is derived needs the arrays it is made from: infinite.LAW for `law`, infinite.CURVE for `curve`; fits without
-    them are empty.
+    them are empty. Of a variant in a run that compares several `variant` is its own study, and the store its part.
     """
 
     run: Run
     store: xarray.Dataset
     missing: str
+    variant: EnsembleStudy | None = None
 
     @property
     def study(self) -> EnsembleStudy:
-        return self.run.study.of_kind(EnsembleStudy)
+        return self.variant or self.run.study.of_kind(EnsembleStudy)
 
     @cached_property
     def conflicts(self) -> str:
@@ -304,10 +305,14 @@ class EnsembleResults:
 def collect(run: Run, *, partial: bool = False) -> EnsembleResults:
     """Open a run. Raises RunError for one with missing shards unless `partial` allows it."""
     missing, store = completeness.require(run, partial=partial), opened(run)
-    study = run.study.of_kind(EnsembleStudy)
-    if not standing.is_own(study):
-        store = infinite.as_reference(store, infinite.BESIDE if exact.has_law(study) else infinite.REFERENCE)
-    return EnsembleResults(run, store, missing)
+    return EnsembleResults(run, beside(store, run.study.of_kind(EnsembleStudy)), missing)
+
+
+def beside(store: xarray.Dataset, study: EnsembleStudy) -> xarray.Dataset:
+    """The store, in which a law that is not the networks' own limit is a reference."""
+    if standing.is_own(study):
+        return store
+    return infinite.as_reference(store, infinite.BESIDE if exact.has_law(study) else infinite.REFERENCE)
 
 
 def frame(dataset: xarray.Dataset, dims: tuple[str, ...]) -> pd.DataFrame:

@@ -2,12 +2,12 @@
 
 import contextlib
 import functools
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextvars import ContextVar
 from itertools import pairwise
 from typing import Annotated, Any, ClassVar
 
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, defstruct, structs
 
 Positive = Annotated[int, Meta(ge=1)]
 Natural = Annotated[int, Meta(ge=0)]
@@ -49,6 +49,16 @@ def unruled() -> Iterator[None]:
         yield
     finally:
         _ruled.reset(token)
+
+
+def optional(name: str, section: type[Settings], without: Collection[str] = ()) -> type[Settings]:
+    """A table with the fields of another, none of which has to be given: None is left as it is elsewhere."""
+    fields = [(one.name, one.type | None, None) for one in structs.fields(section) if one.name not in without]
+    made: type[Any] = defstruct(
+        name, fields, bases=(Settings,), namespace={"__doc__": f"Changed fields of {section.__name__}."},
+        frozen=True, kw_only=True, forbid_unknown_fields=True,
+    )  # fmt: skip
+    return made
 
 
 def require_increasing(name: str, values: tuple[int, ...]) -> None:

@@ -6,10 +6,11 @@ from ntkhpc.phase.array import Array
 from ntkhpc.phase.kind import Kind
 from ntkhpc.phase.layout import Layout
 from ntkhpc.studies.base import Study
+from ntkhpc.studies.comparison.kind import KIND as COMPARISON
 from ntkhpc.studies.ensemble.kind import KIND as ENSEMBLE
 from ntkhpc.studies.posterior.kind import KIND as POSTERIOR
 
-KINDS: dict[str, Kind] = {kind.name: kind for kind in (ENSEMBLE, POSTERIOR)}
+KINDS: dict[str, Kind] = {kind.name: kind for kind in (ENSEMBLE, POSTERIOR, COMPARISON)}
 """Kinds by the study's field `kind`; a file that names none is an `ensemble`."""
 
 DEFAULT = ENSEMBLE.name

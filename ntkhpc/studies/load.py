@@ -62,8 +62,14 @@ def load(path: Path) -> Study:
 
 def dumps(study: Study) -> bytes:
     """The frozen spelling of a study: every field, defaults included, in the order of the classes; and the facts."""
-    content = {name: value for name, value in msgspec.to_builtins(study).items() if value is not None}
-    return tomli_w.dumps(content).encode()
+    return tomli_w.dumps(_without_nothing(msgspec.to_builtins(study))).encode()
+
+
+def _without_nothing(value: Any) -> Any:
+    """Without fields that are None, which TOML cannot say: of tables that need not be there."""
+    if isinstance(value, dict):
+        return {name: _without_nothing(one) for name, one in value.items() if one is not None}
+    return [_without_nothing(one) for one in value] if isinstance(value, list | tuple) else value
 
 
 def find(task: str, jobs: Path = Path("jobs")) -> Path:
@@ -119,6 +125,9 @@ def _check_tables(
                 raise StudyError(f"{field} = {toml.shown(value)} is not a finite number", where=where)
         if isinstance(value, dict) and (table := _table(fields[key], value, field, where)) is not None:
             _check_tables(value, table, f"{field}.", where)
+        for number, one in enumerate(value if isinstance(value, list) else []):
+            if isinstance(one, dict) and (table := _row(fields[key])) is not None:
+                _check_tables(one, table, f"{field}[{number}].", where)
 
 
 def _table(kind: Any, value: dict[str, Any], field: str, where: object) -> type[Struct] | None:
@@ -137,6 +146,13 @@ def _table(kind: Any, value: dict[str, Any], field: str, where: object) -> type[
         cause=f"allowed: {', '.join(known)}",
         todo="jobs/template.toml explains each of them",
     )
+
+
+def _row(kind: Any) -> type[Struct] | None:
+    """The class of the tables of a list of tables, such as [[variants]]; None for a list of anything else."""
+    listed = get_args(kind)[0] if get_origin(kind) is Annotated else kind
+    rows = [one for one in get_args(listed) if isinstance(one, type) and issubclass(one, Struct)]
+    return rows[0] if rows else None
 
 
 def _explain(error: msgspec.ValidationError, raw: dict[str, Any], study: type[Study], where: object) -> StudyError:
@@ -159,6 +175,7 @@ def _explain(error: msgspec.ValidationError, raw: dict[str, Any], study: type[St
         return StudyError(f"{section}{message[:1000]}", where=where, todo="jobs/template.toml explains every field")
     cause = message
     nearest = ""
+    kind = next((one for one in get_args(kind) if get_origin(one) is Literal), kind)  # of a field that may be left out
     if get_origin(kind) is Literal:
         choices = [str(choice) for choice in get_args(kind)]
         cause, nearest = f"allowed: {', '.join(choices)}", _nearest(str(value), choices)

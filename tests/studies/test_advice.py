@@ -9,6 +9,7 @@ import msgspec
 import pytest
 from support.advice import assert_names_own_fields
 from support.bayes_run import STUDY as POSTERIOR
+from support.comparison import TEXT as COMPARISON
 from support.job_arrays import profile
 from support.runs import tiny_text
 
@@ -30,6 +31,7 @@ TEXTS = {
         widths="[10, 40]", sizes="[15, 30]", draws=2, temperatures="[0.01]", factors="[0.5]", chains=4,
         sampled_widths="[]", sampled_sizes="[]", populations=3,
     ),
+    "comparison": COMPARISON,
 }  # fmt: skip
 """A study of each kind, which has all of its phases."""
 
@@ -51,7 +53,9 @@ def test_there_is_a_study_of_every_kind_with_all_phases() -> None:
 def test_each_phase_says_what_makes_it_smaller_fewer_and_quicker(kind: str, name: str) -> None:
     wanted, phase = described(kind, name)
     assert_names_own_fields(phase.lower, wanted)
-    if phase.blocks:
+    if phase.blocks == ("variant",):
+        assert "fewer variants" in phase.fewer  # which are no field
+    elif phase.blocks:
         assert_names_own_fields(phase.fewer, wanted)
     if phase.keeps_tiles:
         assert_names_own_fields(phase.shorten, wanted)

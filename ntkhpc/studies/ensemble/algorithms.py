@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from ntkhpc.optimisers import WARM_UP, Algorithm
+from ntkhpc.references import ADAM, ADAMW, Reference
 
 if TYPE_CHECKING:
     from ntkhpc.studies.ensemble.network import Network
@@ -14,13 +15,23 @@ BOUNDS = {"gd": "2", "sgd": "2", "momentum": "2 (1 + {0:g})", "nesterov": "2 (1 
 _MOMENTA = {"momentum": "heavy-ball momentum", "nesterov": "Nesterov momentum"}
 
 
+_ADAPTIVE = {"adam": ("Adam", ADAM), "adamw": ("AdamW", ADAMW)}
+"""Optimisers without a stability bound: what they are called, and the paper."""
+
+
+def references(algorithm: Algorithm) -> tuple[Reference, ...]:
+    """The paper that `name` cites, if it cites one."""
+    return (_ADAPTIVE[algorithm.optimiser][1],) if algorithm.entry.bound is None else ()
+
+
 def name(algorithm: Algorithm) -> str:
     """ "full-batch gradient descent with heavy-ball momentum 0.9"."""
     batch = f"mini-batches of {algorithm.batch:,} samples" if algorithm.batch else ""
     if algorithm.optimiser == "sgd":
         return f"stochastic gradient descent in {batch}"
     if algorithm.entry.bound is None:
-        title = {"adam": "Adam (arXiv:1412.6980)", "adamw": "AdamW (arXiv:1711.05101)"}[algorithm.optimiser]
+        called, paper = _ADAPTIVE[algorithm.optimiser]
+        title = f"{called} (arXiv:{paper.arxiv})"
         return f"{title} in {batch}" if batch else f"full-batch {title}"
     momentum = _MOMENTA.get(algorithm.optimiser)
     return "full-batch gradient descent" + (f" with {momentum} {algorithm.momentum:g}" if momentum else "")

@@ -69,18 +69,24 @@ CONSTANTS = (
 )  # fmt: skip
 
 
-def _analysis_seconds(study: EnsembleStudy, block: Block) -> float:
-    losses = math.prod((len(study.network.widths), len(study.ensemble.n_train), study.ensemble.draws))
-    return 15.0 + losses * study.ensemble.members * study.data.test * 30e-9
+def analysis_seconds(study: EnsembleStudy, block: Block) -> float:
+    return 15.0 + _cells(study) * study.ensemble.members * study.data.test * 30e-9
 
 
-def _analysis_bytes(study: EnsembleStudy) -> int:
+def analysis_bytes(study: EnsembleStudy) -> int:
     """The losses of a cell in float64, four times as they are squared and averaged, and a little of every chunk."""
     ensemble = study.ensemble
-    cells = math.prod((len(study.network.widths), len(ensemble.n_train), ensemble.draws))
-    chunks = cells * math.ceil(ensemble.members / ensemble.shard_members)
-    losses = memory.of_numbers(min(cells, memory.REPORT_THREADS) * 4 * ensemble.members * study.data.test)
-    return memory.REPORT["ensemble"] + losses + memory.CHUNK * chunks
+    losses = memory.of_numbers(min(_cells(study), memory.REPORT_THREADS) * 4 * ensemble.members * study.data.test)
+    return memory.REPORT["ensemble"] + losses + chunk_bytes(study)
+
+
+def chunk_bytes(study: EnsembleStudy) -> int:
+    """What the analysis keeps of all chunks of the losses."""
+    return memory.CHUNK * _cells(study) * math.ceil(study.ensemble.members / study.ensemble.shard_members)
+
+
+def _cells(study: EnsembleStudy) -> int:
+    return math.prod((len(study.network.widths), len(study.ensemble.n_train), study.ensemble.draws))
 
 
 def remarks(study: EnsembleStudy, load: Callable[[str], Any]) -> tuple[str, ...]:
@@ -121,7 +127,7 @@ KIND = Kind(
     phases=(
         *_PHASES,
         analysis.phase(
-            _PHASES, seconds=_analysis_seconds, memory_bytes=_analysis_bytes, lower="data.test or ensemble.members"
+            _PHASES, seconds=analysis_seconds, memory_bytes=analysis_bytes, lower="data.test or ensemble.members"
         ),
     ),
     probe=speed,

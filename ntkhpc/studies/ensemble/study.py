@@ -49,7 +49,8 @@ class EnsembleStudy(Study, frozen=True, kw_only=True):
         bound = self.training.algorithm.entry.bound
         lowered = (FEATURE_STRENGTH,) if self.network.rate_factor != 1 and bound is not None else ()
         mean_field = self.network.parametrisation == "mup"
-        return (*lowered, *((LAYERWISE_RATES,) if mean_field and not self.training.algorithm.entry.bound else ()))
+        own = algorithms.references(self.training.algorithm)
+        return (*own, *lowered, *((LAYERWISE_RATES,) if mean_field and not self.training.algorithm.entry.bound else ()))
 
     def methods(self) -> tuple[str, ...]:
         return (
