@@ -58,12 +58,12 @@ class ComparisonResults:
     @property
     def widths(self) -> list[int]:
         """Of all variants."""
-        return [int(width) for width in self.reference.results.mean.width.values]
+        return [int(width) for width in self.reference.results.store.width.values]
 
     @property
     def sizes(self) -> np.ndarray:
         """Training-set sizes (n_train,) of all variants."""
-        return self.reference.results.sizes
+        return np.asarray(self.reference.results.store.n_train.values)
 
     @cached_property
     def differences(self) -> tuple[PairedDifference, ...]:
@@ -78,7 +78,7 @@ def of(run: Run, study: Study, store: xarray.Dataset, missing: str, variants: Se
     if len(set(names)) < len(names):
         raise ValueError(f"variants must have different names, not {', '.join(names)}")
     for one in found.others:
-        mine = (one.results.mean.width.values.tolist(), one.results.sizes.tolist())
+        mine = (one.results.store.width.values.tolist(), one.results.store.n_train.values.tolist())
         if mine != (found.widths, found.sizes.tolist()):
             raise ValueError(
                 f"variant {one.name!r} has widths {mine[0]} and sizes {mine[1]}, "
