@@ -34,5 +34,11 @@ def _posterior(run: Run, partial: bool) -> Publication:
     return posterior.compose(run, partial=partial)
 
 
-REPORTS = {"ensemble": _ensemble, "bayes": _posterior}
+def _comparison(run: Run, partial: bool) -> Publication:
+    from analysis import comparison
+
+    return comparison.compose(run, partial=partial)
+
+
+REPORTS = {"ensemble": _ensemble, "bayes": _posterior, "comparison": _comparison}
 """What makes the report of a run, by the field `kind` of its study."""

@@ -9,6 +9,7 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
+from matplotlib.colors import Colormap, LinearSegmentedColormap
 
 EXACT: dict[str, Any] = {"color": "black", "lw": 1.9, "ls": "-"}
 """Infinite width, exact, for the very question that is asked."""
@@ -49,8 +50,16 @@ DASHES: tuple[Any, ...] = (
 LIGHT, DARK = 0.78, 0.15
 """Ends of the colour maps that are used: lighter is lost on white, darker is taken for black."""
 
-PALETTES = {"width": "viridis", "size": "plasma"}
-"""Widths have one palette, numbers of samples or test points another, in every figure."""
+_KINDS = ("#1f3470", "#8a3d8f", "#2fa08a", "#e2b23c")
+
+PALETTES: dict[str, str | Colormap] = {
+    "width": "viridis", "size": "plasma",
+    "variant": LinearSegmentedColormap.from_list("kinds", list(zip(
+        (0, DARK, *np.linspace(DARK, LIGHT, 4)[1:3], LIGHT, 1), (_KINDS[0], *_KINDS, _KINDS[-1]), strict=True,
+    ))),
+}  # fmt: skip
+"""Widths have one palette, numbers of samples or test points another, in every figure. Variants of a study are in no
+order, and have a third, of more hues."""
 
 SPAN, CLOSE = 0.6, 0.08
 """Part of the distance between neighbours over which the points of a series at one place are spread: where they stand
@@ -99,5 +108,5 @@ def series(count: int, of: str = "width") -> list[Look]:
     places = np.linspace(-1, 1, count) if count > 1 else np.zeros(1)
     return [
         Look(mpl.colors.to_hex(color), list(MARKERS)[i % len(MARKERS)], DASHES[i % len(DASHES)], float(places[i]))
-        for i, color in enumerate(mpl.colormaps[PALETTES[of]](ends))
+        for i, color in enumerate(mpl.colormaps.get_cmap(PALETTES[of])(ends))
     ]

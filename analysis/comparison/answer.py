@@ -1,0 +1,118 @@
+"""Are exponents and losses robust to what varies? Every variant against the first, paired by member."""
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from analysis.comparison import sentences, varied
+from analysis.comparison.differences import COMPARED, PairedDifference, What
+from analysis.comparison.results import ComparisonResults
+from analysis.contrasts import Estimate
+from analysis.ensemble.curves import DRAW
+from analysis.ensemble.results import EnsembleResults
+from analysis.report.section import Section, Table
+from ntkhpc.words import joined
+
+QUESTIONS: dict[What, str] = {
+    "exponent": "Are exponents of N_D robust to {}?",
+    "value": "And losses and spreads at N_D = {:,}?",
+}
+
+NOTE = (
+    "Less {reference}, of the same width: of exponents the difference, of mu_L and eps_L the relative difference, "
+    "each with its 95 % interval. p: the probability of a difference as clear were there none, Holm's over the "
+    "variants of a column and width. A difference is called one below 0.01; where there is none, it cannot be told if "
+    "one of {resolved} would not have been seen. Members of all variants begin with the same weights, so that "
+    "differences are paired by member. {errors}"
+)
+
+
+def claim(results: ComparisonResults) -> str:
+    """The answer in the first box: a verdict on each quantity, and the numbers of the widest networks."""
+    if not results.differences:
+        return "The variants cannot be compared: too few members, or values that are not there."
+    said = []
+    for what, question in QUESTIONS.items():
+        found = _quantities([d for d in results.differences if d.what == what])
+        if found:
+            asked = subject(results) if what == "exponent" else int(results.sizes[-1])
+            said += [question.format(asked), *map(sentences.verdict, found)]
+    return " ".join([*said, numbers(results, results.widths[-1])])
+
+
+def subject(results: ComparisonResults) -> str:
+    """What varies: the names of the fields."""
+    names = [name.rpartition(".")[2] for name in varied.fields(results.variants)]
+    return joined(f"`{name}`" for name in names) if names else "the variant"
+
+
+def _quantities(found: Sequence[PairedDifference]) -> list[list[PairedDifference]]:
+    """Those of one quantity together."""
+    return [[d for d in found if d.quantity == name] for name in dict.fromkeys(d.quantity for d in found)]
+
+
+def numbers(results: ComparisonResults, width: int) -> str:
+    """Of one width, every quantity; empty where nothing can be compared."""
+    said = []
+    for what, name in COMPARED:
+        mine = [d for d in results.differences if (d.what, d.quantity, d.width) == (what, name, width)]
+        if mine:
+            value = own(results.reference.results, what, name, width)
+            said.append(sentences.sentence(mine, results.reference.name, value))
+    return f"At width {width:,} {'. At the same width '.join(said)}." if said else ""
+
+
+def own(results: EnsembleResults, what: What, name: str, width: int) -> Estimate | None:
+    """An exponent, or the value at the largest size, of one ensemble."""
+    if what == "value":
+        return results.value(name, width, -1)
+    fit = results.fits.get((name, width))
+    return fit.slope if fit else None
+
+
+def rows(results: ComparisonResults) -> list[Sequence[str]]:
+    """One for each variant but the first and each width."""
+    found: list[Sequence[str]] = [
+        ("variant", "width", *(f"{name} exponent" if what == "exponent" else name for what, name in COMPARED))
+    ]
+    known = {(d.what, d.quantity, d.width, d.variant): d for d in results.differences}
+    for one in results.others:
+        for width in results.widths:
+            cells = (known.get((what, name, width, one.name)) for what, name in COMPARED)
+            found.append((one.name, f"{width:,}", *map(sentences.cell, cells)))
+    return found
+
+
+def note(results: ComparisonResults) -> str:
+    resolved = joined((sentences.resolved(what) for what in QUESTIONS), "or")
+    return NOTE.format(reference=results.reference.name, errors=_errors(results), resolved=resolved)
+
+
+def _errors(results: ComparisonResults) -> str:
+    """What errors of differences are made of."""
+    parts = [set(d.estimate.parts) for d in results.differences if d.what == "exponent"]
+    if not any(DRAW in one for one in parts):
+        return "Errors are of the members alone: differences are those on these training sets."
+    where = "" if all(DRAW in one for one in parts) else "where both variants have an exact law of further draws "
+    return (
+        f"Errors are of the members, and of exponents {where}also of the draw of the training set; other differences "
+        "are those on these training sets."
+    )
+
+
+def differences(results: ComparisonResults) -> pd.DataFrame:
+    """One row a comparison."""
+    return pd.DataFrame([one.to_dict() for one in results.differences])
+
+
+SECTION: Section[ComparisonResults] = Section(
+    title="Differences between variants",
+    claim=claim,
+    tables=lambda results: [Table(rows(results), note(results))] if results.differences else [],
+    sentences=lambda results: [numbers(results, width) for width in results.widths[:-1]],
+    fits=lambda results: {
+        "reference": results.reference.name,
+        "differences": [one.to_dict() for one in results.differences],
+    },
+    files=lambda results: {"differences": differences(results)} if results.differences else {},
+)

@@ -1,0 +1,81 @@
+"""What to mind of each variant: networks that diverged or oscillate, and what exponents lack.
+
+And oscillating.csv and diverged.csv.
+"""
+
+import numpy as np
+import pandas as pd
+
+from analysis.comparison.results import ComparisonResults, Variant
+from analysis.ensemble import exponents, oscillating
+from analysis.ensemble.members import records
+from analysis.report.section import Section
+from ntkhpc.studies.dims import CELL
+from ntkhpc.studies.ensemble.train import DIVERGED
+from ntkhpc.words import count, joined
+
+TOLD = 5
+"""Networks that a sentence names."""
+
+
+def cautions(results: ComparisonResults) -> list[str]:
+    """Those that are alike for several variants are said once."""
+    found: dict[str, list[str]] = {}
+    for one in results.variants:
+        for text in [*_diverged(one), *_oscillating(one), *exponents.cautions(one.results)]:
+            found.setdefault(text, []).append(one.name)
+    return [f"{joined(names)}: {text}" for text, names in found.items()]
+
+
+def diverged(one: Variant) -> pd.DataFrame:
+    """One row for each cell with networks that diverged: width, n_train, draw, how many, and their numbers."""
+    status = one.results.store.status.transpose(*CELL, "member").load()
+    rows = []
+    for cell in np.ndindex(status.shape[:3]):
+        lost = status.member.values[status.values[cell] == DIVERGED]
+        if len(lost):
+            where = {dim: int(status[dim].values[i]) for dim, i in zip(CELL, cell, strict=True)}
+            rows.append({**where, "diverged": len(lost), "members": " ".join(map(str, lost))})
+    return pd.DataFrame(rows, columns=[*CELL, "diverged", "members"])
+
+
+def _diverged(one: Variant) -> list[str]:
+    """One sentence a width."""
+    said, all_members = [], one.results.store.sizes["member"]
+    for width, rows in diverged(one).groupby("width"):
+        members = sorted({int(member) for text in rows.members for member in text.split()})
+        named = ", ".join(map(str, members[:TOLD])) + (", ..." if len(members) > TOLD else "")
+        said.append(
+            f"{len(members):,} of {count(all_members, 'network')} of width {width:,} diverged at one N_D or more "
+            f"({named}; at most {rows.diverged.max():,} at one) and are in no number of this variant: what others do "
+            "less what it does is partly the choice of the networks that are left"
+        )
+    return said
+
+
+def _oscillating(one: Variant) -> list[str]:
+    store = one.results.store
+    return oscillating.cautions(one.results) if all(name in store for name in oscillating.ARRAYS) else []
+
+
+def _oscillating_frame(one: Variant) -> pd.DataFrame:
+    store = one.results.store
+    return oscillating.oscillating(store) if all(name in store for name in oscillating.ARRAYS) else pd.DataFrame()
+
+
+def _frames(results: ComparisonResults) -> dict[str, pd.DataFrame]:
+    """Cells of all variants, the variant's name first."""
+    found = {}
+    for name, make in (("diverged", diverged), ("oscillating", _oscillating_frame)):
+        frames = [(one.name, frame) for one in results.variants if len(frame := make(one))]
+        if frames:
+            found[name] = pd.concat([frame.assign(variant=who) for who, frame in frames], ignore_index=True)
+            found[name].insert(0, "variant", found[name].pop("variant"))
+    return found
+
+
+SECTION: Section[ComparisonResults] = Section(
+    cautions=cautions,
+    fits=lambda results: {name: records(frame) for name, frame in _frames(results).items()},
+    files=_frames,
+)
