@@ -20,5 +20,6 @@ def cut(store: xarray.Dataset, study: ComparisonStudy, number: int, *, named: bo
         str(name): array.isel({dim: 0 for dim in array.dims if dim not in own[str(name)].dims}, drop=True)
         for name, array in there.data_vars.items()
     }
-    found = there.assign(narrower)
+    own_study = {"study_toml": studies.dumps(ensemble).decode(), "study_id": ensemble.id}
+    found = there.assign(narrower).assign_attrs(own_study)
     return beside(found, ensemble) if named else found

@@ -8,11 +8,15 @@ import numpy as np
 import xarray
 
 from analysis.comparison import differences
+from analysis.comparison.cut import cut
 from analysis.comparison.differences import PairedDifference
 from analysis.ensemble.results import EnsembleResults
+from analysis.opened import opened
+from analysis.report import completeness
 from ntkhpc.engine import conflicts
 from ntkhpc.engine.run import Run
 from ntkhpc.studies.base import Study
+from ntkhpc.studies.comparison.study import ComparisonStudy
 
 
 @dataclass(frozen=True)
@@ -89,4 +93,8 @@ def of(run: Run, study: Study, store: xarray.Dataset, missing: str, variants: Se
 
 def collect(run: Run, *, partial: bool = False) -> ComparisonResults:
     """Open a run. Raises RunError for one with missing shards unless `partial` allows it."""
-    raise NotImplementedError("the store of a comparison is not cut into variants yet")
+    missing, store = completeness.require(run, partial=partial), opened(run)
+    study = run.study.of_kind(ComparisonStudy)
+    ensembles = [EnsembleResults(run, cut(store, study, i), missing, one) for i, one in enumerate(study.ensembles)]
+    variants = [Variant(one.name, found) for one, found in zip(study.variants, ensembles, strict=True)]
+    return of(run, study, store, missing, variants)
