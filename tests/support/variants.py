@@ -28,12 +28,18 @@ def ensemble(test: int = 25) -> EnsembleResults:
         known, ensemble=msgspec.structs.replace(known.ensemble, n_train=(16, 24, 32, 48), tile=4)
     )
     world = World(known, known.data.load(known.known))
-    return make(world, SCENARIO.losses, Pool.of(world, [0.0], np.random.default_rng(1)), np.random.default_rng(2)).results
+    pool = Pool.of(world, [0.0], np.random.default_rng(1))
+    return make(world, SCENARIO.losses, pool, np.random.default_rng(2)).results
 
 
 def changed(
-    base: EnsembleResults, *, scale: float = 1.0, names: tuple[str, ...] = (), lost: tuple[int, ...] = (),
-    training: dict[str, Any] | None = None, network: dict[str, Any] | None = None,
+    base: EnsembleResults,
+    *,
+    scale: float = 1.0,
+    names: tuple[str, ...] = (),
+    lost: tuple[int, ...] = (),
+    training: dict[str, Any] | None = None,
+    network: dict[str, Any] | None = None,
 ) -> EnsembleResults:
     """The same networks with errors f - y of `scale` times the size, said to come from other settings.
 
