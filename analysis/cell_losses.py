@@ -82,10 +82,14 @@ class _Reader:
         rows = max(1, _BLOCK_VALUES // max(1, self._losses.shape[1]))
         for length in chunks:
             values = self._chunk(begin, begin + length)
-            members = np.flatnonzero(self._trained[begin : begin + length])
-            for first in range(0, len(members), rows):
-                some = members[first : first + rows]
-                yield begin + some, values[some].astype(np.float64)
+            trained = self._trained[begin : begin + length]
+            for first in range(0, length, rows):
+                here = slice(first, min(first + rows, length))
+                members = begin + first + np.flatnonzero(trained[here])
+                if len(members) == here.stop - first:
+                    yield members, values[here].astype(np.float64)
+                elif len(members):
+                    yield members, values[members - begin].astype(np.float64)
             begin += length
 
     def _chunk(self, begin: int, end: int) -> np.ndarray:
@@ -105,6 +109,10 @@ class _Sums:
         self.centre, self.first, self.second, self.crossed = (np.zeros(points) for _ in range(4))
         self._sizes, self._level = sizes, 0.0
         self.blocks = [(np.zeros(points // size), np.zeros(points // size)) for size in sizes]
+        # Points between two ends of blocks of any size are summed once: few sums make those of every block.
+        ends = np.unique(np.concatenate([size * np.arange(1, points // size + 1) for size in sizes] or [[points]]))
+        self._starts, self._end = np.concatenate([[0], ends[:-1]]).astype(int), int(ends[-1])
+        self._last = [np.searchsorted(ends, size * np.arange(1, points // size + 1)) for size in sizes]
 
     def add(self, rows: np.ndarray) -> np.ndarray:
         """L of a block's members (m,), whose losses `rows` (m, points) are changed."""
@@ -119,10 +127,9 @@ class _Sums:
         self.first += ones @ rows
         self.second += np.einsum("ij,ij->j", rows, rows)
         self.crossed += lowered @ rows
-        summed = np.cumsum(rows, axis=1)
-        for size, (first, second) in zip(self._sizes, self.blocks, strict=True):
-            ends = summed[:, size - 1 : len(first) * size : size]
-            means = np.diff(ends, axis=1, prepend=0.0) / size
+        summed = np.cumsum(np.add.reduceat(rows[:, : self._end], self._starts, axis=1), axis=1)
+        for size, last, (first, second) in zip(self._sizes, self._last, self.blocks, strict=True):
+            means = np.diff(summed[:, last], axis=1, prepend=0.0) / size
             first += ones @ means
             second += np.einsum("ij,ij->j", means, means)
         return lowered + self._level
