@@ -171,9 +171,9 @@ def test_the_library_draws_all_parameters_as_standard_normal_numbers() -> None:
 def test_wide_networks_train_as_their_law_says(name: str) -> None:
     """40 networks of width 64 after 20 steps, each against the linear model of infinite width that begins as it does.
 
-    Their difference is due to finite width alone and a tenth or fifth of the outputs, so that its mean has a small standard
-    error: within 4.5 of it at 4 points (Student's t, 39 degrees of freedom: false alarm 2.4e-4). What width 64 moves
-    means by is about one. The model after 5 steps instead of 20 is told from the networks.
+    Their difference is due to finite width alone and a tenth or fifth of the outputs: its mean has a small standard
+    error, and is within 4.5 of it at 4 points (Student's t, 39 degrees of freedom: false alarm 2.4e-4). What width 64
+    moves means by is about one. The model after 5 steps instead of 20 is told from the networks.
     """
     built, members, steps = network(name, outputs=1), range(40), 20
     x, x_test, y = rows(8), rows(4, seed=1), np.random.default_rng(2).normal(size=(8, 1))
