@@ -26,7 +26,7 @@ NOTE = (
     "distributed {law}."
 )
 
-SKEWED = "with the skewness of {whose} (a gamma law)"
+SKEWED = "as a gamma law with the skewness of {whose}"
 
 NORMAL = "as a normal law"
 

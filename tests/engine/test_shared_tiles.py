@@ -252,6 +252,12 @@ def test_a_run_that_has_nothing_to_give_fails_none(small: Run, runs: Path) -> No
     other = compute(make(runs, OTHER), "data", "kernel", "factor")
     assert taken(other, "kernel") == taken(other, "factor") == []
     assert list(verify.problems(Run(runs / without_keys.__name__))) == []
+    shutil.rmtree(other.path)
+    sound = shutil.copytree(
+        small.path, runs / "sound"
+    )  # a copy that nothing spoiled gives every tile, beside these too
+    again = compute(make(runs, OTHER), "data", "kernel", "factor")
+    assert set(taken(again, "kernel")) == set(taken(again, "factor")) == {sound.name}
 
 
 def test_plan_says_what_is_known_and_what_is_left(beside: Run, runs: Path, tmp_path: Path) -> None:
