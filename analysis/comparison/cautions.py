@@ -6,7 +6,7 @@ And oscillating.csv and diverged.csv.
 import numpy as np
 import pandas as pd
 
-from analysis.comparison.results import ComparisonResults, Variant
+from analysis.comparison.results import ComparisonResults, VariantResults
 from analysis.ensemble import exponents, oscillating
 from analysis.ensemble.members import records
 from analysis.report.section import Section
@@ -27,7 +27,7 @@ def cautions(results: ComparisonResults) -> list[str]:
     return [f"{joined(names)}: {text}" for text, names in found.items()]
 
 
-def diverged(one: Variant) -> pd.DataFrame:
+def diverged(one: VariantResults) -> pd.DataFrame:
     """One row for each cell with networks that diverged: width, n_train, draw, how many, and their numbers."""
     status = one.results.store.status.transpose(*CELL, "member").load()
     rows = []
@@ -39,7 +39,7 @@ def diverged(one: Variant) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=[*CELL, "diverged", "members"])
 
 
-def _diverged(one: Variant) -> list[str]:
+def _diverged(one: VariantResults) -> list[str]:
     """One sentence a width."""
     said, all_members = [], one.results.store.sizes["member"]
     for width, rows in diverged(one).groupby("width"):
@@ -53,12 +53,12 @@ def _diverged(one: Variant) -> list[str]:
     return said
 
 
-def _oscillating(one: Variant) -> list[str]:
+def _oscillating(one: VariantResults) -> list[str]:
     store = one.results.store
     return oscillating.cautions(one.results) if all(name in store for name in oscillating.ARRAYS) else []
 
 
-def _oscillating_frame(one: Variant) -> pd.DataFrame:
+def _oscillating_frame(one: VariantResults) -> pd.DataFrame:
     store = one.results.store
     return oscillating.oscillating(store) if all(name in store for name in oscillating.ARRAYS) else pd.DataFrame()
 

@@ -8,15 +8,19 @@ import numpy as np
 import xarray
 
 from analysis.comparison import differences
+from analysis.comparison.cut import cut
 from analysis.comparison.differences import PairedDifference
 from analysis.ensemble.results import EnsembleResults
+from analysis.opened import opened
+from analysis.report import completeness
 from ntkhpc.engine import conflicts
 from ntkhpc.engine.run import Run
 from ntkhpc.studies.base import Study
+from ntkhpc.studies.comparison.study import ComparisonStudy
 
 
 @dataclass(frozen=True)
-class Variant:
+class VariantResults:
     """One of the ensembles that are compared: its name in the study file, and what was computed of it."""
 
     name: str
@@ -35,7 +39,7 @@ class ComparisonResults:
     study: Study
     store: xarray.Dataset
     missing: str
-    variants: tuple[Variant, ...]
+    variants: tuple[VariantResults, ...]
 
     def __post_init__(self) -> None:
         if not self.variants:
@@ -47,11 +51,11 @@ class ComparisonResults:
         return conflicts.sentence(self.run)
 
     @property
-    def reference(self) -> Variant:
+    def reference(self) -> VariantResults:
         return self.variants[0]
 
     @property
-    def others(self) -> tuple[Variant, ...]:
+    def others(self) -> tuple[VariantResults, ...]:
         """All but the reference."""
         return self.variants[1:]
 
@@ -71,7 +75,9 @@ class ComparisonResults:
         return differences.compare({one.name: one.results for one in self.variants})
 
 
-def of(run: Run, study: Study, store: xarray.Dataset, missing: str, variants: Sequence[Variant]) -> ComparisonResults:
+def of(
+    run: Run, study: Study, store: xarray.Dataset, missing: str, variants: Sequence[VariantResults]
+) -> ComparisonResults:
     """Raises ValueError for variants that are not of the same widths and sizes, or are called alike."""
     found = ComparisonResults(run, study, store, missing, tuple(variants))
     names = [one.name for one in variants]
@@ -89,4 +95,10 @@ def of(run: Run, study: Study, store: xarray.Dataset, missing: str, variants: Se
 
 def collect(run: Run, *, partial: bool = False) -> ComparisonResults:
     """Open a run. Raises RunError for one with missing shards unless `partial` allows it."""
-    raise NotImplementedError("the store of a comparison is not cut into variants yet")
+    missing, store = completeness.require(run, partial=partial), opened(run)
+    study = run.study.of_kind(ComparisonStudy)
+    variants = [
+        VariantResults(one.name, EnsembleResults(run, cut(store, study, number), missing, study.ensembles[number]))
+        for number, one in enumerate(study.variants)
+    ]
+    return of(run, study, store, missing, variants)

@@ -1,6 +1,5 @@
 """Variants of one ensemble that were never trained: the same members, sampled from exact laws, in several versions."""
 
-from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -12,7 +11,7 @@ from analysis.calibration import __main__ as calibration
 from analysis.calibration.__main__ import Scenario
 from analysis.calibration.synthetic import Pool, make
 from analysis.calibration.world import World
-from analysis.comparison.results import ComparisonResults, Variant, of
+from analysis.comparison.results import ComparisonResults, VariantResults, of
 from analysis.ensemble.results import EnsembleResults
 from ntkhpc import studies
 from ntkhpc.studies.ensemble.study import EnsembleStudy, InfiniteWidth
@@ -28,12 +27,19 @@ def ensemble(test: int = 25) -> EnsembleResults:
         known, ensemble=msgspec.structs.replace(known.ensemble, n_train=(16, 24, 32, 48), tile=4)
     )
     world = World(known, known.data.load(known.known))
-    return make(world, SCENARIO.losses, Pool.of(world, [0.0], np.random.default_rng(1)), np.random.default_rng(2)).results
+    return make(
+        world, SCENARIO.losses, Pool.of(world, [0.0], np.random.default_rng(1)), np.random.default_rng(2)
+    ).results
 
 
 def changed(
-    base: EnsembleResults, *, scale: float = 1.0, names: tuple[str, ...] = (), lost: tuple[int, ...] = (),
-    training: dict[str, Any] | None = None, network: dict[str, Any] | None = None,
+    base: EnsembleResults,
+    *,
+    scale: float = 1.0,
+    names: tuple[str, ...] = (),
+    lost: tuple[int, ...] = (),
+    training: dict[str, Any] | None = None,
+    network: dict[str, Any] | None = None,
 ) -> EnsembleResults:
     """The same networks with errors f - y of `scale` times the size, said to come from other settings.
 
@@ -54,8 +60,7 @@ def changed(
         gone = xarray.DataArray(np.isin(np.arange(store.sizes["member"]), lost), dims="member")
         store[name] = store[name].where(~gone, kept)
     store.attrs["study_toml"] = studies.dumps(study).decode()
-    run: Any = SimpleNamespace(study=study)
-    return EnsembleResults(run, infinite.as_reference(store, names) if names else store, "")
+    return EnsembleResults(base.run, infinite.as_reference(store, names) if names else store, "", study)
 
 
 def algorithms(base: EnsembleResults) -> ComparisonResults:
@@ -87,4 +92,4 @@ def strengths(base: EnsembleResults) -> ComparisonResults:
 
 
 def compared(base: EnsembleResults, made: dict[str, EnsembleResults]) -> ComparisonResults:
-    return of(base.run, base.run.study, base.store, "", [Variant(name, one) for name, one in made.items()])
+    return of(base.run, base.run.study, base.store, "", [VariantResults(name, one) for name, one in made.items()])
