@@ -11,7 +11,7 @@ from ntkhpc.studies.comparison.study import ComparisonStudy
 def cut(store: xarray.Dataset, study: ComparisonStudy, number: int, *, named: bool = True) -> xarray.Dataset:
     """The arrays of the variant of this number, with the dimensions that they have in a run of the variant's own.
 
-    The study in its attributes is the variant's too. If `named`, a law that is not the limit of its networks has the name of a reference, as reports have it.
+    If `named`, a law that is not the limit of its networks has the name of a reference, as reports have it.
     """
     ensemble, whole = study.ensembles[number], store.isel({VARIANT: number}, drop=True)
     own = {array.name: array for array in studies.layout(ensemble).arrays()}
@@ -20,5 +20,6 @@ def cut(store: xarray.Dataset, study: ComparisonStudy, number: int, *, named: bo
         str(name): array.isel({dim: 0 for dim in array.dims if dim not in own[str(name)].dims}, drop=True)
         for name, array in there.data_vars.items()
     }
-    found = there.assign(narrower).assign_attrs(study_toml=studies.dumps(ensemble).decode())
+    own_study = {"study_toml": studies.dumps(ensemble).decode(), "study_id": ensemble.id}
+    found = there.assign(narrower).assign_attrs(own_study)
     return beside(found, ensemble) if named else found

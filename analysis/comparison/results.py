@@ -97,8 +97,6 @@ def collect(run: Run, *, partial: bool = False) -> ComparisonResults:
     """Open a run. Raises RunError for one with missing shards unless `partial` allows it."""
     missing, store = completeness.require(run, partial=partial), opened(run)
     study = run.study.of_kind(ComparisonStudy)
-    variants = [
-        VariantResults(one.name, EnsembleResults(run, cut(store, study, number), missing, study.ensembles[number]))
-        for number, one in enumerate(study.variants)
-    ]
+    ensembles = [EnsembleResults(run, cut(store, study, i), missing, one) for i, one in enumerate(study.ensembles)]
+    variants = [VariantResults(one.name, found) for one, found in zip(study.variants, ensembles, strict=True)]
     return of(run, study, store, missing, variants)

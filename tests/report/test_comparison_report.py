@@ -50,7 +50,7 @@ def page(results: ComparisonResults) -> str:
 
 
 def test_what_is_found_is_what_was_put_in(algorithms: ComparisonResults) -> None:
-    """adam: 0.6 of the loss at 16, and an exponent larger by 0.3; near: none, to the noise of 2 % of 24 members."""
+    """adam: 0.6 of the loss at 16, and an exponent larger by 0.3; near: none, to the noise of 2 % of 60 members."""
     found = {(d.what, d.quantity, d.width, d.variant): d for d in algorithms.differences}
     for width in algorithms.widths:
         tilt, loss = found["exponent", "mu_L", width, "adam"], found["value", "mu_L", width, "adam"]
@@ -82,7 +82,7 @@ def test_each_is_held_against_its_own_law_and_who_has_none_is_named(algorithms: 
 
 def test_networks_that_diverged_are_named_with_their_variant(algorithms: ComparisonResults) -> None:
     (said,) = [one for one in cautions.cautions(algorithms) if "width 64 diverged" in one]
-    assert said.startswith("adam: 2 of 24 networks of width 64 diverged at one N_D or more (3, 5; at most 2 at one)")
+    assert said.startswith("adam: 2 of 60 networks of width 64 diverged at one N_D or more (3, 5; at most 2 at one)")
     frame = cautions.SECTION.files(algorithms)["diverged"]
     assert set(frame.variant) == {"adam"}
     assert len(frame) == 2 * len(variants.SIZES)

@@ -15,7 +15,8 @@ REQUIRED = {
     "ensemble": {"name": "any", "network": {"widths": [4]}, "ensemble": {"n_train": [8, 12], "members": 20}},
     "bayes": {"name": "any", "kind": "bayes", "network": {"widths": [10]}, "posterior": {"n_train": [8, 12]}},
     "comparison": {
-        "name": "any", "kind": "comparison", "network": {"widths": [4]}, "ensemble": {"n_train": [8, 12], "members": 20},
+        "name": "any", "kind": "comparison", "network": {"widths": [4]},
+        "ensemble": {"n_train": [8, 12], "members": 20},
         "variants": [{"name": "gd"}, {"name": "cosine", "training": {"schedule": "cosine"}}],
     },
 }  # fmt: skip

@@ -19,22 +19,23 @@ from ntkhpc import studies
 from ntkhpc.studies.ensemble.study import EnsembleStudy, InfiniteWidth
 from ntkhpc.studies.ensemble.train import DIVERGED
 
-SCENARIO = Scenario("variants", members=24, redraws=6)
+SCENARIO = Scenario("variants", members=60, redraws=6)
 
 SIZES = (16, 24, 32, 48)
 
 
 def ensemble(folder: Path, test: int = 25) -> EnsembleResults:
-    """A synthetic ensemble of 24 members, with its own exact law and further draws; its run is in an empty folder."""
+    """A synthetic ensemble of 60 members, with its own exact law and further draws; its run is in an empty folder."""
     known = calibration.study(SCENARIO, test, 1024)
-    cells = msgspec.structs.replace(known.ensemble, n_train=SIZES, tile=4)
+    cells = msgspec.structs.replace(known.ensemble, n_train=SIZES, tile=10)
     known = msgspec.structs.replace(known, ensemble=cells)
     world = World(known, known.data.load(known.known))
     pool = Pool.of(world, [0.0], np.random.default_rng(1))
     found = make(world, SCENARIO.losses, pool, np.random.default_rng(2)).results
     plan = SimpleNamespace(run_name="made-0", of_phase=lambda name: [])
+    store = found.store.assign(learning_rate=(("draw", "n_train"), np.ones((1, len(SIZES)))))
     run: Any = SimpleNamespace(study=known, plan=plan, path=folder)
-    return EnsembleResults(run, found.store, "")
+    return EnsembleResults(run, store, "")
 
 
 def changed(
