@@ -18,7 +18,7 @@ def verdict(found: Sequence[PairedDifference], reference: str, value: Estimate |
     also at 32); no difference is seen for sgd (0.08 would have been)."
     """
     widths = list(dict.fromkeys(one.width for one in found))
-    groups = {name: [one for one in found if one.verdict == name] for name in ("differs", "alike", "unknown")}
+    groups = {name: [one for one in found if one.verdict == name] for name in ("same", "differs", "alike", "unknown")}
     names = {name: joined(_variants(mine, widths)) for name, mine in groups.items()}
     said = []
     if mine := groups["differs"]:
@@ -27,13 +27,16 @@ def verdict(found: Sequence[PairedDifference], reference: str, value: Estimate |
         said.append(f"no difference is seen for {names['alike']} ({_seen(mine)} would have been)")
     if mine := groups["unknown"]:
         said.append(f"it cannot be told for {names['unknown']} (only {_seen(mine)} would have been seen)")
+    if mine := groups["same"]:
+        verb = "is" if len({one.variant for one in mine}) == 1 else "are"
+        said.append(f"{names['same']} {verb} the same to the bit")
     shown = f" ({reference}: {_number(found[0], value)} at width {widths[-1]:,})" if value is not None else ""
     return f"Of {found[0].quantity}{shown} {'; '.join(said)}."
 
 
 def _differing(found: Sequence[PairedDifference]) -> list[str]:
     """Each variant with the difference of its widest networks that differ, and the widths at which others do."""
-    told = []
+    told: list[str] = []
     for name in dict.fromkeys(one.variant for one in found):
         *others, widest = [one for one in found if one.variant == name]
         also = f"; also at {numbers(one.width for one in others)}" if others else ""
@@ -70,7 +73,11 @@ def sentence(found: Sequence[PairedDifference], reference: str, value: Estimate 
     one = found[0]
     number = _number(one, value) if value is not None else "unknown"
     subject = f"the exponent of {one.quantity}" if one.what == "exponent" else one.quantity
-    told = [f"{size(d)} for {d.variant} (95 % {ends(d)}, {chance(d.p_holm)})" for d in found]
+    told = [
+        f"{size(d)} for {d.variant} (95 % {ends(d)}, {chance(d.p_holm)})"
+        if d.verdict != "same" else f"the same, to the bit, for {d.variant}"
+        for d in found
+    ]  # fmt: skip
     return f"{subject} is {number} for {reference}; against that, {joined(told)}"
 
 
@@ -107,4 +114,6 @@ def resolved(what: What) -> str:
 
 def cell(one: PairedDifference | None) -> str:
     """Of a table: "+0.10 (+0.05 to +0.15), p = 0.12"."""
-    return f"{size(one)} ({ends(one)}), {chance(one.p_holm)}" if one else "-"
+    if one is None:
+        return "-"
+    return "the same" if one.verdict == "same" else f"{size(one)} ({ends(one)}), {chance(one.p_holm)}"

@@ -82,10 +82,14 @@ def test_a_sentence_of_one_width_has_every_variant_whatever_its_verdict() -> Non
     assert "and +0.10 for sgd (95 % -0.50 to +0.70, p = 0.74)" in said
 
 
-def test_two_ensembles_that_are_the_same_to_the_bit_do_not_differ() -> None:
-    same = PairedDifference("exponent", "mu_L", 64, "twin", Estimate(0.0, {}), 1.0, 1.0, tests=1)
-    assert same.verdict == "alike"
-    assert same.to_dict()["seen"] == 0
+def test_two_ensembles_that_are_the_same_to_the_bit_are_said_to_be() -> None:
+    nan = math.nan
+    same = PairedDifference("exponent", "mu_L", 64, "twin", Estimate(0.0, {}), nan, nan, tests=0)
+    assert same.verdict == "same"
+    assert sentences.verdict([same], "gd", None) == "Of mu_L twin is the same to the bit."
+    assert sentences.sentence([same], "gd", GD).endswith("against that, the same, to the bit, for twin")
+    assert sentences.cell(same) == "the same"
+    assert same.to_dict()["p_value"] is None
 
 
 @pytest.fixture

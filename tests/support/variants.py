@@ -32,7 +32,7 @@ def ensemble(folder: Path, test: int = 25) -> EnsembleResults:
     world = World(known, known.data.load(known.known))
     pool = Pool.of(world, [0.0], np.random.default_rng(1))
     found = make(world, SCENARIO.losses, pool, np.random.default_rng(2)).results
-    plan = SimpleNamespace(run_name="made-0", of_phase=lambda name: [])
+    plan = SimpleNamespace(run_name="made-0", shards=())
     store = found.store.assign(learning_rate=(("draw", "n_train"), np.ones((1, len(SIZES)))))
     run: Any = SimpleNamespace(study=known, plan=plan, path=folder)
     return EnsembleResults(run, store, "")
