@@ -26,7 +26,7 @@ else:
     TrainingChange = optional("TrainingChange", TrainingSettings)
 
 
-class Variant(Settings, frozen=True, kw_only=True):
+class VariantSettings(Settings, frozen=True, kw_only=True):
     """What one ensemble has that the others have not: fields of [network] and [training], the rest as the study says.
 
     Without any it is the ensemble that the study's own tables describe.
@@ -48,7 +48,7 @@ class ComparisonStudy(Study, frozen=True, kw_only=True):
 
     network: Network
     ensemble: Ensemble
-    variants: Annotated[tuple[Variant, ...], Meta(min_length=2)]
+    variants: Annotated[tuple[VariantSettings, ...], Meta(min_length=2)]
     training: TrainingSettings = TrainingSettings()
     infinite_width: InfiniteWidth = InfiniteWidth()
     kind: Literal["comparison"] = "comparison"
