@@ -4,7 +4,7 @@ import math
 from typing import Any
 
 from analysis.agreement import TESTED
-from analysis.comparison.results import ComparisonResults, VariantResults
+from analysis.comparison.results import ComparisonResults, Variant
 from analysis.ensemble import agreement
 from analysis.ensemble.results import EnsembleResults
 from analysis.report.numbers import percent, two_digits
@@ -18,7 +18,7 @@ NOTE = (
 )
 
 
-def with_law(results: ComparisonResults) -> list[VariantResults]:
+def with_law(results: ComparisonResults) -> list[Variant]:
     return [one for one in results.variants if one.results.has_law]
 
 

@@ -6,7 +6,7 @@ And oscillating.csv and diverged.csv.
 import numpy as np
 import pandas as pd
 
-from analysis.comparison.results import ComparisonResults, VariantResults
+from analysis.comparison.results import ComparisonResults, Variant
 from analysis.ensemble import exponents, oscillating
 from analysis.ensemble.members import records
 from analysis.report.section import Section
@@ -46,7 +46,7 @@ def _bends(results: ComparisonResults, name: str) -> list[str]:
     ]
 
 
-def diverged(one: VariantResults) -> pd.DataFrame:
+def diverged(one: Variant) -> pd.DataFrame:
     """One row for each cell with networks that diverged: width, n_train, draw, how many, and their numbers."""
     status = one.results.store.status.transpose(*CELL, "member").load()
     rows = []
@@ -58,7 +58,7 @@ def diverged(one: VariantResults) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=[*CELL, "diverged", "members"])
 
 
-def _diverged(one: VariantResults) -> list[str]:
+def _diverged(one: Variant) -> list[str]:
     """One sentence a width."""
     said, all_members = [], one.results.store.sizes["member"]
     for width, rows in diverged(one).groupby("width"):
@@ -72,12 +72,12 @@ def _diverged(one: VariantResults) -> list[str]:
     return said
 
 
-def _oscillating(one: VariantResults) -> list[str]:
+def _oscillating(one: Variant) -> list[str]:
     store = one.results.store
     return oscillating.cautions(one.results) if all(name in store for name in oscillating.ARRAYS) else []
 
 
-def _oscillating_frame(one: VariantResults) -> pd.DataFrame:
+def _oscillating_frame(one: Variant) -> pd.DataFrame:
     store = one.results.store
     return oscillating.oscillating(store) if all(name in store for name in oscillating.ARRAYS) else pd.DataFrame()
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from matplotlib.axes import Axes
 from numpy.typing import ArrayLike
 
-from analysis.comparison.results import ComparisonResults, VariantResults
+from analysis.comparison.results import ComparisonResults, Variant
 from analysis.report.look import Look, series
 
 SYMBOLS = {"mu_L": "$\\mu_L$", "eps_L": "$\\epsilon_L$", "eps_pop": "$\\epsilon_\\mathrm{pop}$"}
@@ -19,7 +19,7 @@ MOST_PANELS = 2
 """Widths that a figure with a panel for each shows: of more, the narrowest and the widest."""
 
 
-def variants(results: ComparisonResults) -> Iterator[tuple[VariantResults, Look]]:
+def variants(results: ComparisonResults) -> Iterator[tuple[Variant, Look]]:
     """Each variant with its look."""
     looks = series(len(results.variants), "variant")[::-1]
     yield from zip(results.variants, looks, strict=True)

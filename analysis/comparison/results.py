@@ -20,7 +20,7 @@ from ntkhpc.studies.comparison.study import ComparisonStudy
 
 
 @dataclass(frozen=True)
-class VariantResults:
+class Variant:
     """One of the ensembles that are compared: its name in the study file, and what was computed of it."""
 
     name: str
@@ -39,7 +39,7 @@ class ComparisonResults:
     study: Study
     store: xarray.Dataset
     missing: str
-    variants: tuple[VariantResults, ...]
+    variants: tuple[Variant, ...]
 
     def __post_init__(self) -> None:
         if not self.variants:
@@ -51,11 +51,11 @@ class ComparisonResults:
         return conflicts.sentence(self.run)
 
     @property
-    def reference(self) -> VariantResults:
+    def reference(self) -> Variant:
         return self.variants[0]
 
     @property
-    def others(self) -> tuple[VariantResults, ...]:
+    def others(self) -> tuple[Variant, ...]:
         """All but the reference."""
         return self.variants[1:]
 
@@ -75,9 +75,7 @@ class ComparisonResults:
         return differences.compare({one.name: one.results for one in self.variants})
 
 
-def of(
-    run: Run, study: Study, store: xarray.Dataset, missing: str, variants: Sequence[VariantResults]
-) -> ComparisonResults:
+def of(run: Run, study: Study, store: xarray.Dataset, missing: str, variants: Sequence[Variant]) -> ComparisonResults:
     """Raises ValueError for variants that are not of the same widths and sizes, or are called alike."""
     found = ComparisonResults(run, study, store, missing, tuple(variants))
     names = [one.name for one in variants]
@@ -98,5 +96,5 @@ def collect(run: Run, *, partial: bool = False) -> ComparisonResults:
     missing, store = completeness.require(run, partial=partial), opened(run)
     study = run.study.of_kind(ComparisonStudy)
     ensembles = [EnsembleResults(run, cut(store, study, i), missing, one) for i, one in enumerate(study.ensembles)]
-    variants = [VariantResults(one.name, found) for one, found in zip(study.variants, ensembles, strict=True)]
+    variants = [Variant(one.name, found) for one, found in zip(study.variants, ensembles, strict=True)]
     return of(run, study, store, missing, variants)

@@ -18,7 +18,9 @@ def verdict(found: Sequence[PairedDifference], reference: str, value: Estimate |
     also at 32); no difference is seen for sgd (0.08 would have been)."
     """
     widths = list(dict.fromkeys(one.width for one in found))
-    groups = {name: [one for one in found if one.verdict == name] for name in ("same", "differs", "alike", "unknown")}
+    order = list(dict.fromkeys(one.variant for one in found))
+    listed = sorted(found, key=lambda one: order.index(one.variant))
+    groups = {name: [one for one in listed if one.verdict == name] for name in ("same", "differs", "alike", "unknown")}
     names = {name: joined(_variants(mine, widths)) for name, mine in groups.items()}
     said = []
     if mine := groups["differs"]:

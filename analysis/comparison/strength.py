@@ -9,7 +9,7 @@ import numpy as np
 
 from analysis.comparison import laws, paired, varied
 from analysis.comparison.differences import What
-from analysis.comparison.results import ComparisonResults, VariantResults
+from analysis.comparison.results import ComparisonResults, Variant
 from analysis.contrasts import Estimate
 from analysis.scaling import plain
 
@@ -55,7 +55,7 @@ class Change:
     lazy: float
 
 
-def group(results: ComparisonResults) -> list[VariantResults]:
+def group(results: ComparisonResults) -> list[Variant]:
     """Variants that differ in feature strength alone, the weakest first; none where it is the same for all."""
     found = varied.by_strength(results.variants)
     spread = {tuple(round(varied.strength(one, width), 12) for width in results.widths) for one in found}
@@ -74,14 +74,14 @@ def points(results: ComparisonResults) -> list[Point]:
     return found
 
 
-def _own(one: VariantResults, what: What, name: str, width: int) -> Estimate | None:
+def _own(one: Variant, what: What, name: str, width: int) -> Estimate | None:
     if what == "value":
         return one.results.value(name, width, -1)
     fit = one.results.fits.get((name, width))
     return fit.slope if fit else None
 
 
-def _lazy(one: VariantResults, what: What, name: str, width: int) -> float:
+def _lazy(one: Variant, what: What, name: str, width: int) -> float:
     law = laws.beside(one.results, width)
     if law is None:
         return math.nan
@@ -102,7 +102,7 @@ def changes(results: ComparisonResults) -> list[Change]:
     return found
 
 
-def _change(mine: Sequence[VariantResults], what: What, name: str, width: int) -> Change | None:
+def _change(mine: Sequence[Variant], what: What, name: str, width: int) -> Change | None:
     weak, strong = mine[0], mine[-1]
     ends = [_lazy(one, what, name, width) for one in (weak, strong)]
     if what == "value":

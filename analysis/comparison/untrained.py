@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.comparison import laws, paired, varied
-from analysis.comparison.results import ComparisonResults, VariantResults
+from analysis.comparison.results import ComparisonResults, Variant
 from analysis.contrasts import ErrorSource, Estimate, number
 from analysis.ensemble.results import EnsembleResults
 from analysis.scaling import plain
@@ -101,7 +101,7 @@ def removed(results: ComparisonResults) -> list[Removed]:
     return found
 
 
-def _removed(one: VariantResults, other: VariantResults, width: int, n_train: int, change: Estimate) -> Removed:
+def _removed(one: Variant, other: Variant, width: int, n_train: int, change: Estimate) -> Removed:
     low, high = change.interval(0.95)
     part = change.of_ratio().scaled(-1)
     return Removed(one.name, other.name, width, n_train, part, (-float(np.expm1(high)), -float(np.expm1(low))))

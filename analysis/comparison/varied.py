@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from analysis.comparison.results import VariantResults
+from analysis.comparison.results import Variant
 from ntkhpc.output_scale import OutputScale
 from ntkhpc.studies.ensemble.network import Network
 from ntkhpc.studies.ensemble.study import EnsembleStudy
@@ -15,13 +15,13 @@ LOOKED_AT = ("training", "network")
 """Sections in which variants may differ."""
 
 
-def fields(variants: Iterable[VariantResults]) -> list[str]:
+def fields(variants: Iterable[Variant]) -> list[str]:
     """By their place in a study, "training.optimiser", fields of which not all variants have the same value."""
     found = [dict(_flat(one.results.study)) for one in variants]
     return [name for name in found[0] if any(one.get(name) != found[0][name] for one in found)]
 
 
-def settings(variants: Iterable[VariantResults]) -> dict[str, dict[str, Any]]:
+def settings(variants: Iterable[Variant]) -> dict[str, dict[str, Any]]:
     """By variant: the values of `fields`."""
     known = list(variants)
     names = fields(known)
@@ -41,12 +41,12 @@ def _below(table: dict[str, Any], place: str) -> Iterator[tuple[str, Any]]:
             yield f"{place}{name}", value
 
 
-def scale(variant: VariantResults, width: int) -> OutputScale:
+def scale(variant: Variant, width: int) -> OutputScale:
     """Of the outputs of its networks of a width."""
     return variant.results.study.network.output_scale(width)
 
 
-def strength(variant: VariantResults, width: int) -> float:
+def strength(variant: Variant, width: int) -> float:
     """gamma/sqrt(width): how much features move, gamma0 of the mu-parametrisation."""
     return scale(variant, width).gamma / math.sqrt(width)
 
@@ -56,7 +56,7 @@ def unscaled(network: Network) -> Network:
     return msgspec.structs.replace(network, parametrisation="ntk", gamma=1.0, gamma0=1.0)
 
 
-def centred_pairs(variants: Iterable[VariantResults]) -> list[tuple[VariantResults, VariantResults]]:
+def centred_pairs(variants: Iterable[Variant]) -> list[tuple[Variant, Variant]]:
     """(uncentred, centred): variants that are alike but for the centring."""
     known = list(variants)
     return [
@@ -69,10 +69,10 @@ def centred_pairs(variants: Iterable[VariantResults]) -> list[tuple[VariantResul
     ]
 
 
-def by_strength(variants: Iterable[VariantResults]) -> list[VariantResults]:
+def by_strength(variants: Iterable[Variant]) -> list[Variant]:
     """The uncentred variants, as many as there are, that differ in the size of their outputs alone, from the weakest
     feature movement to the strongest at the first width; fewer than 2 are none."""
-    groups: list[list[VariantResults]] = []
+    groups: list[list[Variant]] = []
     for one in variants:
         study = one.results.study
         if study.network.centred:

@@ -14,7 +14,7 @@ from support.runs import all_shards, run_shards
 
 from analysis import comparison, infinite, report
 from analysis.comparison import agreement, answer, cautions, feature_strength, strength, untrained, untrained_section
-from analysis.comparison.results import ComparisonResults, VariantResults, collect, of
+from analysis.comparison.results import ComparisonResults, Variant, collect, of
 from analysis.ensemble.results import EnsembleResults
 from analysis.report import plotting
 from ntkhpc import studies
@@ -175,7 +175,7 @@ def test_variants_that_cannot_be_paired_are_refused(base: EnsembleResults) -> No
     other = EnsembleResults(base.run, base.store.isel(n_train=slice(0, 2)), "", base.study)
     with pytest.raises(ValueError, match="they cannot be paired"):
         variants.compared(base, shorter=other)
-    twice = [VariantResults("gd", base), VariantResults("gd", base)]
+    twice = [Variant("gd", base), Variant("gd", base)]
     with pytest.raises(ValueError, match="different names"):
         of(base.run, base.study, base.store, "", twice)
 

@@ -13,7 +13,7 @@ from analysis.calibration import __main__ as calibration
 from analysis.calibration.__main__ import Scenario
 from analysis.calibration.synthetic import Pool, make
 from analysis.calibration.world import World
-from analysis.comparison.results import ComparisonResults, VariantResults, of
+from analysis.comparison.results import ComparisonResults, Variant, of
 from analysis.ensemble.results import EnsembleResults
 from ntkhpc import studies
 from ntkhpc.studies.ensemble.study import EnsembleStudy, InfiniteWidth
@@ -106,4 +106,4 @@ def compared(base: EnsembleResults, **others: EnsembleResults) -> ComparisonResu
     """With the ensemble itself as the reference."""
     made = {"gd": base, **others}
     study: EnsembleStudy = base.study
-    return of(base.run, study, base.store, "", [VariantResults(name, one) for name, one in made.items()])
+    return of(base.run, study, base.store, "", [Variant(name, one) for name, one in made.items()])
