@@ -14,15 +14,17 @@ SAMPLES = 9999
 _AT_ONCE, _MOST = 2_000_000, 100_000_000
 _SYMMETRIC = 1e-3
 
-COLUMNS = (*CELL, "member", "share", "loss_ratio", "eps_L", "eps_L_without", "chance")
+COLUMNS = (*CELL, "member", "share", "loss_ratio", "eps_L", "eps_L_without", "skewness", "chance")
 
 
 def dominant(store: xarray.Dataset, skewness: xarray.DataArray | None = None) -> pd.DataFrame:
     """One row for each member that carries more than a tenth of sigma_L^2 of its cell, the largest shares first.
 
-    width, n_train, draw, member; share; loss_ratio, its L over mu_L; eps_L and eps_L_without it; chance, the
-    probability that some member of a sample of the law has as large a share. The law is a gamma distribution of the
-    given `skewness` (draw, n_train), that of infinite width, or normal without one.
+    width, n_train, draw, member; share; loss_ratio, its L over mu_L; eps_L and eps_L_without it; skewness, that of the
+    law; chance, the probability that some member of a sample of the law has as large a share. The law is a gamma
+    distribution of the given `skewness` over (draw, n_train), and over width where each has its own. Without one, or
+    where it is NaN, the law is normal and the column is NaN: losses are skewed to the right, which makes large shares
+    more likely, so that the chance is then a lower bound.
     """
     losses = store.test_loss.where(store.status == OK).transpose(*CELL, "member").values
     over = np.nan_to_num(shares(losses)) > SHARE
@@ -30,7 +32,7 @@ def dominant(store: xarray.Dataset, skewness: xarray.DataArray | None = None) ->
     for cell in map(tuple, np.argwhere(over.any(axis=-1))):
         loss, share = losses[cell], shares(losses[cell])
         names = {dim: int(store[dim].values[at]) for dim, at in zip(CELL, cell, strict=True)}
-        skew = 0.0 if skewness is None else float(skewness.sel(draw=names["draw"], n_train=names["n_train"]))
+        skew = float("nan") if skewness is None else _at(skewness, names)
         chances = largest_shares(int(np.isfinite(loss).sum()), skew if np.isfinite(skew) else 0.0)
         rows += [
             {
@@ -40,11 +42,16 @@ def dominant(store: xarray.Dataset, skewness: xarray.DataArray | None = None) ->
                 "loss_ratio": loss[member] / np.nanmean(loss),
                 "eps_L": eps_without(loss, np.zeros(len(loss), bool)),
                 "eps_L_without": eps_without(loss, np.arange(len(loss)) == member),
+                "skewness": skew,
                 "chance": (1 + np.count_nonzero(chances >= share[member])) / (1 + len(chances)),
             }
             for member in np.flatnonzero(over[cell])
         ]
     return pd.DataFrame(rows, columns=list(COLUMNS)).sort_values("share", ascending=False, ignore_index=True)
+
+
+def _at(skewness: xarray.DataArray, cell: dict[str, int]) -> float:
+    return float(skewness.sel({dim: place for dim, place in cell.items() if dim in skewness.dims}))
 
 
 def largest_shares(members: int, skewness: float = 0.0) -> np.ndarray:

@@ -16,7 +16,7 @@ import numpy as np
 import optax
 from jax import Array
 
-from ntkhpc import first_layer, minibatches, optimisers, output_scale, pinned, seeds
+from ntkhpc import first_layer, minibatches, optimisers, output_scale, pinned, precisions, seeds
 from ntkhpc.first_layer import FirstLayer
 from ntkhpc.networks import MLP
 from ntkhpc.optimisers import Algorithm
@@ -76,6 +76,7 @@ class Trained:
 
 _GRID = 4001
 _ROUNDINGS = 16
+_PRODUCT_ROUNDINGS = 4
 _SMALLEST_RISE = 1e-9
 
 
@@ -334,6 +335,12 @@ def _batches(algorithm: Algorithm, seed: Array, key: Array, x: Array, y: Array) 
     return next_batch, jnp.zeros(len(x), jnp.int32)
 
 
+def _resolution(matmul_precision: str, dtype: Any) -> float:
+    """Of outputs, relative to what they begin with: products of coarser factors have sums of full precision."""
+    eps, factors = float(np.finfo(dtype).eps), precisions.of_products(str(dtype), matmul_precision)
+    return _ROUNDINGS * eps if factors <= eps else _PRODUCT_ROUNDINGS * factors
+
+
 def _watch(program: Program, dtype: Any, subtracted: Array | None) -> Callable[[Array, Array, Any], Any]:
     """What looks at the loss at each step: (step, loss, seen) -> seen, which is (first loss, loss before, last rise).
 
@@ -342,7 +349,7 @@ def _watch(program: Program, dtype: Any, subtracted: Array | None) -> Callable[[
     """
     rises = sound_rises(program.momentum, program.trace_steps[-1], program.algorithm)
     allowed = jnp.asarray(np.append(rises, _SMALLEST_RISE if len(rises) else 0.0), dtype)
-    resolution = _ROUNDINGS * float(np.finfo(dtype).eps)
+    resolution = _resolution(program.matmul_precision, dtype)
     untrained = None if subtracted is None else 0.5 * jnp.mean(subtracted**2)
 
     def watch(step: Array, loss: Array, seen: Any) -> Any:

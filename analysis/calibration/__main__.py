@@ -12,6 +12,7 @@ import numpy as np
 
 from analysis.calibration.checks import OPEN, Population, Tally, check, check_laws
 from analysis.calibration.judge import ENOUGH, Row, marks, promise, verdict
+from analysis.calibration.points import check_points
 from analysis.calibration.synthetic import PLAIN, Losses, Pool, laws_alone, make
 from analysis.calibration.world import World
 from ntkhpc import studies
@@ -139,6 +140,24 @@ def lines(tally: Tally, members: int, studies: int) -> Iterator[str]:
     yield f"  {verdict(marked)}"
 
 
+LAWS, POINTS = "exact laws", "test points"
+"""What is checked beside the kinds of studies."""
+
+TEST_SETS = 16
+"""Test sets of one draw that share no point. All of them together stand for an endless one: intervals cover as if they
+were 1/sqrt(1 - 1/16), 3 %, wider."""
+
+
+def run_points(studies: int) -> Tally:
+    """Check the errors for the choice of the test points, on so many test sets."""
+    one, tally = study(SCENARIOS[0]), Tally()
+    world = World(one, samples(TEST_SETS * one.data.test, POOL))
+    for number in range(studies // TEST_SETS):
+        rng = np.random.default_rng([SEED, number])
+        tally.merge(check_points(world, rng.permutation(POOL)[: world.sizes[-1]], one.data.test))
+    return tally
+
+
 def _pools(numbers: Sequence[int]) -> list[Pool]:
     return pools(world_of(SCENARIOS[0]), numbers)
 
@@ -152,7 +171,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="make calibrate", description=__doc__)
     parser.add_argument("--studies", type=int, default=400, help="synthetic studies of each kind")
     parser.add_argument("--pools", type=int, default=1600, help="pools of samples, whose draws are the truth")
-    parser.add_argument("--only", default="", help="scenarios whose name contains this")
+    parser.add_argument("--only", default="", help=f"kinds with this in their name, {LAWS!r} or {POINTS!r}")
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
     options = parser.parse_args()
     errors = [100 * np.sqrt(p * (1 - p) / options.studies) for p in (0.683, 0.95, 0.01)]
@@ -167,15 +186,19 @@ def main() -> int:
     def shares(count: int) -> list[range]:
         return [range(i, count, options.processes) for i in range(options.processes)]
 
-    world, together, kinds = world_of(SCENARIOS[0]), Tally(), 0
+    wanted = [scenario for scenario in SCENARIOS if options.only in scenario.name]
+    together = Tally()
     with ProcessPoolExecutor(options.processes) as executor:
-        of = [pool for part in executor.map(_pools, shares(options.pools)) for pool in part]
-        for tail in TAILS:
-            print(f"\nexact laws{', heavy-tailed losses' if tail else ''}")
-            print("\n".join(lines(run_laws(world, tail, of), ENOUGH, options.pools)), flush=True)
-        for scenario in SCENARIOS:
-            if options.only not in scenario.name:
-                continue
+        if options.only in POINTS:
+            print(f"\n{POINTS}")
+            print("\n".join(lines(run_points(options.studies), ENOUGH, options.studies)), flush=True)
+        of: list[Pool] = []
+        if wanted or options.only in LAWS:
+            of = [pool for part in executor.map(_pools, shares(options.pools)) for pool in part]
+        for tail in TAILS if options.only in LAWS else ():
+            print(f"\n{LAWS}{', heavy-tailed losses' if tail else ''}")
+            print("\n".join(lines(run_laws(world_of(SCENARIOS[0]), tail, of), ENOUGH, options.pools)), flush=True)
+        for scenario in wanted:
             tally = Tally()
             for part in executor.map(_part, [(scenario, of, numbers) for numbers in shares(options.studies)]):
                 tally.merge(part)
@@ -183,7 +206,7 @@ def main() -> int:
             print("\n".join(lines(tally, scenario.members, options.studies)), flush=True)
             if scenario.members >= ENOUGH:
                 together.merge(tally)
-                kinds += 1
+    kinds = sum(scenario.members >= ENOUGH for scenario in wanted)
     if kinds > 1:
         print(f"\nall {kinds} kinds of {ENOUGH} members and more, together")
         print("\n".join(lines(together, ENOUGH, kinds * options.studies)))

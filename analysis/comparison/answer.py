@@ -20,7 +20,7 @@ QUESTIONS: dict[What, str] = {
 
 NOTE = (
     "Less {reference}, of the same width: of exponents the difference, of mu_L and eps_L the relative difference, "
-    "each with its 95 % interval. p: the probability of a difference as clear were there none, Holm's over the "
+    "each with its own 95 % interval. p: the probability of a difference as clear were there none, Holm's over the "
     "variants of a column and width. A difference is called one below 0.01; where there is none, it cannot be told if "
     "one of {resolved} would not have been seen. Members of all variants begin with the same weights, so that "
     "differences are paired by member. {errors}"

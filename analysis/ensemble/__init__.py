@@ -63,8 +63,8 @@ STATISTICS = (
     "exact draws of the training set, and a jackknife over test points; intervals are Student's, with degrees of "
     "freedom from the kurtosis of the jackknife's deviates and after Welch and Satterthwaite. Tests of mean loss and "
     "relative spread against the exact law resample members, those of the variance of the prediction are Student's t "
-    "over tiles of members. Coverage of intervals for members and draws, and false alarms of the verdicts, were "
-    "measured on synthetic studies of known truth."
+    "over tiles of members. Coverage of intervals for members, draws and test points, and false alarms of the "
+    "verdicts, were measured on synthetic studies of known truth."
 )
 """How the numbers of a report were made, for its methods section."""
 

@@ -9,31 +9,22 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.contrasts import LEVEL, Curve
-from analysis.ensemble.curves import DRAW, ITERATION, MEMBERS
+from analysis.contrasts import LEVEL, Curve, Estimate
+from analysis.ensemble import contained
+from analysis.ensemble.curves import CONTAINED, SOURCES
 from analysis.ensemble.drawing import NAMES, TIMES, exact_lines, local_exponents, points, times, widths
 from analysis.ensemble.results import EnsembleResults
 from analysis.floor import INDEPENDENT, Levelling, line
 from analysis.report.look import SPAN, UNIT, Look
 from analysis.report.numbers import chance, interval, probability, slope
 from analysis.report.plotting import legend_below, log_x, log_y
-from analysis.report.section import Section, Table
+from analysis.report.section import Section, Table, led
+from ntkhpc.words import joined
 
 ASKED = ("eps_L", "eps_pop")
 
-CAPTION = (
-    "Above: the relative spread of the test loss, on this test set and as an endless one would show it. Points: "
-    "trained networks, with 68 % intervals for their members; coloured lines: their power law, or where a floor is "
-    "preferred their power law with a floor; black and grey: exact curves at infinite width. Below: the local "
-    "exponents of the exact curves from one size to the next, with the error of the mean over draws (and of the "
-    "iteration, where the law was iterated), and of the trained networks over their upper two octaves (bars: 68 % "
-    "intervals, members and draw). An exponent of zero is "
-    "independence of N_D."
-)
-
 NOTE = (
-    "Exponent: of the power law, ± half of its 68 % interval (members and draw of the training set; of exact curves "
-    "the draw, and the iteration where they were iterated). Upper: over the upper two octaves, three sizes at least. p "
+    "Exponent: of the power law{contained}. Upper: over the upper two octaves, three sizes at least. p "
     "slope, p power: probabilities of an exponent as far from zero, and of a bend as far from none, were there none; "
     "a constant has neither. Preferred: "
     "of constant, power law and power law with a floor c >= 0 the one of lowest AICc; none where that is a power law "
@@ -56,10 +47,12 @@ def asked(results: EnsembleResults) -> Iterator[Asked]:
     for name in ASKED:
         for width in results.mean.width.values:
             if (fit := results.fits.get((name, int(width)))) is not None:
-                yield Asked(name, f"width {int(width):,}", results.curves[name, int(width)].of(MEMBERS, DRAW), fit)
+                yield Asked(name, f"width {int(width):,}", results.curves[name, int(width)].of(*CONTAINED[name]), fit)
         for (quantity, time), fit in results.curve_fits.items():
             if quantity == name:
-                yield Asked(name, f"infinite, {TIMES[time]}", results.exact_curves[name, time].of(DRAW, ITERATION), fit)
+                yield Asked(
+                    name, f"infinite, {TIMES[time]}", results.exact_curves[name, time].of(*CONTAINED[name]), fit
+                )
 
 
 def claim(results: EnsembleResults) -> str:
@@ -67,18 +60,25 @@ def claim(results: EnsembleResults) -> str:
     width = int(results.mean.width[-1])
     trained = results.fits.get(("eps_L", width))
     exact = {name: results.curve_fits.get((name, "steps")) for name in ASKED}
-    said = [f"Does eps_L become independent of N_D? {verdict(trained, exact['eps_L'], exact['eps_pop'])}"]
+    endless = exact["eps_pop"]
+    said = [f"Does eps_L become independent of N_D? {verdict(trained, exact['eps_L'], endless)}"]
     if trained is not None:
         low, high = trained.n
         said.append(f"Between N_D = {low:,.0f} and {high:,.0f} {_about('eps_L', f'of width {width:,}', trained)}.")
     if (fit := exact["eps_L"]) is not None:
         said.append(
             f"Exactly at infinite width, by the same rule of steps, its exponent between N_D = {fit.upper_n:,.0f} and "
-            f"{fit.n[1]:,.0f} is {slope(fit.upper_slope)}"
-            + (f", and {slope(exact['eps_pop'].upper_slope)} on an endless test set" if exact["eps_pop"] else "")
-            + (" (± for the draw of the training set)." if fit.upper_slope.parts else ".")
+            f"{fit.n[1]:,.0f} is {_with_sources(fit.upper_slope)}"
+            + (f", and on an endless test set {_with_sources(endless.upper_slope)}" if endless else "")
+            + "."
         )
     return " ".join(said)
+
+
+def _with_sources(one: Estimate) -> str:
+    """ "-0.31 ± 0.02 (± for the draw of the training set)"."""
+    said = joined(SOURCES[name] for name in one.parts)
+    return slope(one) + (f" (± for {said})" if said else "")
 
 
 def verdict(trained: Levelling | None, exact: Levelling | None, population: Levelling | None) -> str:
@@ -149,7 +149,7 @@ def table(results: EnsembleResults) -> Table:
             (one.quantity, one.network, f"{fit.n[0]:,.0f}-{fit.n[1]:,.0f}", slope(fit.slope), slope(fit.upper_slope),
              probability(fit.p_slope), probability(fit.p_power), fit.preferred if fit.aicc else "-", floor)
         )  # fmt: skip
-    return Table(rows, NOTE)
+    return Table(rows, NOTE.format(contained=contained.brackets(results)))
 
 
 def reasons(results: EnsembleResults) -> list[str]:
@@ -188,9 +188,10 @@ def reasons(results: EnsembleResults) -> list[str]:
 
 PAPER = (
     "arXiv:2503.05938 finds mu_L and sigma_L falling as powers of N_D and eps_L becoming flat at large N_D, at "
-    "infinite and at finite width. What it trained and tested on differs from this study. What can make eps_L flat, "
-    "or keep it from being so:"
+    "infinite and at finite width. What it trained and tested on differs from this study."
 )
+
+LEAD = "What can make eps_L flat, or keep it from being so:"
 
 
 def answer(results: EnsembleResults) -> Figure:
@@ -206,7 +207,7 @@ def answer(results: EnsembleResults) -> Figure:
                 _upper(bottom, results.fits[name, width], look)
         for time, label, drawn in times(results):
             if (name, time) in results.exact_curves:
-                exact = results.exact_curves[name, time].of(DRAW, ITERATION)
+                exact = results.exact_curves[name, time].of(*CONTAINED[name])
                 local_exponents(bottom, exact, drawn, f"local exponent, {label}")
         bottom.axhspan(-INDEPENDENT, INDEPENDENT, color="0.9", zorder=0)
         bottom.axhline(0, **UNIT)
@@ -218,6 +219,34 @@ def answer(results: EnsembleResults) -> Figure:
     axes[1, 0].set_ylabel("local exponent")
     legend_below(figure, [axes[0, 0], axes[1, 0]], 3)
     return figure
+
+
+def caption(results: EnsembleResults) -> str:
+    """What `answer` draws of these results."""
+    said = (
+        "Above: the relative spread of the test loss, on this test set and as an endless one would show it. Points: "
+        "trained networks, with 68 % intervals for their members"
+    )
+    trained = {key: curve for key, curve in results.curves.items() if key[0] in ASKED}
+    exact = {key: curve for key, curve in results.exact_curves.items() if key[0] in ASKED}
+    if trained:
+        said += "; coloured lines: their power law, or where a floor is preferred their power law with a floor"
+    if results.has_law or results.has_curve:
+        said += "; black and grey: exact curves at infinite width"
+    below = []
+    if exact:
+        errors = contained.sources(exact.values())
+        bands = f" (bands: 68 % intervals for {errors})" if errors else ""
+        below.append(f"of the exact curves from one size to the next{bands}")
+    if trained:
+        bars = f"bars: 68 % intervals for {contained.sources(trained.values())}"
+        below.append(f"of the trained networks over their upper two octaves ({bars})")
+    if not below:
+        return f"{said}. Below: nothing, as there is no curve with three sizes."
+    points = (
+        ", of the endless test set for the choice of the test points too" if contained.knows_points(results) else ""
+    )
+    return f"{said}. Below: the local exponents {joined(below)}{points}. An exponent of zero is independence of N_D."
 
 
 def _fitted(axis: Axes, curve: Curve, fit: Levelling, look: Look) -> None:
@@ -243,8 +272,8 @@ SECTION: Section[EnsembleResults] = Section(
     needs=("test_loss",),
     claim=claim,
     figure=answer,
-    caption=CAPTION,
+    caption=caption,
     tables=lambda results: [table(results)],
-    sentences=lambda results: [PAPER, reasons(results)],
+    sentences=lambda results: [PAPER, *led(LEAD, reasons(results))],
     fits=fits,
 )

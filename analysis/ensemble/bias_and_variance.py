@@ -9,9 +9,16 @@ from analysis.report.section import Section
 
 CAPTION = (
     "The two parts of the mean loss: the error of the mean prediction, which an average over many networks would "
-    "keep, and the variance over initialisations, which it would remove. Lines, where an exact law is known, "
-    "as in the first figure."
+    "keep, and the variance over initialisations, which it would remove. Points: trained networks, with 68 % intervals "
+    "for their members."
 )
+
+LINES = " Lines: exact curves at infinite width, as in the first figure."
+
+
+def caption(results: EnsembleResults) -> str:
+    """What is drawn of these results."""
+    return CAPTION + (LINES if results.has_law or results.has_curve else "")
 
 
 def bias_and_variance(results: EnsembleResults) -> Figure:
@@ -32,5 +39,5 @@ def bias_and_variance(results: EnsembleResults) -> Figure:
 
 
 SECTION: Section[EnsembleResults] = Section(
-    title="Bias and variance", needs=("test_loss",), figure=bias_and_variance, caption=CAPTION
+    title="Bias and variance", needs=("test_loss",), figure=bias_and_variance, caption=caption
 )

@@ -24,6 +24,15 @@ SOURCES = {
 
 FITTED = ("mu_L", "sigma_L", "eps_L", "eps_pop")
 
+CONTAINED = {
+    name: (MEMBERS, DRAW, ITERATION, *((POINTS,) if name == "eps_pop" else ())) for name in FITTED
+}  # fmt: skip
+"""Sources that the errors of exponents contain. mu_L, sigma_L and eps_L are those of these test points; eps_pop speaks
+of an endless test set, of which these points are a sample."""
+
+REQUIRED = {name: {DRAW, *CONTAINED[name]} - {MEMBERS, ITERATION} for name in FITTED}
+"""Sources without which nothing is tested of an exact curve: it could not be told what another one would be."""
+
 LARGEST_SHARE_OF_POOL = 0.9
 """Draws of more of the pool than this are nearly the same draw, and say nothing of another one."""
 

@@ -2,16 +2,13 @@
 
 from dataclasses import dataclass
 
-from analysis.ensemble.curves import DRAW, FITTED, ITERATION, POINTS
+from analysis.ensemble.curves import CONTAINED, DRAW, FITTED, REQUIRED
 from analysis.ensemble.results import EnsembleResults
 from analysis.floor import KNOWN, End
 from analysis.tails import Tail
 
 REACH = 4.0
 """The curve goes far beyond the ensembles where it reaches so many times their largest size."""
-
-ASKED = {"mu_L": (DRAW,), "sigma_L": (DRAW,), "eps_L": (DRAW,), "eps_pop": (DRAW, POINTS)}
-"""Sources of error without which it cannot be told what a quantity does; eps_pop speaks of an endless test set."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +22,7 @@ class Ending:
     @property
     def asked(self) -> Tail:
         """With the errors of what is asked of this quantity, and of its iteration."""
-        return self.tail.of(*ASKED[self.quantity], ITERATION)
+        return self.tail.of(*CONTAINED[self.quantity])
 
     @property
     def has_few_draws(self) -> bool:
@@ -36,11 +33,11 @@ class Ending:
         where draws matter as much as test points, 7.2, 3.4, 2.2 and 1.6 % where they matter three times as much.
         """
         dof = [source.dof for source in self.tail.curve.sources if source.name == DRAW]
-        return len(ASKED[self.quantity]) > 1 and any(one < KNOWN for one in dof)
+        return len(REQUIRED[self.quantity]) > 1 and any(one < KNOWN for one in dof)
 
     @property
     def end(self) -> End:
-        if self.has_few_draws or not self.tail.knows(*ASKED[self.quantity]):
+        if self.has_few_draws or not self.tail.knows(*REQUIRED[self.quantity]):
             return "unknown"
         return self.asked.end
 

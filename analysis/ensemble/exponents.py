@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 
 from analysis.contrasts import Curve, Estimate
+from analysis.ensemble import contained
 from analysis.ensemble.curves import DRAW, FITTED, ITERATION, LARGEST_SHARE_OF_POOL, MEMBERS, POINTS
 from analysis.ensemble.drawing import TIMES
 from analysis.ensemble.results import EnsembleResults
@@ -17,10 +18,9 @@ from ntkhpc.studies.ensemble import standing
 from ntkhpc.words import count
 
 NOTE = (
-    "Exponent: slope of least squares of log(value) against log(N_D), every size with the same weight, ± half of its "
-    "68 % interval (members and draw of the training set; of exact curves the draw, and the iteration where they were "
-    "iterated). This draw: without the part of the draw, to compare networks trained on the same samples. Test "
-    "points: what another test set would change. "
+    "Exponent: slope of least squares of log(value) against log(N_D), every size with the same weight{contained}. This "
+    "draw: of members alone, to compare networks trained on the same samples. Test points: what another test set would "
+    "change. "
     "Bend: the local exponent at the largest size less that at the smallest, and the probability of such a bend of a "
     "pure power law. Floor: c of a N_D^b + c, 95 % interval; open where the sizes do not bound it."
 )
@@ -80,13 +80,7 @@ def about_draws(results: EnsembleResults) -> list[str]:
     found = []
     pool, largest = results.study.data.pool, int(results.sizes[-1])
     if results.fits and not results.knows_draws:
-        remedy = "infinite_width.redraws tells how much they matter"
-        if not standing.is_own(results.study):  # further draws are told by the law
-            remedy = "ensemble.draws, a few of them, tells how much they matter"
-        elif largest > LARGEST_SHARE_OF_POOL * pool:
-            remedy = f"draws of {largest:,} take nearly all of the pool of {pool:,} samples; "
-            remedy += "a larger data.pool would tell"
-        found.append(f"the errors of exponents know nothing of other draws of the training set: {remedy}")
+        found.append(f"the errors of exponents know nothing of other draws of the training set: {_remedy(results)}")
     alike = results.redrawn.overlapping(results.redraws.sizes["draw"]) if results.has_redraws else 1.0
     if results.knows_draws and pool < FEW_DRAWS_OF_POOL * largest * alike:
         found.append(
@@ -99,6 +93,20 @@ def about_draws(results: EnsembleResults) -> list[str]:
             "means over draws, take the rows of the file to be in no order"
         )
     return found
+
+
+def _remedy(results: EnsembleResults) -> str:
+    """What tells how much draws of the training set matter, or why what there is does not."""
+    pool, largest, draws = results.study.data.pool, int(results.sizes[-1]), results.study.ensemble.draws
+    if largest > LARGEST_SHARE_OF_POOL * pool:
+        return f"draws of {largest:,} take nearly all of the pool of {pool:,} samples; a larger data.pool would tell"
+    if not standing.is_own(results.study):  # further draws are told by the law
+        if draws == 1:
+            return "several ensemble.draws, of which moments.csv has each, would show how much they matter"
+        return f"they are those of means over the {draws:,} draws of the ensembles, of which moments.csv has each"
+    if results.study.infinite_width.redraws > 1:
+        return "the laws of further draws do not tell it, as some are missing or could be zero"
+    return "several infinite_width.redraws tell how much they matter"
 
 
 def _about_bends(results: EnsembleResults, name: str) -> list[str]:
@@ -191,7 +199,7 @@ def fits(results: EnsembleResults) -> dict[str, Any]:
 
 SECTION: Section[EnsembleResults] = Section(
     title="Exponents",
-    tables=lambda results: [Table(_rows(results), NOTE)],
+    tables=lambda results: [Table(_rows(results), NOTE.format(contained=contained.brackets(results)))],
     cautions=cautions,
     fits=fits,
     files=lambda results: {"exponents": exponents(results)},

@@ -8,14 +8,9 @@ from analysis.ensemble.results import EnsembleResults
 from analysis.report.section import Section, Table
 from ntkhpc.studies.ensemble import standing
 
-CAPTION = (
-    "Mean test loss and its relative spread over initialisations against the number of training samples. Points: "
-    "ensembles of trained networks, with 68 % intervals for their finite number of members, and power laws of least "
-    "squares. Thin solid lines: the law at infinite width and fixed gamma, after as many steps on the same samples; in "
-    "the mu-parametrisation that of each width's own gamma, the lazy law. Of centred networks it has no spread, and no "
-    "line for it. It is drawn as a reference: at finite width kernels are random and features move, so no agreement is "
-    "tested. Points of one size are moved apart."
-)
+WHAT = "the law at infinite width and fixed gamma, after as many steps on the same samples"
+
+REMARK = "It is drawn as a reference: at finite width kernels are random and features move, so no agreement is tested."
 
 NOTE = (
     "Ratio: the ensemble over the law at infinite width and fixed gamma, after as many steps on the same samples: what "
@@ -26,6 +21,11 @@ NOTE = (
 def against_fixed_gamma(results: EnsembleResults) -> Figure:
     """mu_L and eps_L against n_train for every width, and the law at its gamma."""
     return reference.beside(results, _label(results))
+
+
+def caption(results: EnsembleResults) -> str:
+    lazy = results.study.network.parametrisation == "mup"
+    return reference.caption(results, f"the lazy law, {WHAT}" if lazy else WHAT, REMARK)
 
 
 def _label(results: EnsembleResults) -> str:
@@ -41,7 +41,7 @@ SECTION: Section[EnsembleResults] = Section(
     needs=infinite.BESIDE,
     claim=_claim,
     figure=against_fixed_gamma,
-    caption=CAPTION,
+    caption=caption,
     tables=lambda results: [Table(reference.rows(results, _label(results)), NOTE)],
     fits=lambda results: {"law": standing.short(results.study)},
 )

@@ -4,22 +4,36 @@ from matplotlib.figure import Figure
 
 from analysis.contrasts import Curve
 from analysis.ensemble.curves import ITERATION, SOURCES
-from analysis.ensemble.drawing import times
+from analysis.ensemble.drawing import TIMES, times
 from analysis.ensemble.results import EnsembleResults, frame
 from analysis.infinite import CURVE, LAW
 from analysis.report.look import EXACT, series
 from analysis.report.numbers import estimate, pm, slope
 from analysis.report.plotting import legend_under, log_x, log_y
-from analysis.report.section import Section
+from analysis.report.section import Section, led
+from ntkhpc.words import joined
 
-CAPTION = (
+LEFT = (
     "What can make eps_L flat. Left, for the samples the ensembles were trained on: on N_T test points eps_L "
     "contains the fluctuation of single points, which more training data do not remove; lines are exact at "
-    "infinite width, points the widest ensemble, black what an endless test set would show. Right, mean over draws "
-    "of the training set: steps that stay the same while N_D grows learn a fixed number of modes, and what they "
-    "leave unlearned keeps its spread; compare the curves of the study's other times. Bands: the error of the "
-    "iteration, where the curve was iterated."
+    "infinite width, points the widest ensemble, black what an endless test set would show."
 )
+
+RIGHT = "Right, at infinite width, mean over draws of the training set: {times}{fixed}."
+
+FIXED = (
+    "; steps that stay the same while N_D grows learn a fixed number of modes, and what they leave unlearned keeps its "
+    "spread"
+)
+
+BANDS = " Bands: the error of the iteration."
+
+
+def caption(results: EnsembleResults) -> str:
+    """What `flattening` draws of these results."""
+    there = [time for time, _, _ in times(results)]
+    right = RIGHT.format(times=joined(TIMES[time] for time in there), fixed=FIXED if "fixed" in there else "")
+    return f"{LEFT} {right}" + (BANDS if results.is_iterated else "")
 
 
 def flattening(results: EnsembleResults) -> Figure:
@@ -111,8 +125,8 @@ SECTION: Section[EnsembleResults] = Section(
     title="What can make eps_L flat",
     needs=(*LAW, *CURVE),
     figure=flattening,
-    caption=CAPTION,
-    sentences=lambda results: ["At infinite width,", sentences(results), contents(results)],
+    caption=caption,
+    sentences=lambda results: [*led("At infinite width,", sentences(results)), contents(results)],
     files=lambda results: {
         "curve": frame(results.curve.drop_vars("size_sigma", errors="ignore"), ("time", "draw", "n_train"))
     },

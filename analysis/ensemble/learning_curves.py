@@ -3,7 +3,7 @@
 import numpy as np
 from matplotlib.figure import Figure
 
-from analysis.ensemble.drawing import NAMES, exact_lines, points, widths
+from analysis.ensemble.drawing import NAMES, exact_lines, points, times, widths
 from analysis.ensemble.results import EnsembleResults
 from analysis.infinite import LAW
 from analysis.report.look import CLOSE, EXACT, SPAN
@@ -17,16 +17,34 @@ FEW_FEATURES = 10
 ITERATION_ERRORS = 3.0
 """By so many errors of the iteration a value must lie above another one to be said to."""
 
-CAPTION = (
+ABOVE = (
     "Mean test loss and its relative spread over initialisations against the number of training samples. Points: "
     "ensembles of trained networks, with 68 % intervals for their finite number of members. Thick black: the "
-    "exact law of infinitely wide networks, trained on the same samples for the same steps. Thin black: the same "
-    "steps, mean and spread (band) over draws of the training set, with the error of the iteration where it was "
-    "iterated, beyond the sizes that were trained. Grey dashes: the end of training, another question. Coloured "
-    "lines: power laws of least squares, every size with the same "
-    "weight. Below: ratio of the ensembles to the exact law of their own steps and samples; errors of neighbours are "
+    "exact law of infinitely wide networks, trained on the same samples for the same steps."
+)
+
+CURVES = {
+    "steps": "Thin black: the same steps, mean and spread (band) over draws of the training set{iterated}.",
+    "infinite": "Grey dashes: the end of training, another question{iterated}.",
+}
+
+ITERATED = ", with the error of the iteration"
+
+FITS = "Coloured lines: power laws of least squares, every size with the same weight."
+
+BELOW = (
+    "Below: ratio of the ensembles to the exact law of their own steps and samples; errors of neighbours are "
     "correlated (the same initialisations, nested training sets). Points of one size are moved apart."
 )
+
+
+def caption(results: EnsembleResults) -> str:
+    """What `learning_curves` draws of these results."""
+    there = [time for time, _, _ in times(results)]
+    iterated = ITERATED if results.is_iterated else ""
+    said = [text.format(iterated=iterated) for time, text in CURVES.items() if time in there]
+    fitted = [FITS] if any(name in ("mu_L", "eps_L") for name, _ in results.curves) else []
+    return " ".join([ABOVE, *said, *fitted, BELOW])
 
 
 def learning_curves(results: EnsembleResults) -> Figure:
@@ -103,6 +121,6 @@ SECTION: Section[EnsembleResults] = Section(
     title="Learning curves",
     needs=LAW,
     figure=learning_curves,
-    caption=CAPTION,
+    caption=caption,
     cautions=cautions,
 )

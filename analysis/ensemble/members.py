@@ -11,6 +11,7 @@ from analysis.report.page import count
 from analysis.report.section import Section, Table
 from analysis.scaling import plain
 from ntkhpc.studies.dims import CELL
+from ntkhpc.studies.ensemble import exact
 
 UNLIKELY = 1e-3
 """Chance below which a large share is a caution: 20 cells of sound members have one with probability 2 %."""
@@ -22,8 +23,14 @@ HEADING = ("width", "N_D", "draw", "network", "share of sigma_L^2", "L/mu_L", "e
 NOTE = (
     "Networks that carry more than a tenth of sigma_L^2 of their cell (width, N_D, draw): (L - mu_L)^2 over its sum "
     "over the cell's networks. Chance: the probability that one of as many networks has as large a share where L is "
-    "distributed with the skewness of the exact law."
+    "distributed {law}."
 )
+
+SKEWED = "with the skewness of {whose} (a gamma law)"
+
+NORMAL = "as a normal law"
+
+BOUND = "losses are skewed to the right, which makes large shares more likely, so that this chance is a lower bound"
 
 
 def sentences(results: EnsembleResults) -> list[str]:
@@ -32,12 +39,17 @@ def sentences(results: EnsembleResults) -> list[str]:
         return ["No network carries more than a tenth of sigma_L^2 of its cell."]
     cells, there = len(found.groupby(list(CELL))), results.moments.mu_L.size
     told = f"In {cells:,} of {count(there, 'cell')} single networks carry more than a tenth of sigma_L^2"
-    unlikely = int((found.chance < UNLIKELY).sum())
-    if not unlikely:
-        rarest = float(found.chance.min())
-        return [f"{told}, as may be by chance: the rarest of these shares has the probability {rarest:.2g} in a cell."]
+    rare = found[found.chance < UNLIKELY]
+    if rare.empty:
+        rarest, least = float(found.chance.min()), "at least " if found.skewness.isna().any() else ""
+        rarest_of = f"the rarest of these shares has the probability {least}{rarest:.2g} in a cell"
+        return [f"{told}, as may be by chance: {rarest_of}."]
+    unlikely = len(rare)
     some = "it is" if unlikely == len(found) == 1 else "they are" if unlikely == len(found) else f"{unlikely:,} are"
-    return [f"{told}: {count(len(found), 'share')}, and {some} no chance."]
+    said = f"{told}: {count(len(found), 'share')}, and {some} "
+    if not rare.skewness.isna().any():
+        return [f"{said}no chance."]
+    return [f"{said}unlikely (less than {UNLIKELY:g}), where no skewness is known as far as a normal law tells."]
 
 
 def tables(results: EnsembleResults) -> Sequence[Table]:
@@ -52,8 +64,26 @@ def tables(results: EnsembleResults) -> Sequence[Table]:
         )
         for one in found.head(SHOWN).itertuples()
     ]  # fmt: skip
-    more = len(found) - len(rows)
-    return [Table([HEADING, *rows], NOTE + (f" {more:,} more are in dominant_members.csv." if more else ""))]
+    more, note = len(found) - len(rows), NOTE.format(law=_law(results))
+    return [Table([HEADING, *rows], note + (f" {more:,} more are in dominant_members.csv." if more else ""))]
+
+
+def _law(results: EnsembleResults) -> str:
+    """Of which distribution chances are."""
+    normal = results.dominant.skewness.isna()
+    if normal.all():
+        return f"{NORMAL}, as no skewness is known: {BOUND}"
+    skewed = SKEWED.format(whose=_whose(results))
+    return skewed if not normal.any() else f"{skewed}, and where that is not there {NORMAL}: {BOUND}"
+
+
+def _whose(results: EnsembleResults) -> str:
+    if results.has_law:
+        return "the exact law"
+    width = ", at the gamma of each width" if "width" in results.reference.skewness.dims else ""
+    if exact.has_law(results.study):
+        return f"the lazy law beside the networks{width}, which is not their own"
+    return f"full-batch descent at infinite width{width}: another law, as theirs is not known"
 
 
 def cautions(results: EnsembleResults) -> list[str]:

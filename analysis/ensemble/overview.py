@@ -1,6 +1,7 @@
 """The numbers: mu_L and eps_L of every width at the largest size, and their exponents. And moments.csv."""
 
 import math
+from collections.abc import Sequence
 
 import pandas as pd
 import xarray
@@ -21,10 +22,14 @@ SHOWN = ("mu_L", "eps_L")
 NOTE = (
     "Behind ± stands half of a 68 % interval. Of values of trained networks it contains the choice of the members, of "
     "exponents {exponents}. Exponent: of N_D, the slope of least squares of log(value) against log(N_D), every size "
-    'with the same weight, for trained and infinitely wide networks alike. "These samples": the exact law for the very '
-    "samples that the networks were trained on. Curved: the local slope changes along N_D (p < 0.01), so the exponent "
-    "describes these sizes only."
+    "with the same weight{alike}."
 )
+
+ALIKE = ", for trained and infinitely wide networks alike"
+
+THESE = ' "These samples": the exact law for the very samples that the networks were trained on.'
+
+ABOUT_CURVED = " Curved: the local slope changes along N_D (p < 0.01), so the exponent describes these sizes only."
 
 PARTS_NOTE = (
     "What another choice would change, one standard error each: of the members, of the draw of the training set, of "
@@ -90,9 +95,16 @@ def parts(results: EnsembleResults) -> list[tuple[str, ...]]:
 
 
 def tables(results: EnsembleResults) -> list[Table]:
+    found, shares = rows(results), parts(results)
+    return [Table(found, _note(results, found)), *([Table(shares, PARTS_NOTE)] if shares[1:] else [])]
+
+
+def _note(results: EnsembleResults, found: Sequence[Sequence[str]]) -> str:
+    """Of what is in the table."""
     contain = "of the members and of the draw of the training set" if results.knows_draws else "of the members alone"
-    shares = parts(results)
-    return [Table(rows(results), NOTE.format(exponents=contain)), *([Table(shares, PARTS_NOTE)] if shares[1:] else [])]
+    said = NOTE.format(exponents=contain, alike=ALIKE if results.has_law or results.redraw_curves else "")
+    said += THESE if results.has_law else ""
+    return said + (ABOUT_CURVED if any(CURVED in cell for row in found for cell in row) else "")
 
 
 def cautions(results: EnsembleResults) -> list[str]:

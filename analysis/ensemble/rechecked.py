@@ -38,7 +38,7 @@ def sentences(results: EnsembleResults) -> list[str]:
     if waiting:
         said += (
             f" {waiting:,} less suspicious ones were not, as ensemble.recheck allows {recheck.most(results.study):,} a "
-            f"cell; the training loss of {rose:,} of these rose at some step."
+            "cell" + (f"; the training loss of {rose:,} of these rose at some step." if not unseen else ".")
         )
     return [said + unseen]
 
@@ -82,10 +82,11 @@ def cautions(results: EnsembleResults) -> list[str]:
     if more := len(cells) - len(said):
         said.append(f"{count(more, 'more cell')} have networks on the edge of instability (second_runs.csv)")
     waiting = not_trained_again(results)[0] if said else 0
+    rate = "learning_rate" if results.study.training.algorithm.entry.bound is None else "learning_rate_fraction"
     if waiting:
         said.append(
             f"{waiting:,} more networks are suspected of instability and were not trained again: raise "
-            "ensemble.recheck, or lower training.learning_rate_fraction"
+            f"ensemble.recheck, or lower training.{rate}"
         )
     return said
 

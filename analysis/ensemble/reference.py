@@ -14,17 +14,18 @@ from ntkhpc.studies.ensemble import algorithms, standing
 
 SHOWN = ("mu_L", "eps_L")
 
-CAPTION = (
+POINTS = (
     "Mean test loss and its relative spread over initialisations against the number of training samples. Points: "
-    "ensembles of trained networks, with 68 % intervals for their finite number of members, and power laws of least "
-    "squares. Thin black: full-batch gradient descent of as many steps on the same samples at infinite width. It is "
-    "another algorithm, drawn as a reference: no agreement with it is expected, and none is tested. Points of one size "
-    "are moved apart."
+    "ensembles of trained networks, with 68 % intervals for their finite number of members"
 )
 
+WHAT = "full-batch gradient descent of as many steps on the same samples at infinite width"
+
+REMARK = "It is another algorithm, drawn as a reference: no agreement with it is expected, and none is tested."
+
 NOTE = (
-    "Ratio: the ensemble over full-batch gradient descent at infinite width, after as many steps on the same samples. "
-    "It holds what the algorithm and what the width changes, which this study cannot tell apart."
+    "Ratio: the ensemble over full-batch gradient descent at infinite width{gamma}, after as many steps on the same "
+    "samples. It holds what the algorithm and what the width changes, which this study cannot tell apart."
 )
 
 
@@ -39,15 +40,16 @@ def figure(results: EnsembleResults) -> Figure:
 
 def beside(results: EnsembleResults, label: str) -> Figure:
     """The same, with a name for the reference, which may be one for each width; without it where it is zero."""
-    drawn, exact = Figure(figsize=(10, 4.6)), reference(results)
+    drawn = Figure(figsize=(10, 4.6))
     axes = drawn.subplots(1, 2)
     for axis, name in zip(axes, SHOWN, strict=True):
-        if "width" not in exact[name].dims and (exact[name] > 0).all():
-            axis.plot(exact.n_train, exact[name], **EXACT_OTHER, label=label, zorder=1.5)
+        exact = lines(results, name)
+        if (one := exact.get(None)) is not None:
+            axis.plot(one.n_train, one, **EXACT_OTHER, label=label, zorder=1.5)
         for width, look in widths(results):
-            if "width" in exact[name].dims and ((own := exact[name].sel(width=width)) > 0).all():
+            if (own := exact.get(width)) is not None:
                 own_line = {**EXACT_OTHER, "color": look.color, "lw": 1.3}
-                axis.plot(exact.n_train, own, **own_line, label=f"{label}, {width:,}", zorder=1.5)
+                axis.plot(own.n_train, own, **own_line, label=f"{label}, {width:,}", zorder=1.5)
             share = SPAN / 2 if name == "eps_L" else CLOSE
             points(axis, results.mean.sel(width=width), name, look, f"width {width:,}", share=share)
             if (curve := results.curves.get((name, width))) is not None:
@@ -65,9 +67,34 @@ def reference(results: EnsembleResults) -> xarray.Dataset:
     return results.reference.drop_dims(["quantile"]).mean("draw", skipna=False)
 
 
+def lines(results: EnsembleResults, name: str) -> dict[int | None, xarray.DataArray]:
+    """Those of the reference that are drawn, by width, or one without; none where it is zero or not there."""
+    exact = reference(results)[name]
+    found: dict[int | None, xarray.DataArray] = {None: exact}
+    if "width" in exact.dims:
+        found = {int(width): exact.sel(width=width) for width in exact.width.values}
+    return {width: one for width, one in found.items() if (one > 0).all()}
+
+
+def caption(results: EnsembleResults, what: str = WHAT, remark: str = REMARK) -> str:
+    """What `beside` draws of these results, where the reference is `what`."""
+    fitted = any(name in SHOWN for name, _ in results.curves)
+    said = [POINTS + (", and power laws of least squares." if fitted else ".")]
+    drawn = {name: found for name in SHOWN if (found := lines(results, name))}
+    if drawn:
+        each = all(width is not None for found in drawn.values() for width in found)
+        line = "Thin solid lines, in the colours of the widths" if each else "Thin black"
+        gamma = ", each at the gamma of its width" if each else ""
+        has_none = bool((reference(results).eps_L == 0).all())
+        spread = ". It has no spread, and no line for eps_L" if has_none else ""
+        said += [f"{line}: {what}{gamma}{spread}.", remark]
+    return " ".join([*said, "Points of one size are moved apart."])
+
+
 def tables(results: EnsembleResults) -> list[Table]:
     """mu_L and eps_L at the largest size, over the reference."""
-    return [Table(rows(results, "reference"), NOTE)]
+    gamma = " and the gamma of its width" if "width" in reference(results).mu_L.dims else ""
+    return [Table(rows(results, "reference"), NOTE.format(gamma=gamma))]
 
 
 def rows(results: EnsembleResults, label: str) -> list[tuple[str, ...]]:
@@ -100,7 +127,7 @@ SECTION: Section[EnsembleResults] = Section(
     needs=infinite.REFERENCE,
     claim=claim,
     figure=figure,
-    caption=CAPTION,
+    caption=caption,
     tables=tables,
     fits=lambda results: {"law": algorithms.without_law(results.study.training.algorithm)},
 )

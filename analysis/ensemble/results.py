@@ -12,7 +12,7 @@ from analysis import aggregate, agreement, dominance, floor, infinite, second_ru
 from analysis.agreement import AgainstLaw
 from analysis.contrasts import Curve, ErrorSource, Estimate, number, relative
 from analysis.ensemble import curves, resolution, spread
-from analysis.ensemble.curves import DRAW, FITTED, ITERATION, MEMBERS, Drawn
+from analysis.ensemble.curves import CONTAINED, DRAW, FITTED, MEMBERS, POINTS, REQUIRED, Drawn
 from analysis.ensemble.resolution import Resolution
 from analysis.ensemble.spread import Spread
 from analysis.floor import Levelling
@@ -182,8 +182,15 @@ class EnsembleResults:
 
     @cached_property
     def fits(self) -> dict[tuple[str, int], Levelling]:
-        """By (quantity, width), with the errors of the members and of the draw of the training set."""
-        return {key: floor.levelling(curve.of(MEMBERS, DRAW)) for key, curve in self.curves.items()}
+        """By (quantity, width), with the errors of the members and of the draw of the training set.
+
+        Of eps_pop also with those of the test points; where they are not known nothing is tested.
+        """
+        found = {key: floor.levelling(curve.of(*CONTAINED[key[0]])) for key, curve in self.curves.items()}
+        for key, curve in self.curves.items():
+            if POINTS in CONTAINED[key[0]] and all(one.name != POINTS for one in curve.sources):
+                found[key] = found[key].untested()
+        return found
 
     @property
     def knows_draws(self) -> bool:
@@ -248,12 +255,18 @@ class EnsembleResults:
     def curve_fits(self) -> dict[tuple[str, str], Levelling]:
         """By (quantity, time): the exact curves, with the errors of the draws and of the iteration, if they have one.
 
-        With the error of the iteration alone nothing is tested: it does not tell what another training set would do.
+        Of eps_pop also with those of the test points. Without the error of the draws nothing is tested, as those of the
+        others do not tell what another training set would do; nor is eps_pop without that of the test points, or with
+        that of few draws, which does not tell how large it is beside the other.
         """
         found = {}
-        for key, curve in self.exact_curves.items():
-            known, fit = {source.name for source in curve.sources}, floor.levelling(curve.of(DRAW, ITERATION))
-            found[key] = fit.untested() if ITERATION in known and DRAW not in known else fit
+        for (name, time), curve in self.exact_curves.items():
+            asked = curve.of(*CONTAINED[name])
+            known, fit = {source.name for source in asked.sources}, floor.levelling(asked)
+            few = len(REQUIRED[name]) > 1 and any(
+                source.name == DRAW and source.dof < floor.KNOWN for source in asked.sources
+            )
+            found[name, time] = fit.untested() if few or (known and not known >= REQUIRED[name]) else fit
         return found
 
     @cached_property
@@ -269,8 +282,20 @@ class EnsembleResults:
 
     @cached_property
     def dominant(self) -> pd.DataFrame:
-        """Members that carry much of sigma_L^2."""
-        return dominance.dominant(self.store, self.law.skewness if self.has_law else None)
+        """Members that carry much of sigma_L^2, with chances by the skewness of the law, or of what stands beside."""
+        return dominance.dominant(self.store, self.skewness)
+
+    @property
+    def skewness(self) -> xarray.DataArray | None:
+        """That of the loss by the law, or by the reference of networks that have another law or none.
+
+        Over (draw, n_train), in the mu-parametrisation over width too. None without either, and of centred networks:
+        at infinite width all are one, or have the spread of their orders of mini-batches alone.
+        """
+        if self.has_law:
+            return self.law.skewness
+        there = any(all(name in self.store for name in names) for names in (infinite.REFERENCE, infinite.BESIDE))
+        return self.reference.skewness if there and not self.study.network.centred else None
 
     @cached_property
     def second_runs(self) -> pd.DataFrame:

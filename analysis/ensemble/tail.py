@@ -7,15 +7,15 @@ import numpy as np
 import pandas as pd
 
 from analysis.contrasts import Estimate
-from analysis.ensemble.curves import DRAW, FITTED, ITERATION, LARGEST_SHARE_OF_POOL, POINTS, SOURCES
+from analysis.ensemble.curves import DRAW, FITTED, ITERATION, LARGEST_SHARE_OF_POOL, POINTS, REQUIRED, SOURCES
 from analysis.ensemble.drawing import TIMES
-from analysis.ensemble.endings import ASKED, Ending, endings
+from analysis.ensemble.endings import Ending, endings
 from analysis.ensemble.results import EnsembleResults
 from analysis.ensemble.tail_figure import CAPTION, ORDER_ONE, tail
 from analysis.floor import INDEPENDENT, KNOWN, End
 from analysis.infinite import CURVE
 from analysis.report.numbers import chance, interval, slope, two_digits
-from analysis.report.section import Section, Table
+from analysis.report.section import Section, Table, led
 from analysis.tails import Tail
 from ntkhpc.words import count, joined
 
@@ -80,11 +80,15 @@ def sentences(results: EnsembleResults) -> list[str | list[str]]:
         return []
     low, high = found[0].tail.n
     trained = results.study.ensemble.n_train[-1]
-    return [
+    reach = (
         f"The largest training set of the ensembles is N_D = {trained:,}; the exact curve at infinite width goes on to "
-        f"{high:,.0f}. Does the relative spread go on falling at its end, from {low:,.0f} on, or level off?",
-        [said for time in TIMES if (said := _at(time, found, results))],
-        _errors(results),
+        f"{high:,.0f}."
+    )
+    asked = f"{reach} Does the relative spread go on falling at its end, from {low:,.0f} on, or level off?"
+    said = led(asked, [_at(time, found, results) for time in TIMES], alone=reach)
+    return [
+        *said,
+        _errors(results) if len(said) > 1 else "",
         finite_widths(results),
     ]
 
@@ -156,7 +160,7 @@ def _pace(tail: Tail) -> str:
 def _unknown(one: Ending, results: EnsembleResults) -> str:
     if not one.tail.knows(DRAW):
         return "is that of these samples"
-    if not one.tail.knows(*ASKED[one.quantity]):
+    if not one.tail.knows(*REQUIRED[one.quantity]):
         return "is that of these test points, and what others would change is not known"
     if one.has_few_draws:
         return f"has an error that {count(results.curve.sizes['draw'], 'draw')} do not tell; {KNOWN + 1:.0f} would"

@@ -144,7 +144,7 @@ def _parts(section: Section[R], results: R, pictures: Mapping[str, tuple[str, by
     parts = []
     for part in section.order:
         if part == "figure" and section.figure_name in pictures:
-            parts.append(page.figure(section.figure_name, section.caption, *pictures[section.figure_name]))
+            parts.append(page.figure(section.figure_name, section.caption_of(results), *pictures[section.figure_name]))
         elif part == "tables":
             for table in section.tables(results):
                 parts += [page.table(table.rows), *([page.small(table.note)] if table.note else [])]

@@ -63,7 +63,8 @@ class Section(Generic[R]):
 
     On the page: `title` is the heading, and a section without one goes on under the heading before it. `claim` stands
     at the top of the page. `figure` is drawn into files with the name of its function, `caption` is below it, and None
-    draws nothing. `tables` are followed by their notes. Of `sentences` a text is a paragraph, a list its bullet points.
+    draws nothing. A caption is made from the results where these decide what is drawn. `tables` are followed by their
+    notes. Of `sentences` a text is a paragraph, a list its bullet points; `led` makes those that introduce a list.
     `order` is that of the three on the page. `cautions` of all sections stand together at the end of the first chapter.
 
     Beside the page: `summary` are lines of summary.txt, which the claim follows; `fits` are entries of fits.json;
@@ -76,7 +77,7 @@ class Section(Generic[R]):
     needs: tuple[str, ...] = ()
     claim: Callable[[R], str] = _no_text
     figure: Callable[[R], Figure | None] = _no_figure
-    caption: str = ""
+    caption: str | Callable[[R], str] = ""
     tables: Callable[[R], Sequence[Table]] = _nothing
     sentences: Callable[[R], Sequence[str | list[str]]] = _nothing
     cautions: Callable[[R], Sequence[str]] = _nothing
@@ -90,9 +91,20 @@ class Section(Generic[R]):
         """The name of the figure's files."""
         return str(getattr(self.figure, "__name__", ""))
 
+    def caption_of(self, results: R) -> str:
+        """The words below the figure of these results."""
+        return self.caption if isinstance(self.caption, str) else self.caption(results)
+
     def is_possible(self, store: xarray.Dataset) -> bool:
         """Whether the store has every array that the section needs."""
         return all(name in store for name in self.needs)
+
+
+def led(lead: str, items: Sequence[str], alone: str = "") -> list[str | list[str]]:
+    """A paragraph and the list that it introduces; without items the paragraph `alone`, or nothing."""
+    if kept := [one for one in items if one]:
+        return [lead, kept]
+    return [alone] if alone else []
 
 
 def aligned(rows: Rows) -> list[str]:

@@ -135,3 +135,13 @@ def test_verdicts_at_one_percent_are_rarely_false(tally: Tally) -> None:
     for name, alarms in tally.alarms.items():
         if not name.startswith("(not given)"):
             assert np.mean(alarms) < 0.15, (name, np.mean(alarms))
+
+
+def test_errors_for_the_test_points_cover_what_a_much_larger_test_set_shows() -> None:
+    """32 test sets of two draws: within 4 binomial errors (6e-5 each, were they independent)."""
+    found = calibration.run_points(2 * calibration.TEST_SETS).intervals
+    assert {f"test points: exponent of {name}" for name in ("mu_L", "eps_pop")} <= set(found)
+    for name, outcomes in found.items():
+        assert len(outcomes) == 32, name
+        for rate, level in zip(np.mean(outcomes, axis=0), (0.683, 0.95), strict=True):
+            assert abs(rate - level) < 4 * np.sqrt(level * (1 - level) / 32), (name, level, rate)

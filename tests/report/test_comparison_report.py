@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,16 +10,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from support import variants
-from support.comparison import TEXT
-from support.runs import all_shards, run_shards
 
 from analysis import comparison, infinite, report
 from analysis.comparison import agreement, answer, cautions, feature_strength, strength, untrained, untrained_section
 from analysis.comparison.results import ComparisonResults, Variant, collect, of
 from analysis.ensemble.results import EnsembleResults
 from analysis.report import plotting
-from ntkhpc import studies
-from ntkhpc.engine import run
+from ntkhpc.engine.run import Run
 from ntkhpc.errors import RunError
 
 PROVENANCE = {
@@ -188,19 +186,35 @@ def test_descent_beside_an_algorithm_without_a_law_is_not_drawn_as_its_own(
     assert comparison.laws.beside(adam, 64) is None
 
 
-def test_a_run_is_collected_and_reported_and_refused_while_it_is_not_complete(tmp_path: Path) -> None:
-    target = run.create(tmp_path, studies.loads(TEXT))
-    shards = all_shards(target)
-    some = [one for one in shards if not one.startswith(("finalise", "recheck"))]
-    assert run_shards(target, some).returncode == 0
-    with pytest.raises(RunError, match="not complete"):
-        collect(target)
-    assert "PARTIAL" in comparison.compose(target, partial=True).figures["learning_curves"].get_suptitle()
-    done = run_shards(target, [one for one in shards if one not in some])
-    assert done.returncode == 0, done.stderr
-    found = collect(target)
+@pytest.fixture
+def copied(compared_run: Run, tmp_path: Path) -> Run:
+    """A copy of the finished comparison that a test may spoil."""
+    return Run(shutil.copytree(compared_run.path, tmp_path / "copy"))
+
+
+def test_a_run_is_collected_into_its_variants_and_reported(copied: Run) -> None:
+    found = collect(copied)
     assert [one.name for one in found.variants] == ["gd", "adam", "mup"]
     assert [one.results.has_law for one in found.variants] == [True, False, False]
-    written = report.make(target)
+    written = report.make(copied)
     assert "no exact law for adam: ensemble only" in written.read_text()
     assert set(pd.read_csv(written.parent / "moments.csv").variant) == {"gd", "adam", "mup"}
+
+
+def test_an_incomplete_run_is_refused_unless_partial(copied: Run) -> None:
+    for path in copied.path.glob("receipts/finalise/*.json"):
+        path.unlink()
+    with pytest.raises(RunError, match="finalise shards missing"):
+        collect(copied)
+    figures = comparison.compose(copied, partial=True).figures
+    assert "learning_curves" in figures
+    assert all("PARTIAL" in figure.get_suptitle() for figure in figures.values())
+
+
+def test_what_there_is_of_a_run_without_networks_is_reported(copied: Run) -> None:
+    for phase in ("ensemble", "finalise", "recheck"):
+        for path in copied.path.glob(f"receipts/{phase}/*.json"):
+            path.unlink()
+    made = comparison.compose(copied, partial=True)
+    assert "cannot be compared" in made.summary
+    assert made.fits["differences"] == []

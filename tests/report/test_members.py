@@ -1,6 +1,7 @@
 """Members and test points that carry much of sigma_L^2, and members on the edge of instability, in the report."""
 
 import dataclasses
+import itertools
 import json
 import re
 import shutil
@@ -63,6 +64,42 @@ def test_chances_of_a_normal_sample_are_thompsons() -> None:
         drawn = dominance.largest_shares(count)
         assert len(drawn) == dominance.SAMPLES
         assert abs((drawn > share).mean() - exact) < 4.5 * np.sqrt(exact / len(drawn)) + 1e-9
+
+
+def test_chances_are_those_of_the_skewness_of_their_cell_and_lower_bounds_without_one(loss: np.ndarray) -> None:
+    """Over width too where each has its own; NaN is a normal law. Samples of 200: the chance of a share of .12."""
+    loss[:, :, 0, 17] = loss.mean() + np.sqrt(0.14 * loss[0, 0, 0].var() * 200)
+    cells = dominance.dominant(store_of(loss)).groupby(["width", "n_train"])
+    assert len(cells) == 6
+    skewness = xarray.DataArray(
+        [[[0.0, 1.0, np.nan]] * 2, [[2.0, 1.0, np.nan]] * 2],
+        dims=("width", "draw", "n_train"), coords={"width": [8, 32], "draw": [0, 1], "n_train": [16, 64, 256]},
+    )  # fmt: skip
+    found = dominance.dominant(store_of(loss), skewness).set_index(["width", "n_train", "member"]).sort_index()
+    normal = dominance.dominant(store_of(loss)).set_index(["width", "n_train", "member"]).sort_index()
+    assert normal.skewness.isna().all()
+    for (width, n, _), row in found.iterrows():
+        expected = float(skewness.sel(width=width, n_train=n, draw=0))
+        np.testing.assert_equal(row.skewness, expected)
+        chances = dominance.largest_shares(200, 0.0 if np.isnan(expected) else expected)
+        assert row.chance == (1 + (chances >= row.share).sum()) / (1 + len(chances))
+    assert (found.chance >= normal.chance[found.index]).all()
+    assert found.chance[32, 16].iloc[0] > 10 * found.chance[8, 16].iloc[0]
+    one_for_all = (
+        dominance.dominant(store_of(loss), skewness.sel(width=32))
+        .set_index(["width", "n_train", "member"])
+        .sort_index()
+    )
+    assert one_for_all.chance[8, 16].iloc[0] == found.chance[32, 16].iloc[0]
+
+
+@pytest.mark.parametrize(("count", "share"), [(10, 0.4), (40, 0.15), (40, 0.3), (200, 0.1), (1000, 0.1)])
+def test_a_normal_law_gives_a_lower_bound_of_the_chance_of_skewed_losses(count: int, share: float) -> None:
+    """9,999 samples each; a chance that is no larger lies below by 4.5 standard errors at most: 3e-6 a comparison."""
+    chances = [(dominance.largest_shares(count, skew) >= share).mean() for skew in (0.0, 0.5, 1.0, 2.0)]
+    for low, high in itertools.pairwise(chances):
+        assert high >= low - 4.5 * np.sqrt(2 * max(low, 1e-4) / dominance.SAMPLES)
+    assert chances[-1] > chances[0]
 
 
 def test_skewed_laws_have_larger_shares_by_chance() -> None:

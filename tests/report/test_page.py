@@ -11,11 +11,13 @@ import msgspec
 import pytest
 import xarray
 from matplotlib.figure import Figure
+from support.pages import dangling
 from support.runs import run_shards, tiny_text
 
 from analysis import report
 from analysis.report import closing, page, plotting
 from analysis.report.alternative import alternative
+from analysis.report.section import led
 from analysis.report.symbols import markup
 from ntkhpc import references, studies
 from ntkhpc.engine import run
@@ -101,6 +103,19 @@ def test_every_link_leads_somewhere(reported: Run) -> None:
             assert (reported.path / "analysis" / link).exists(), link
     beside = {path.name for path in (reported.path / "analysis").iterdir()} - {"report.html"}
     assert beside | {"../study.toml", "../store.zarr"} <= set(links)
+
+
+@pytest.mark.promise("No sentence of a report introduces a list, table or figure that is left out.")
+def test_no_sentence_introduces_what_is_left_out(reported: Run) -> None:
+    assert dangling(source(reported)) == []
+    lead, items = "<p>What can make it flat:</p>", "<ul><li>one</li></ul>"
+    assert dangling(f"{lead}{items}<p>It is so.</p>") == []
+    assert dangling(f"{lead}<p>Mind:</p>{items}") == ["What can make it flat:"]
+    assert dangling("<p>At <i>infinite</i> width,</p><p>It is so.</p>") == ["At infinite width,"]
+    assert dangling('<h2 id="a">A</h2><h2 id="b">B</h2><p>It is so.</p>') == ["A"]
+    assert led("Such as:", ["", "one"], alone="None.") == ["Such as:", ["one"]]
+    assert led("Such as:", [""], alone="None.") == ["None."]
+    assert led("Such as:", []) == []
 
 
 def test_the_contents_name_every_heading_in_order(reported: Run) -> None:

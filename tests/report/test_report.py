@@ -26,12 +26,12 @@ from ntkhpc.errors import RunError
 FIGURES = (
     "answer",
     "learning_curves",
-    "residuals",
     "flattening",
     "distribution",
     "width_dependence",
     "bias_and_variance",
 )
+"""Of two sizes, through which no power law is fitted that could leave residuals."""
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure
+from support.pages import dangling
 from support.runs import ROOT, reseal
 
 from analysis import ensemble, posterior, report
@@ -93,6 +94,7 @@ def test_sections_of_an_ensemble_whose_arrays_are_not_in_the_store_are_left_out(
     drop(copied, arrays)
     report.make(copied)
     assert headings(copied) == [title for title in headings(finished) if title not in set(map(markup, gone))]
+    assert dangling(of(copied, "report.html")) == []
     lacking = {path.name for path in (finished.path / "analysis").iterdir()}
     lacking -= {path.name for path in (copied.path / "analysis").iterdir()}
     assert lacking == {f"{name}.{end}" for name in figures for end in ("pdf", "png")} | {
@@ -124,6 +126,7 @@ def test_sections_of_a_posterior_whose_arrays_are_not_in_the_store_are_left_out(
     assert headings(posterior_copy) == [title for title in headings(posterior) if title not in gone]
     assert json.loads(of(posterior_copy, "fits.json"))[key] == empty
     assert json.loads(of(posterior_copy, "fits.json")).keys() == json.loads(of(posterior, "fits.json")).keys()
+    assert dangling(of(posterior_copy, "report.html")) == []
     page = re.sub("<[^>]*>", " ", of(posterior_copy, "report.html"))
     assert " nan" not in page.lower()
     assert ("adaptive kernel" in page) == (arrays != "adaptive_")

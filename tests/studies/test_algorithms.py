@@ -5,9 +5,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from support.pages import dangling
 from support.runs import run_shards, store_bytes, tiny_text
 
-from analysis.ensemble import reference, results
+from analysis.ensemble import members, reference, results
 from ntkhpc import infinite_width, kernels, loss_law, optimisers, studies
 from ntkhpc.engine import plan, run, store
 from ntkhpc.engine.run import Run
@@ -55,7 +56,14 @@ def test_a_study_without_a_law_has_its_report_with_a_reference(adam: Run) -> Non
     assert "Beside full-batch descent" in page
     assert "Does finite width differ from infinite width?" not in page
     assert "was not looked at" in page
-    assert "infinite_width.redraws tells" not in page
+    assert "infinite_width.redraws tell" not in page
+    assert dangling(page) == []
+    assert "exact curve" not in page.split("What the words mean</h2>")[0].replace("exact law for adam", "")
+    (table,) = members.tables(found)
+    assert "with the skewness of full-batch descent at infinite width: another law" in table.note
+    assert found.dominant.skewness.iloc[0] == pytest.approx(
+        float(found.reference.skewness.sel(n_train=found.dominant.n_train[0], draw=0))
+    )
     assert not any((found.has_law, found.has_curve, found.has_redraws))
     wanted, stored = study(ADAM), store.load(adam.store, "permutation", "x_train", "y_train", "x_test", "y_test")
     chosen = stored["permutation"][0, :12]

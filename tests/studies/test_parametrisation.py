@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 import xarray
+from support.pages import dangling
 from support.runs import assert_every_array_is_covered_once, run_shards, store_bytes, tiny_text
 
-from analysis.ensemble import oscillating, reference, results
+from analysis.ensemble import fixed_gamma, members, oscillating, reference, results
+from analysis.ensemble.drawing import widths
 from ntkhpc import infinite_width, kernels, loss_law, studies, training
 from ntkhpc.engine import plan, run, store
 from ntkhpc.engine.run import Run
@@ -94,6 +96,20 @@ def test_the_report_of_the_mu_parametrisation_has_the_lazy_law_as_a_reference(mu
     assert "arXiv:2011.14522" in page
     assert not any((found.has_law, found.has_curve, found.has_redraws))
     assert set(mup.layout.phases) == {"data", "ensemble", "law", "finalise", "recheck", "analysis"}
+    assert dangling(page) == []
+    dominant, skewness = found.dominant, found.reference.skewness
+    for row in dominant.itertuples():
+        own = skewness.sel(width=row.width, draw=row.draw, n_train=row.n_train)
+        assert row.skewness == pytest.approx(float(own))
+    assert len(set(dominant.width)) == 2
+    assert "skewness of the lazy law beside the networks, at the gamma of each width" in members.tables(found)[0].note
+    said = fixed_gamma.caption(found)
+    assert "Thin solid lines, in the colours of the widths: the lazy law" in said
+    assert "no spread" not in said
+    figure = fixed_gamma.against_fixed_gamma(found)
+    for axis in figure.axes:
+        drawn = {line.get_label(): line.get_color() for line in axis.lines if "lazy" in str(line.get_label())}
+        assert drawn == {f"lazy law, {width}": look.color for width, look in widths(found)}
     exact_mu = reference.reference(found).mu_L
     assert exact_mu.dims == ("width", "n_train")
     rows = reference.rows(found, "lazy law")
@@ -108,6 +124,17 @@ def test_the_report_of_centred_networks_says_that_all_are_one_at_infinite_width(
     page = (centred.path / "analysis" / "report.html").read_text()
     assert "at infinite width all members are one" in page
     assert "Does finite width differ from infinite width?" not in page
+    assert dangling(page) == []
+    assert found.skewness is None
+    assert "as a normal law, as no skewness is known" in members.tables(found)[0].note
+    said = fixed_gamma.caption(found)
+    assert "Thin black: the law at infinite width and fixed gamma" in said
+    assert "It has no spread, and no line for eps_L." in said
+    labels = [
+        [line.get_label() for line in axis.lines if "infinite" in str(line.get_label())]
+        for axis in fixed_gamma.against_fixed_gamma(found).axes
+    ]
+    assert labels == [["infinite width, centred"], []]
     beside = reference.reference(found)
     assert (beside.sigma_L == 0).all()
     assert (beside.eps_L == 0).all()
@@ -286,14 +313,15 @@ def test_a_law_for_each_width_costs_more() -> None:
     assert seconds(MUP) > seconds("gamma = 1.5") == seconds("")
 
 
-def stored(last_rise: np.ndarray, steps: int, status: np.ndarray | None = None) -> xarray.Dataset:
-    """A store with one cell."""
+def stored(last_rise: np.ndarray, steps: int, status: np.ndarray | None = None, end: float = 0.1) -> xarray.Dataset:
+    """A store with one cell, in which training losses go from 1 to `end`."""
     shape = (1, 1, 1, len(last_rise))
     return xarray.Dataset(
         {
             "status": ((*CELL, "member"), np.zeros(shape, int) if status is None else status.reshape(shape)),
             "last_rise": ((*CELL, "member"), last_rise.reshape(shape)),
             "n_steps": ("n_train", [steps]),
+            "train_loss_trace": ((*CELL, "member", "trace_point"), np.broadcast_to([1.0, 2.0, end], (*shape, 3))),
         },
         coords={"width": [64], "n_train": [24], "draw": [0], "member": np.arange(len(last_rise))},
     )
@@ -325,6 +353,9 @@ def test_an_oscillation_is_in_the_last_tenth_of_a_network_that_did_not_diverge()
     assert found.members.tolist() == ["3 2"]
     assert found.iloc[0].to_dict() | {"oscillating": 2, "trained": 4, "last_rise": 100} == found.iloc[0].to_dict()
     assert oscillating.oscillating(stored(np.array([-1, -1]), 100)).empty
+    for end, is_found in ((0.9e-3, False), (1.1e-3, True)):
+        low = stored(np.array([100]), 100, end=end)
+        assert oscillating.oscillating(low, np.array([1e-3])).empty == (not is_found)
 
 
 def test_the_report_names_them(mup: Run, tmp_path: Path) -> None:
