@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import hypothesis
 import pytest
-from support.runs import SHARED_DATA, made_once, make_finished, make_posterior
+from support.runs import SHARED_DATA, made_once, make_compared, make_finished, make_posterior
 
 from ntkhpc.engine.run import Run
 
@@ -48,6 +48,12 @@ def runs(tmp_path: Path) -> Path:
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A run of the tiny study that nothing ever interrupted. Tests only read it."""
     return made_once(tmp_path_factory, "finished", make_finished)
+
+
+@pytest.fixture(scope="session")
+def compared_run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A comparison of three variants, all of whose shards were run; without a report. Tests only read it."""
+    return made_once(tmp_path_factory, "compared", make_compared)
 
 
 @pytest.fixture(scope="session")

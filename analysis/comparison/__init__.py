@@ -22,6 +22,7 @@ from ntkhpc.words import count, joined, numbers
 
 SECTIONS: list[Section[ComparisonResults]] = [
     answer.SECTION,
+    answer.VALUES,
     exponents_figure.SECTION,
     overview.SECTION,
     cautions.SECTION,

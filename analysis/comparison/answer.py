@@ -20,24 +20,25 @@ QUESTIONS: dict[What, str] = {
 
 NOTE = (
     "Less {reference}, of the same width: of exponents the difference, of mu_L and eps_L the relative difference, "
-    "each with its 95 % interval. p: the probability of a difference as clear were there none, Holm's over the "
+    "each with its own 95 % interval. p: the probability of a difference as clear were there none, Holm's over the "
     "variants of a column and width. A difference is called one below 0.01; where there is none, it cannot be told if "
     "one of {resolved} would not have been seen. Members of all variants begin with the same weights, so that "
     "differences are paired by member. {errors}"
 )
 
 
-def claim(results: ComparisonResults) -> str:
-    """The answer in the first box: a verdict on each quantity, and the numbers of the widest networks."""
-    if not results.differences:
-        return "The variants cannot be compared: too few members, or values that are not there."
-    said = []
-    for what, question in QUESTIONS.items():
-        found = _quantities([d for d in results.differences if d.what == what])
-        if found:
-            asked = subject(results) if what == "exponent" else int(results.sizes[-1])
-            said += [question.format(asked), *map(sentences.verdict, found)]
-    return " ".join([*said, numbers(results, results.widths[-1])])
+def claim(results: ComparisonResults, what: What) -> str:
+    """The answer in the first box: a verdict on each quantity, with the numbers of what differs."""
+    found = _quantities([d for d in results.differences if d.what == what])
+    if not found:
+        return "" if what == "value" else "Exponents of the variants cannot be compared: too few sizes or members."
+    asked = subject(results) if what == "exponent" else int(results.sizes[-1])
+    width = results.widths[-1]
+    said = [
+        sentences.verdict(one, results.reference.name, own(results.reference.results, what, one[0].quantity, width))
+        for one in found
+    ]
+    return " ".join([QUESTIONS[what].format(asked), *said])
 
 
 def subject(results: ComparisonResults) -> str:
@@ -51,15 +52,18 @@ def _quantities(found: Sequence[PairedDifference]) -> list[list[PairedDifference
     return [[d for d in found if d.quantity == name] for name in dict.fromkeys(d.quantity for d in found)]
 
 
-def numbers(results: ComparisonResults, width: int) -> str:
-    """Of one width, every quantity; empty where nothing can be compared."""
-    said = []
-    for what, name in COMPARED:
-        mine = [d for d in results.differences if (d.what, d.quantity, d.width) == (what, name, width)]
-        if mine:
-            value = own(results.reference.results, what, name, width)
-            said.append(sentences.sentence(mine, results.reference.name, value))
-    return f"At width {width:,} {'. At the same width '.join(said)}." if said else ""
+def numbers(results: ComparisonResults) -> list[str | list[str]]:
+    """Of every width a heading and one sentence a quantity."""
+    told: list[str | list[str]] = []
+    for width in results.widths:
+        said = []
+        for what, name in COMPARED:
+            mine = [d for d in results.differences if (d.what, d.quantity, d.width) == (what, name, width)]
+            if mine:
+                value = own(results.reference.results, what, name, width)
+                said.append(sentences.sentence(mine, results.reference.name, value))
+        told += [f"At width {width:,}:", said] if said else []
+    return told
 
 
 def own(results: EnsembleResults, what: What, name: str, width: int) -> Estimate | None:
@@ -107,12 +111,14 @@ def differences(results: ComparisonResults) -> pd.DataFrame:
 
 SECTION: Section[ComparisonResults] = Section(
     title="Differences between variants",
-    claim=claim,
+    claim=lambda results: claim(results, "exponent"),
     tables=lambda results: [Table(rows(results), note(results))] if results.differences else [],
-    sentences=lambda results: [numbers(results, width) for width in results.widths[:-1]],
+    sentences=lambda results: numbers(results),
     fits=lambda results: {
         "reference": results.reference.name,
         "differences": [one.to_dict() for one in results.differences],
     },
     files=lambda results: {"differences": differences(results)} if results.differences else {},
 )
+
+VALUES: Section[ComparisonResults] = Section(claim=lambda results: claim(results, "value"))

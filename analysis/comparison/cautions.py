@@ -12,7 +12,7 @@ from analysis.ensemble.members import records
 from analysis.report.section import Section
 from ntkhpc.studies.dims import CELL
 from ntkhpc.studies.ensemble.train import DIVERGED
-from ntkhpc.words import count, joined
+from ntkhpc.words import count, joined, numbers
 
 TOLD = 5
 """Networks that a sentence names."""
@@ -22,9 +22,28 @@ def cautions(results: ComparisonResults) -> list[str]:
     """Those that are alike for several variants are said once."""
     found: dict[str, list[str]] = {}
     for one in results.variants:
-        for text in [*_diverged(one), *_oscillating(one), *exponents.cautions(one.results)]:
+        of_exponents = [*exponents.not_fitted(one.results), *exponents.about_draws(one.results)]
+        for text in [*_diverged(one), *_oscillating(one), *of_exponents]:
             found.setdefault(text, []).append(one.name)
-    return [f"{joined(names)}: {text}" for text, names in found.items()]
+    said = [f"{joined(names)}: {text}" for text, names in found.items()]
+    return [*said, *(text for name in ("mu_L", "eps_L") for text in _bends(results, name))]
+
+
+def _bends(results: ComparisonResults, name: str) -> list[str]:
+    """One sentence a quantity: where it is no pure power law."""
+    found = {}
+    for one in results.variants:
+        bent = [width for width in results.widths if (fit := one.results.fits.get((name, width))) and fit.is_curved]
+        if bent:
+            found[one.name] = numbers(bent)
+    if not found:
+        return []
+    where = joined(f"{variant} (width {widths})" for variant, widths in found.items())
+    low, high = results.sizes[0], results.sizes[-1]
+    return [
+        f"{name} is no pure power law between {low:,} and {high:,} (p < 0.01 of its bend, exponents.csv) for {where}: "
+        "there exponents and their differences are those of these sizes, and none of larger ones"
+    ]
 
 
 def diverged(one: Variant) -> pd.DataFrame:

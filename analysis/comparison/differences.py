@@ -14,7 +14,7 @@ from analysis.floor import INDEPENDENT
 from analysis.scaling import plain
 
 What = Literal["exponent", "value"]
-Verdict = Literal["differs", "alike", "unknown"]
+Verdict = Literal["same", "differs", "alike", "unknown"]
 
 COMPARED: tuple[tuple[What, str], ...] = (
     ("exponent", "mu_L"), ("exponent", "eps_L"), ("exponent", "eps_pop"), ("value", "mu_L"), ("value", "eps_L"),
@@ -30,7 +30,8 @@ class PairedDifference:
     """A variant less the reference at one width: of exponents the difference, of values log(value/reference).
 
     `p_value` is Student's of no difference, `p_holm` Holm's over the `tests` variants of the same quantity and width:
-    where no variant differs, one of them is called different with the probability LEVEL at most.
+    where no variant differs, one of them is called different with the probability LEVEL at most. Both are NaN of
+    ensembles that are the same to the bit, as of two names for one scale of the outputs.
     """
 
     what: What
@@ -56,6 +57,8 @@ class PairedDifference:
     def verdict(self) -> Verdict:
         if self.differs:
             return "differs"
+        if not self.estimate.stderr and not self.estimate.value:
+            return "same"
         return "alike" if self.seen <= RESOLVED[self.what] else "unknown"
 
     @property
@@ -94,7 +97,7 @@ def _family(variants: Mapping[str, EnsembleResults], what: What, name: str) -> I
             for variant, results in others
             if (one := _difference(results, reference, what, name, width)) is not None
         ]
-        p_values = [_probability(one) for _, one in known]
+        p_values = [one.p_value() for _, one in known]
         tests = sum(not math.isnan(p) for p in p_values)
         for (variant, one), p, p_holm in zip(known, p_values, adjusted(p_values), strict=True):
             yield PairedDifference(what, name, width, variant, one, p, p_holm, tests)
@@ -104,8 +107,3 @@ def _difference(one: EnsembleResults, other: EnsembleResults, what: What, name: 
     if what == "exponent":
         return paired.exponents(one, other, name, width)
     return paired.log_ratio(one, other, name, width, -1)
-
-
-def _probability(one: Estimate) -> float:
-    """1 for two ensembles that are the same, to the bit."""
-    return 1.0 if not one.stderr and one.value == 0 else one.p_value()

@@ -31,6 +31,11 @@ def shown_widths(results: ComparisonResults) -> list[int]:
     return widths if len(widths) <= MOST_PANELS else [widths[0], widths[-1]]
 
 
-def law_line(axis: Axes, n: ArrayLike, value: ArrayLike, look: Look, label: str = "") -> None:
+def law_line(axis: Axes, n: ArrayLike, value: ArrayLike, look: Look) -> None:
     """An exact law beside the points of its variant."""
-    axis.plot(n, value, color=look.color, ls=look.dashes, lw=1.3, zorder=1.5, label=label)
+    axis.plot(n, value, color=look.color, ls=look.dashes, lw=1.3, zorder=1.5)
+
+
+def law_key(axis: Axes) -> None:
+    """What the legend says of all laws, once."""
+    axis.plot([], [], color="0.4", ls=(0, (4, 1.5)), lw=1.3, label="law of the variant of this colour")

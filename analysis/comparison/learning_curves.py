@@ -4,7 +4,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis.comparison import laws
-from analysis.comparison.drawing import law_line, shown_widths, variants
+from analysis.comparison.drawing import law_key, law_line, shown_widths, variants
 from analysis.comparison.results import ComparisonResults
 from analysis.ensemble.drawing import NAMES, points
 from analysis.report.look import SPAN
@@ -37,6 +37,8 @@ def learning_curves(results: ComparisonResults) -> Figure:
             log_x(axis)
     for axis in axes[-1]:
         axis.set_xlabel("training samples $N_D$")
+    if any(laws.beside(one.results, width) is not None for one in results.variants for width in widths):
+        law_key(axes[0, 0])
     legend_below(figure, axes[0], 4)
     return figure
 
@@ -48,7 +50,7 @@ def _panel(axis: Axes, results: ComparisonResults, name: str, width: int) -> Non
         axis.plot(look.apart(cell.n_train.values, SPAN / 2), cell[name], color=look.color, lw=0.9)
         law = laws.beside(one.results, width)
         if law is not None and (law[name] > 0).all():
-            law_line(axis, law.n_train.values, law[name].values, look, f"law of {one.name}")
+            law_line(axis, law.n_train.values, law[name].values, look)
 
 
 SECTION: Section[ComparisonResults] = Section(title="Learning curves", figure=learning_curves, caption=CAPTION)

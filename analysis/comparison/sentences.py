@@ -11,22 +11,47 @@ MOST_SEEN: dict[What, float] = {"exponent": 3.0, "value": 9.0}
 """Of what would have been seen: more is written as so much or more."""
 
 
-def verdict(found: Sequence[PairedDifference]) -> str:
-    """Of one quantity, all widths and variants.
+def verdict(found: Sequence[PairedDifference], reference: str, value: Estimate | None) -> str:
+    """Of one quantity, all widths and variants; `value` is that of the reference at the widest.
 
-    "Of mu_L no: adam (width 32) differs; no difference is seen for sgd (0.08 would have been)."
+    "Of mu_L (gd: -0.82 ± 0.10 at width 128) no: adam differs by -0.14 (95 % -0.20 to -0.08, p < 0.001, at width 128;
+    also at 32); no difference is seen for sgd (0.08 would have been)."
     """
     widths = list(dict.fromkeys(one.width for one in found))
-    groups = {name: [one for one in found if one.verdict == name] for name in ("differs", "alike", "unknown")}
+    order = list(dict.fromkeys(one.variant for one in found))
+    listed = sorted(found, key=lambda one: order.index(one.variant))
+    groups = {name: [one for one in listed if one.verdict == name] for name in ("same", "differs", "alike", "unknown")}
     names = {name: joined(_variants(mine, widths)) for name, mine in groups.items()}
     said = []
     if mine := groups["differs"]:
-        said.append(f"no: {names['differs']} {'differs' if len({one.variant for one in mine}) == 1 else 'differ'}")
+        said.append(f"no: {joined(_differing(mine))}")
     if mine := groups["alike"]:
         said.append(f"no difference is seen for {names['alike']} ({_seen(mine)} would have been)")
     if mine := groups["unknown"]:
         said.append(f"it cannot be told for {names['unknown']} (only {_seen(mine)} would have been seen)")
-    return f"Of {found[0].quantity} {'; '.join(said)}."
+    if mine := groups["same"]:
+        verb = "is" if len({one.variant for one in mine}) == 1 else "are"
+        said.append(f"{names['same']} {verb} the same to the bit")
+    shown = f" ({reference}: {_number(found[0], value)} at width {widths[-1]:,})" if value is not None else ""
+    return f"Of {found[0].quantity}{shown} {'; '.join(said)}."
+
+
+def _differing(found: Sequence[PairedDifference]) -> list[str]:
+    """Each variant with the difference of its widest networks that differ, and the widths at which others do."""
+    told: list[str] = []
+    for name in dict.fromkeys(one.variant for one in found):
+        *others, widest = [one for one in found if one.variant == name]
+        also = f"; also at {numbers(one.width for one in others)}" if others else ""
+        verb = "by" if told else "differs by"
+        told.append(
+            f"{name} {verb} {size(widest)} (95 % {ends(widest)}, {chance(widest.p_holm)}, at width "
+            f"{widest.width:,}{also})"
+        )
+    return told
+
+
+def _number(one: PairedDifference, value: Estimate) -> str:
+    return slope(value) if one.what == "exponent" else estimate(value)
 
 
 def _variants(found: Iterable[PairedDifference], widths: Sequence[int]) -> list[str]:
@@ -43,14 +68,18 @@ def _seen(found: Sequence[PairedDifference]) -> str:
 
 
 def sentence(found: Sequence[PairedDifference], reference: str, value: Estimate | None) -> str:
-    """One quantity at one width: the number of the reference, and how far the others are from it.
+    """One quantity at one width: the number of the reference, and how far all others are from it.
 
     "the exponent of eps_L is -0.25 ± 0.04 for gd; against that, +0.10 for adam (95 % +0.05 to +0.15, p = 0.001)"
     """
     one = found[0]
-    number = "unknown" if value is None else slope(value) if one.what == "exponent" else estimate(value)
+    number = _number(one, value) if value is not None else "unknown"
     subject = f"the exponent of {one.quantity}" if one.what == "exponent" else one.quantity
-    told = [f"{size(d)} for {d.variant} (95 % {ends(d)}, {chance(d.p_holm)})" for d in found]
+    told = [
+        f"{size(d)} for {d.variant} (95 % {ends(d)}, {chance(d.p_holm)})"
+        if d.verdict != "same" else f"the same, to the bit, for {d.variant}"
+        for d in found
+    ]  # fmt: skip
     return f"{subject} is {number} for {reference}; against that, {joined(told)}"
 
 
@@ -87,4 +116,6 @@ def resolved(what: What) -> str:
 
 def cell(one: PairedDifference | None) -> str:
     """Of a table: "+0.10 (+0.05 to +0.15), p = 0.12"."""
-    return f"{size(one)} ({ends(one)}), {chance(one.p_holm)}" if one else "-"
+    if one is None:
+        return "-"
+    return "the same" if one.verdict == "same" else f"{size(one)} ({ends(one)}), {chance(one.p_holm)}"

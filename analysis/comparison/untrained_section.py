@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis.comparison import untrained
-from analysis.comparison.drawing import shown_widths, variants
+from analysis.comparison.drawing import law_key, law_line, shown_widths, variants
 from analysis.comparison.results import ComparisonResults
 from analysis.comparison.untrained import Removed, Share
 from analysis.report.look import SPAN
@@ -120,6 +120,8 @@ def untrained_share(results: ComparisonResults) -> Figure | None:
         axis.set_xlabel("training samples $N_D$")
         axis.set_ylim(-0.03, 1.03)
         log_x(axis)
+    if any(np.isfinite(one.exact) for one in known):
+        law_key(axes[0])
     axes[0].set_ylabel("share of $\\mu_L$")
     legend_below(figure, axes, 4)
     return figure
@@ -134,8 +136,7 @@ def _panel(axis: Axes, results: ComparisonResults, known: Sequence[Share]) -> No
         at = look.apart(n, SPAN / 2)
         axis.errorbar(at, [v.value for v in values], [v.half() for v in values], **look.points, label=one.name)
         exact = [share for share in known if share.variant == one.name]
-        axis.plot([e.n_train for e in exact], [e.exact for e in exact], color=look.color, ls=look.dashes, lw=1.3,
-                  zorder=1.5)  # fmt: skip
+        law_line(axis, [share.n_train for share in exact], [share.exact for share in exact], look)
         mine_pairs = [p for p in pairs if known and p.uncentred == one.name and p.width == known[0].width]
         if mine_pairs:
             ends = np.array([p.interval_95 for p in mine_pairs]).T

@@ -62,13 +62,22 @@ def _part(one: Estimate, source: str) -> str:
 
 
 def cautions(results: EnsembleResults) -> list[str]:
-    found = [
+    bends = [text for name in ("mu_L", "eps_L") for text in _about_bends(results, name)]
+    return [*not_fitted(results), *bends, *about_draws(results)]
+
+
+def not_fitted(results: EnsembleResults) -> list[str]:
+    """One sentence a quantity, on the widths that have no exponent."""
+    return [
         f"{name} of width {_listed(lacking)} is not fitted: fewer than 3 sizes, or values that could be zero"
         for name in ("mu_L", "eps_L", "eps_pop")
         if (lacking := [int(w) for w in results.mean.width.values if (name, int(w)) not in results.fits])
     ]
-    for name in ("mu_L", "eps_L"):
-        found += _about_bends(results, name)
+
+
+def about_draws(results: EnsembleResults) -> list[str]:
+    """What the errors of exponents do not know of other draws of the training set."""
+    found = []
     pool, largest = results.study.data.pool, int(results.sizes[-1])
     if results.fits and not results.knows_draws:
         found.append(f"the errors of exponents know nothing of other draws of the training set: {_remedy(results)}")

@@ -11,6 +11,7 @@ from support.runs import all_shards, assert_every_array_is_covered_once, run_sha
 from analysis.comparison.cut import cut
 from ntkhpc import studies
 from ntkhpc.engine import plan, run
+from ntkhpc.engine.run import Run
 from ntkhpc.errors import StudyError
 from ntkhpc.studies import frozen
 from ntkhpc.studies.comparison.study import ComparisonStudy, NetworkChange, TrainingChange
@@ -21,12 +22,9 @@ COMPARED = studies.loads(TEXT).of_kind(ComparisonStudy)
 
 
 @pytest.fixture(scope="module")
-def compared(tmp_path_factory: pytest.TempPathFactory) -> xarray.Dataset:
+def compared(compared_run: Run) -> xarray.Dataset:
     """The store of the comparison, all of whose shards were run."""
-    target = run.create(tmp_path_factory.mktemp("compared"), COMPARED)
-    done = run_shards(target, all_shards(target))
-    assert done.returncode == 0, done.stderr
-    return xarray.open_zarr(target.store).load()
+    return xarray.open_zarr(compared_run.store).load()
 
 
 @pytest.mark.parametrize("number", range(3), ids=["gd", "adam", "mup"])

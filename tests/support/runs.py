@@ -171,6 +171,15 @@ def make_finished(folder: Path) -> Run:
     return target
 
 
+def make_compared(folder: Path) -> Run:
+    from support.comparison import TEXT
+
+    target = run.create(folder, studies.loads(TEXT))
+    done = run_shards(target, all_shards(target))
+    assert done.returncode == 0, done.stdout + done.stderr
+    return target
+
+
 def make_posterior(folder: Path) -> Run:
     from support.bayes_run import make, sample
 
