@@ -110,7 +110,9 @@ class _Sums:
         self._sizes, self._level = sizes, 0.0
         self.blocks = [(np.zeros(points // size), np.zeros(points // size)) for size in sizes]
         # Points between two ends of blocks of any size are summed once: few sums make those of every block.
-        ends = np.unique(np.concatenate([size * np.arange(1, points // size + 1) for size in sizes] or [[points]]))
+        ends = np.unique(
+            np.concatenate([size * np.arange(1, points // size + 1) for size in sizes] or [np.array([points])])
+        )
         self._starts, self._end = np.concatenate([[0], ends[:-1]]).astype(int), int(ends[-1])
         self._last = [np.searchsorted(ends, size * np.arange(1, points // size + 1)) for size in sizes]
 
