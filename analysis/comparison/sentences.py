@@ -14,8 +14,8 @@ MOST_SEEN: dict[What, float] = {"exponent": 3.0, "value": 9.0}
 def verdict(found: Sequence[PairedDifference], reference: str, value: Estimate | None) -> str:
     """Of one quantity, all widths and variants; `value` is that of the reference at the widest.
 
-    "Of mu_L (gd: -0.82 ± 0.10 at width 128) no: adam differs by -0.14 (95 % -0.20 to -0.08, p < 0.001, at width 128;
-    also at 32); no difference is seen for sgd (0.08 would have been)."
+    "Of mu_L (gd: -0.82 ± 0.10 at width 128) no: what differs is adam by -0.14 and momentum by +0.08 (width 32); no
+    difference is seen for sgd (0.08 would have been)."
     """
     widths = list(dict.fromkeys(one.width for one in found))
     order = list(dict.fromkeys(one.variant for one in found))
@@ -24,7 +24,7 @@ def verdict(found: Sequence[PairedDifference], reference: str, value: Estimate |
     names = {name: joined(_variants(mine, widths)) for name, mine in groups.items()}
     said = []
     if mine := groups["differs"]:
-        said.append(f"no: {joined(_differing(mine))}")
+        said.append(f"no: what differs is {joined(_differing(mine, widths[-1]))}")
     if mine := groups["alike"]:
         said.append(f"no difference is seen for {names['alike']} ({_seen(mine)} would have been)")
     if mine := groups["unknown"]:
@@ -36,18 +36,13 @@ def verdict(found: Sequence[PairedDifference], reference: str, value: Estimate |
     return f"Of {found[0].quantity}{shown} {'; '.join(said)}."
 
 
-def _differing(found: Sequence[PairedDifference]) -> list[str]:
-    """Each variant with the difference of its widest networks that differ, and the widths at which others do."""
-    told: list[str] = []
-    for name in dict.fromkeys(one.variant for one in found):
-        *others, widest = [one for one in found if one.variant == name]
-        also = f"; also at {numbers(one.width for one in others)}" if others else ""
-        verb = "by" if told else "differs by"
-        told.append(
-            f"{name} {verb} {size(widest)} (95 % {ends(widest)}, {chance(widest.p_holm)}, at width "
-            f"{widest.width:,}{also})"
-        )
-    return told
+def _differing(found: Sequence[PairedDifference], widest: int) -> list[str]:
+    """Each variant with the difference of its widest networks that differ; their width where there are wider ones."""
+    last = {one.variant: one for one in found}  # widths come in order
+    return [
+        f"{name} by {size(one)}" + ("" if one.width == widest else f" (width {one.width:,})")
+        for name, one in last.items()
+    ]
 
 
 def _number(one: PairedDifference, value: Estimate) -> str:
