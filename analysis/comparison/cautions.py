@@ -79,7 +79,7 @@ def _oscillating(one: Variant) -> list[str]:
 
 def _oscillating_frame(one: Variant) -> pd.DataFrame:
     store = one.results.store
-    return oscillating.oscillating(store) if all(name in store for name in oscillating.ARRAYS) else pd.DataFrame()
+    return oscillating.found_in(one.results) if all(name in store for name in oscillating.ARRAYS) else pd.DataFrame()
 
 
 def _frames(results: ComparisonResults) -> dict[str, pd.DataFrame]:
