@@ -56,7 +56,8 @@ class OpenRun:
 
         Raises RunError for a run with missing shards unless `partial`, as `make report` does. Then values without a
         receipt are left out: `members` says how many networks a cell has, and what cannot be computed is NaN.
-        Raises RunError for a run of another kind too; its results are in `table()`.
+        Of a run that compares variants they have a dimension `variant`, with their names. Raises RunError for a run of
+        another kind too; its results are in `table()`.
         """
         if "test_point_loss" not in self.store:
             raise RunError(
@@ -64,6 +65,10 @@ class OpenRun:
                 where=self.path,
                 todo=f"look at its tables: {', '.join(self._made('.csv')) or 'make report writes them'}",
             )
+        if "variant" in self.store.dims:
+            from analysis import comparison
+
+            return comparison.collect(self._run, partial=partial).moments
         from analysis.ensemble import results
 
         return results.collect(self._run, partial=partial).moments

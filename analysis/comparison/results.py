@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+import pandas as pd
 import xarray
 
 from analysis.comparison import differences
@@ -68,6 +69,13 @@ class ComparisonResults:
     def sizes(self) -> np.ndarray:
         """Training-set sizes (n_train,) of all variants."""
         return np.asarray(self.reference.results.store.n_train.values)
+
+    @cached_property
+    def moments(self) -> xarray.Dataset:
+        """Those of every variant, as `analysis.aggregate.moments` has them, over `variant`, which has their names."""
+        each = [one.results.moments for one in self.variants]
+        names = pd.Index([one.name for one in self.variants], name="variant")
+        return xarray.concat(each, names, data_vars="all", coords="minimal", compat="override", join="exact")
 
     @cached_property
     def differences(self) -> tuple[PairedDifference, ...]:

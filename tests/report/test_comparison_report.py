@@ -9,8 +9,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import xarray
 from support import variants
 
+import ntkhpc
 from analysis import comparison, infinite, report
 from analysis.comparison import agreement, answer, cautions, feature_strength, strength, untrained, untrained_section
 from analysis.comparison.results import ComparisonResults, Variant, collect, of
@@ -199,6 +201,13 @@ def test_a_run_is_collected_into_its_variants_and_reported(copied: Run) -> None:
     written = report.make(copied)
     assert "no exact law for adam: ensemble only" in written.read_text()
     assert set(pd.read_csv(written.parent / "moments.csv").variant) == {"gd", "adam", "mup"}
+
+
+def test_moments_of_an_open_run_are_over_its_variants(compared_run: Run) -> None:
+    moments = ntkhpc.open_run(compared_run.path).moments()
+    assert list(moments.variant.values) == ["gd", "adam", "mup"]
+    adam = collect(compared_run).variants[1].results.moments
+    xarray.testing.assert_equal(moments.sel(variant="adam").drop_vars("variant"), adam)
 
 
 def test_an_incomplete_run_is_refused_unless_partial(copied: Run) -> None:
