@@ -66,9 +66,9 @@ class OpenRun:
                 todo=f"look at its tables: {', '.join(self._made('.csv')) or 'make report writes them'}",
             )
         if "variant" in self.store.dims:
-            from analysis import comparison
+            from analysis.comparison import results as compared
 
-            return comparison.collect(self._run, partial=partial).moments
+            return compared.collect(self._run, partial=partial).moments
         from analysis.ensemble import results
 
         return results.collect(self._run, partial=partial).moments
