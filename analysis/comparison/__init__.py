@@ -37,7 +37,8 @@ STATISTICS = (
     "Variants are compared with the first one, member by member: the deviates of a difference are those of both less "
     "one another, so that its variance is the jackknife's of both together. Probabilities of a quantity and width are "
     "Holm's over the variants, and a difference is called one below 0.01. What would have been seen is the difference "
-    "that such a test, at 0.01 over the number of variants, finds with the probability 0.95."
+    "that such a test, at 0.01 over the number of variants, finds with the probability 0.95. What follows is of single "
+    "variants; how often intervals of differences cover was not measured."
 )
 """How differences were made, for the methods section."""
 
@@ -64,7 +65,7 @@ def cover(results: ComparisonResults) -> Cover:
             **{name: text for name, text in known.items() if name != "infinite width"},
             "variant": "one of the ensembles that are compared: the same data, draws, sizes, widths, seeds and "
                        "members, with other settings of training or network",
-            "paired": "of two variants, what member i does to both: they begin with the same weights, so that what "
+            "paired": "of two variants, what member i does to both: where they begin with the same weights what "
                       "these have in common drops out of differences",
             "infinite width": "the exact law of a variant's own algorithm as networks grow wide, after as many steps "
                               "on the same samples (arXiv:1902.06720); no network is trained for it",

@@ -22,8 +22,7 @@ NOTE = (
     "Less {reference}, of the same width: of exponents the difference, of mu_L and eps_L the relative difference, "
     "each with its own 95 % interval. p: the probability of a difference as clear were there none, Holm's over the "
     "variants of a column and width. A difference is called one below 0.01; where there is none, it cannot be told if "
-    "one of {resolved} would not have been seen. Members of all variants begin with the same weights, so that "
-    "differences are paired by member. {errors}"
+    "one of {resolved} would not have been seen. Differences are paired by member: {paired} {errors}"
 )
 
 
@@ -43,7 +42,7 @@ def claim(results: ComparisonResults, what: What) -> str:
 
 def subject(results: ComparisonResults) -> str:
     """What varies: the names of the fields."""
-    names = [name.rpartition(".")[2] for name in varied.fields(results.variants)]
+    names = [name.partition(".")[2] for name in varied.fields(results.variants)]
     return joined(f"`{name}`" for name in names) if names else "the variant"
 
 
@@ -89,7 +88,8 @@ def rows(results: ComparisonResults) -> list[Sequence[str]]:
 
 def note(results: ComparisonResults) -> str:
     resolved = joined((sentences.resolved(what) for what in QUESTIONS), "or")
-    return NOTE.format(reference=results.reference.name, errors=_errors(results), resolved=resolved)
+    told = varied.pairing(results.variants)
+    return NOTE.format(reference=results.reference.name, errors=_errors(results), resolved=resolved, paired=told)
 
 
 def _errors(results: ComparisonResults) -> str:
@@ -99,8 +99,8 @@ def _errors(results: ComparisonResults) -> str:
         return "Errors are of the members alone: differences are those on these training sets."
     where = "" if all(DRAW in one for one in parts) else "where both variants have an exact law of further draws "
     return (
-        f"Errors are of the members, and of exponents {where}also of the draw of the training set; other differences "
-        "are those on these training sets."
+        f"Errors are of the members, and of exponents {where}also of the draw of the training set, of eps_pop of the "
+        "test points too; other differences are those on these training sets."
     )
 
 

@@ -1,13 +1,14 @@
-"""What to mind of each variant: networks that diverged or oscillate, and what exponents lack.
+"""What to mind of each variant: networks that diverged, oscillate, dominate or are unstable, and what exponents lack.
 
-And oscillating.csv and diverged.csv.
+And the tables of these networks.
 """
 
 import numpy as np
 import pandas as pd
 
+from analysis import second_run
 from analysis.comparison.results import ComparisonResults, Variant
-from analysis.ensemble import exponents, oscillating
+from analysis.ensemble import exponents, members, oscillating, rechecked
 from analysis.ensemble.members import records
 from analysis.report.section import Section
 from ntkhpc.studies.dims import CELL
@@ -23,7 +24,8 @@ def cautions(results: ComparisonResults) -> list[str]:
     found: dict[str, list[str]] = {}
     for one in results.variants:
         of_exponents = [*exponents.not_fitted(one.results), *exponents.about_draws(one.results)]
-        for text in [*_diverged(one), *_oscillating(one), *of_exponents]:
+        of_members = [*members.cautions(one.results), *(rechecked.cautions(one.results) if _has_second(one) else [])]
+        for text in [*_diverged(one), *_oscillating(one), *of_members, *of_exponents]:
             found.setdefault(text, []).append(one.name)
     said = [f"{joined(names)}: {text}" for text, names in found.items()]
     return [*said, *(text for name in ("mu_L", "eps_L") for text in _bends(results, name))]
@@ -62,10 +64,10 @@ def _diverged(one: Variant) -> list[str]:
     """One sentence a width."""
     said, all_members = [], one.results.store.sizes["member"]
     for width, rows in diverged(one).groupby("width"):
-        members = sorted({int(member) for text in rows.members for member in text.split()})
-        named = ", ".join(map(str, members[:TOLD])) + (", ..." if len(members) > TOLD else "")
+        lost = sorted({int(member) for text in rows.members for member in text.split()})
+        named = ", ".join(map(str, lost[:TOLD])) + (", ..." if len(lost) > TOLD else "")
         said.append(
-            f"{len(members):,} of {count(all_members, 'network')} of width {width:,} diverged at one N_D or more "
+            f"{len(lost):,} of {count(all_members, 'network')} of width {width:,} diverged at one N_D or more "
             f"({named}; at most {rows.diverged.max():,} at one) and are in no number of this variant: what others do "
             "less what it does is partly the choice of the networks that are left"
         )
@@ -82,10 +84,24 @@ def _oscillating_frame(one: Variant) -> pd.DataFrame:
     return oscillating.found_in(one.results) if all(name in store for name in oscillating.ARRAYS) else pd.DataFrame()
 
 
+def _has_second(one: Variant) -> bool:
+    return all(name in one.results.store for name in second_run.ARRAYS)
+
+
+def _dominant(one: Variant) -> pd.DataFrame:
+    return one.results.dominant
+
+
+def _second_runs(one: Variant) -> pd.DataFrame:
+    return one.results.second_runs if _has_second(one) else pd.DataFrame()
+
+
 def _frames(results: ComparisonResults) -> dict[str, pd.DataFrame]:
     """Cells of all variants, the variant's name first."""
     found = {}
-    for name, make in (("diverged", diverged), ("oscillating", _oscillating_frame)):
+    made = {"diverged": diverged, "oscillating": _oscillating_frame, "dominant_members": _dominant,
+            "second_runs": _second_runs}  # fmt: skip
+    for name, make in made.items():
         frames = [(one.name, frame) for one in results.variants if len(frame := make(one))]
         if frames:
             found[name] = pd.concat([frame.assign(variant=who) for who, frame in frames], ignore_index=True)

@@ -5,6 +5,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
+
 from analysis.agreement import LARGE
 from analysis.comparison import paired
 from analysis.comparison.holm import adjusted
@@ -51,14 +53,14 @@ class PairedDifference:
     def seen(self) -> float:
         """What would have been seen in 95 % of such ensembles, in the units of RESOLVED."""
         found = self.estimate.seen(LEVEL / max(self.tests, 1))
-        return math.expm1(found) if self.what == "value" else found
+        return _beyond_one(found) if self.what == "value" else found
 
     @property
     def verdict(self) -> Verdict:
         if self.differs:
             return "differs"
-        if not self.estimate.stderr and not self.estimate.value:
-            return "same"
+        if not self.estimate.stderr:
+            return "unknown" if self.estimate.value else "same"
         return "alike" if self.seen <= RESOLVED[self.what] else "unknown"
 
     @property
@@ -69,7 +71,7 @@ class PairedDifference:
     def interval(self, level: float = 0.95) -> tuple[float, float]:
         """Of what is written. That of a ratio is made of its logarithm's."""
         low, high = self.estimate.interval(level)
-        return (math.expm1(low), math.expm1(high)) if self.what == "value" else (low, high)
+        return (_beyond_one(low), _beyond_one(high)) if self.what == "value" else (low, high)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able, and a row of differences.csv: what is written, and its intervals."""
@@ -107,3 +109,9 @@ def _difference(one: EnsembleResults, other: EnsembleResults, what: What, name: 
     if what == "exponent":
         return paired.exponents(one, other, name, width)
     return paired.log_ratio(one, other, name, width, -1)
+
+
+def _beyond_one(logarithm: float) -> float:
+    """exp(x) - 1; infinite where one network makes an error so large."""
+    with np.errstate(over="ignore"):
+        return float(np.expm1(logarithm))

@@ -59,7 +59,9 @@ def _changed(one: Change) -> str:
     low, high = one.change.interval(0.95)
     if one.what == "value":
         lazy = f"; lazy law {math.exp(one.lazy):.2g}" if math.isfinite(one.lazy) else ""
-        return f"{math.exp(one.change.value):.2g} (95 % {math.exp(low):.2g} to {math.exp(high):.2g}{lazy})"
+        with np.errstate(over="ignore"):  # of one network that makes an error so large
+            ends = f"{np.exp(low):.2g} to {np.exp(high):.2g}"
+        return f"{math.exp(one.change.value):.2g} (95 % {ends}{lazy})"
     lazy = f"; lazy law {one.lazy:+.2f}" if math.isfinite(one.lazy) else ""
     return f"{one.change.value:+.2f} (95 % {low:+.2f} to {high:+.2f}{lazy})"
 

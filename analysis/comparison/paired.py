@@ -1,4 +1,4 @@
-"""Two ensembles whose members begin with the same weights, compared member by member.
+"""Two ensembles on the same data and seeds, compared member by member.
 
 With A and B the values of two variants, log(A/B) at each size is a curve whose deviates are those of A less those of B:
 what member i, or draw d, does to both. So its variance is the jackknife's of the two together, with a member left out
@@ -8,7 +8,7 @@ of both at once, and what members have in common drops out.
 import numpy as np
 
 from analysis.contrasts import Curve, ErrorSource, Estimate, number
-from analysis.ensemble.curves import DRAW, MEMBERS
+from analysis.ensemble.curves import CONTAINED, MEMBERS, POINTS
 from analysis.ensemble.results import EnsembleResults
 
 
@@ -39,13 +39,13 @@ def _less(one: ErrorSource, other: ErrorSource, mine: np.ndarray, theirs: np.nda
 
 
 def exponents(one: EnsembleResults, other: EnsembleResults, name: str, width: int) -> Estimate | None:
-    """The exponent of `name` less that of the other ensemble, with the errors of the members, and of the draw of the
-    training set where both know it. None where one of the two has no exponent."""
+    """The exponent of `name` less that of the other ensemble, with the errors of the members, of the draw of the
+    training set where both know it, and for eps_pop of the test points. None where one of the two has no exponent."""
     curves = [results.curves.get((name, width)) for results in (one, other)]
-    if curves[0] is None or curves[1] is None or (found := ratio(curves[0], curves[1], MEMBERS, DRAW)) is None:
+    if curves[0] is None or curves[1] is None or (found := ratio(curves[0], curves[1], *CONTAINED[name])) is None:
         return None
-    slope = found.slope()
-    return slope if MEMBERS in {source.name for source in found.sources} else None
+    needed = {MEMBERS, *({POINTS} & set(CONTAINED[name]))}
+    return found.slope() if needed <= {source.name for source in found.sources} else None
 
 
 def log_ratio(one: EnsembleResults, other: EnsembleResults, name: str, width: int, i: int) -> Estimate | None:

@@ -30,7 +30,7 @@ class Variant:
 
 @dataclass(frozen=True)
 class ComparisonResults:
-    """Variants of one ensemble on the same data, draws, sizes and widths, whose members begin with the same weights.
+    """Variants of one ensemble on the same data, draws, sizes and widths, whose members are paired by number.
 
     The first variant is the reference, with which the others are compared. `store` is that of the whole run, `missing`
     says in words which of its shards are missing.

@@ -17,6 +17,7 @@ from analysis.comparison.results import ComparisonResults, Variant
 from analysis.contrasts import ErrorSource, Estimate, number
 from analysis.ensemble.results import EnsembleResults
 from analysis.scaling import plain
+from ntkhpc.studies.ensemble import exact as exact_laws
 
 TILES = "tiles"
 
@@ -66,7 +67,8 @@ def shares(results: ComparisonResults) -> list[Share]:
     found = []
     for one in results.variants:
         for width in results.widths:
-            law = laws.beside(one.results, width)
+            is_one = len(exact_laws.orders(one.results.study)) == 1  # the spread of orders of mini-batches is no f
+            law = laws.beside(one.results, width) if is_one else None
             exact = (law.variance / law.mu_L).values if law is not None else np.full(len(results.sizes), np.nan)
             found += [
                 Share(one.name, width, int(n), share(one.results, width, i), float(exact[i]))

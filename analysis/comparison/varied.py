@@ -10,6 +10,7 @@ from analysis.comparison.results import Variant
 from ntkhpc.output_scale import OutputScale
 from ntkhpc.studies.ensemble.network import Network
 from ntkhpc.studies.ensemble.study import EnsembleStudy
+from ntkhpc.words import joined
 
 LOOKED_AT = ("training", "network")
 """Sections in which variants may differ."""
@@ -39,6 +40,18 @@ def _below(table: dict[str, Any], place: str) -> Iterator[tuple[str, Any]]:
             yield from _below(value, f"{place}{name}.")
         else:
             yield f"{place}{name}", value
+
+
+OTHER_WEIGHTS = ("network.depth", "network.architecture", "network.bias_variance", "training.precision")
+"""Fields of which other values draw other weights from the same seed, if only of some layers."""
+
+
+def pairing(variants: Iterable[Variant]) -> str:
+    """What members of one number have in common, in a sentence."""
+    changed = [name.rpartition(".")[2] for name in fields(variants) if name in OTHER_WEIGHTS]
+    if not changed:
+        return "members of one number begin with the same weights in all variants."
+    return f"members of one number begin with the same weights in variants of one {joined(changed)}."
 
 
 def scale(variant: Variant, width: int) -> OutputScale:
@@ -90,4 +103,10 @@ def by_strength(variants: Iterable[Variant]) -> list[Variant]:
 
 
 def _alike(one: EnsembleStudy, other: EnsembleStudy) -> bool:
-    return one.training == other.training and unscaled(one.network) == unscaled(other.network)
+    """But for the scale. Rates of layers go with the parametrisation where an optimiser has no stability bound, and
+    fall beyond gamma0 = 1: what differs in those differs in more."""
+    bound = one.training.algorithm.entry.bound
+    same_rates = one.network.rate_factor == other.network.rate_factor and (
+        bound is not None or one.network.parametrisation == other.network.parametrisation
+    )
+    return one.training == other.training and unscaled(one.network) == unscaled(other.network) and same_rates

@@ -51,11 +51,19 @@ def unruled() -> Iterator[None]:
         _ruled.reset(token)
 
 
-def optional(name: str, section: type[Settings], without: Collection[str] = ()) -> type[Settings]:
-    """A table with the fields of another, none of which has to be given: None is left as it is elsewhere."""
-    fields = [(one.name, one.type | None, None) for one in structs.fields(section) if one.name not in without]
+def optional(name: str, section: type[Settings], module: str, without: Collection[str] = ()) -> type[Settings]:
+    """A table with the fields of another, none of which has to be given: None is left as it is elsewhere.
+
+    Nor have those of the tables in it. `module` is where the class is kept under this name.
+    """
+    fields: list[Any] = []
+    for one in structs.fields(section):
+        if one.name not in without:
+            is_table = isinstance(one.type, type) and issubclass(one.type, Settings)
+            kind = optional(f"{name}_{one.name}", one.type, module) if is_table else one.type
+            fields.append((one.name, kind | None, None))
     made: type[Any] = defstruct(
-        name, fields, bases=(Settings,), namespace={"__doc__": f"Changed fields of {section.__name__}."},
+        name, fields, bases=(Settings,), module=module, namespace={"__doc__": f"Changed fields of {section.__name__}."},
         frozen=True, kw_only=True, forbid_unknown_fields=True,
     )  # fmt: skip
     return made

@@ -169,6 +169,12 @@ def _explain(error: msgspec.ValidationError, raw: dict[str, Any], study: type[St
         elif key.isdigit():
             kind = get_args(get_args(kind)[0] if get_origin(kind) is Annotated else kind)[0]
     field = ".".join(keys)
+    if field == "variants" and isinstance(value, dict):
+        return StudyError(
+            "variants are a list of tables, and one table is given",
+            where=where,
+            todo="write [[variants]] above each of them; jobs/template-comparison.toml has an example",
+        )
     if isinstance(value, dict):
         # A rule of a whole section: its message already names field and value.
         section = f"[{field}] " if field else ""

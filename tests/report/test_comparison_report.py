@@ -142,7 +142,9 @@ def test_feature_strength_goes_from_the_weakest_to_the_strongest(strengths: Comp
 def test_the_whole_report(strengths: ComparisonResults) -> None:
     made = comparison.publication(strengths)
     assert set(made.figures) == {"exponents", "learning_curves", "untrained_share", "feature_strength"}
-    assert set(made.tables) == {"differences", "moments", "exponents", "untrained", "feature_strength"}
+    assert set(made.tables) == {
+        "differences", "moments", "exponents", "untrained", "feature_strength", "dominant_members",
+    }  # fmt: skip
     fits = json.loads(json.dumps(made.fits, allow_nan=False))
     assert set(fits) == set(comparison.cover(strengths).fits)
     assert (fits["reference"], len(fits["differences"])) == ("gd", len(strengths.differences))
@@ -157,7 +159,7 @@ def test_the_whole_report(strengths: ComparisonResults) -> None:
 def test_sections_with_nothing_to_say_are_left_out(algorithms: ComparisonResults) -> None:
     made = comparison.publication(algorithms)
     assert set(made.figures) == {"exponents", "learning_curves"}
-    assert set(made.tables) == {"differences", "moments", "exponents", "diverged"}
+    assert set(made.tables) == {"differences", "moments", "exponents", "diverged", "dominant_members"}
     html = page(algorithms)
     assert "Feature strength</h2>" not in html
     assert "untrained function</h2>" not in html

@@ -92,3 +92,18 @@ def test_two_ensembles_that_are_the_same_to_the_bit_are_said_to_be() -> None:
 @pytest.fixture
 def rng() -> np.random.Generator:
     return np.random.default_rng(3)
+
+
+def test_an_error_beyond_all_numbers_is_said_and_no_error() -> None:
+    """As one network of a hundred makes it whose loss is hundreds of times that of the others."""
+    found = difference(0.1, 900.0, what="value")
+    assert math.isinf(found.seen)
+    assert found.verdict == "unknown"
+    assert "(only a factor of 10 or more would have been seen)" in sentences.verdict([found], "gd", None)
+    assert math.isinf(found.interval()[1])
+    assert found.to_dict()["seen"] is None
+
+
+def test_a_difference_without_an_error_is_no_absence_of_one() -> None:
+    assert difference(0.3, 0.0).verdict == "unknown"
+    assert difference(0.0, 0.0).verdict == "same"

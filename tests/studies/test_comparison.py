@@ -117,3 +117,49 @@ def test_methods_say_once_what_variants_share() -> None:
     assert [one.split(":")[0] for one in text if one.startswith("Variant")] == [
         "Variant gd", "Variant adam", "Variant mup",
     ]  # fmt: skip
+
+
+def test_a_table_within_a_table_is_changed_field_by_field() -> None:
+    text = TEXT.replace("factor = 1.0", "factor = 3.0").replace(
+        'optimiser = "adam"', 'steps = { power = 0.5 }, optimiser = "adam"'
+    )
+    assert "power" in text
+    gd, adam, _ = studies.loads(text).of_kind(ComparisonStudy).ensembles
+    assert (gd.training.steps.factor, gd.training.steps.power) == (3.0, 1.0)
+    assert (adam.training.steps.factor, adam.training.steps.power) == (3.0, 0.5)
+
+
+def test_curves_are_those_of_the_variants_that_have_them_wherever_they_stand() -> None:
+    """Tables of the study that have no curves themselves do not keep those of a variant from being computed."""
+    text = TEXT.replace("[training.steps]", "centred = true\n[training.steps]").replace(
+        'name = "gd"', 'name = "gd"\nnetwork = { centred = false }'
+    )
+    found = studies.loads(text).of_kind(ComparisonStudy)
+    assert [len(one.infinite_width.times) for one in found.ensembles] == [1, 2, 2]
+    assert found.base == found.ensembles[0]
+    assert {"curve", "redraws"} <= set(studies.layout(found).phases)
+    with pytest.raises(StudyError, match="keeps no tiles of kernels"):
+        studies.loads(text.replace("redraws = 6", "n_train = [8, 24]\ntile = 16\nredraws = 6"))
+
+
+def test_curves_that_no_variant_has_are_refused() -> None:
+    text = TEXT.replace("[training.steps]", "centred = true\n[training.steps]")
+    with pytest.raises(StudyError, match="no variant has curves at infinite width"):
+        studies.loads(text)
+
+
+def test_steps_of_curves_are_unknown_where_there_are_none() -> None:
+    text = TEXT.replace('times = ["steps"]', 'times = ["infinite", "steps"]')
+    found = studies.loads(text)
+    layout = studies.layout(found)
+    (steps,) = (one for one in layout.arrays("create") if one.name == "curve_steps")
+    assert steps.values is not None
+    gd, _, mup = np.asarray(steps.values(found))
+    assert (gd[0] == -1).all()
+    assert (gd[1] > 0).all()
+    assert (mup == -1).all()
+
+
+def test_one_table_of_variants_is_no_list() -> None:
+    with pytest.raises(StudyError, match=r"write .*variants.* above each of them"):
+        studies.loads(TEXT[: TEXT.index("[[variants]]")] + '[variants]\nname = "gd"\n')

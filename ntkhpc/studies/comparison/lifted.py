@@ -15,12 +15,16 @@ from ntkhpc.phase.block import Block
 from ntkhpc.phase.dimension import Dim
 from ntkhpc.phase.phase import Phase
 from ntkhpc.phase.work import Inputs, Values, Work
+from ntkhpc.studies.ensemble import exact
 
 if TYPE_CHECKING:
     from ntkhpc.studies.comparison.study import ComparisonStudy
     from ntkhpc.studies.ensemble.study import EnsembleStudy
 
 VARIANT = "variant"
+
+TIME = "time"
+"""Dimension of what only variants with curves at infinite width have."""
 
 DIM = Dim(
     VARIANT, lambda study: range(len(study.variants)), "number of the variant, as the study lists them", label="v"
@@ -31,7 +35,7 @@ SECONDS_WITHOUT = 0.1
 
 
 def dim(one: Dim) -> Dim:
-    """A dimension that is the same for all variants, and is that of the study's own tables."""
+    """A dimension that is the same for all variants that have it."""
 
     def of_base(ask: Callable[..., Any]) -> Callable[..., Any]:
         return lambda study, *more: ask(study.base, *more)
@@ -50,10 +54,11 @@ def constant(one: Array) -> Array:
     values = one.values
     assert values is not None, one.name
 
-    def all_of(study: "ComparisonStudy") -> list[np.ndarray]:
+    def all_of(study: "ComparisonStudy") -> list[Any]:
         shape = np.shape(values(study.base))
-        each = [np.asarray(values(ensemble)) for ensemble in study.ensembles]
-        return [found if found.shape == shape else np.full(shape, one.fill_value) for found in each]
+        has = [exact.has_curves(ensemble) or TIME not in one.dims for ensemble in study.ensembles]
+        return [values(ensemble) if there else np.full(shape, one.fill_value)
+                for ensemble, there in zip(study.ensembles, has, strict=True)]  # fmt: skip
 
     return replace(one, dims=(VARIANT, *one.dims), values=all_of)
 

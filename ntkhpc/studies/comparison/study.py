@@ -5,32 +5,31 @@ initialisations in each, so that what differs between two variants is known memb
 """
 
 from functools import lru_cache
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 from msgspec import Meta, structs
 
 from ntkhpc.phase.settings import Settings, optional, unruled
 from ntkhpc.references import Reference
 from ntkhpc.studies.base import NAME, Study
-from ntkhpc.studies.ensemble import exact, redraws
+from ntkhpc.studies.ensemble import exact
 from ntkhpc.studies.ensemble.curve import InfiniteWidth
 from ntkhpc.studies.ensemble.network import Network
 from ntkhpc.studies.ensemble.study import EnsembleStudy
 from ntkhpc.studies.ensemble.train import Ensemble, TrainingSettings
 
+S = TypeVar("S", bound=Settings)
+
 if TYPE_CHECKING:
     NetworkChange = Network
     TrainingChange = TrainingSettings
 else:
-    NetworkChange = optional("NetworkChange", Network, without=("widths",))
-    TrainingChange = optional("TrainingChange", TrainingSettings)
+    NetworkChange = optional("NetworkChange", Network, __name__, without=("widths",))
+    TrainingChange = optional("TrainingChange", TrainingSettings, __name__)
 
 
 class VariantSettings(Settings, frozen=True, kw_only=True):
-    """What one ensemble has that the others have not: fields of [network] and [training], the rest as the study says.
-
-    Without any it is the ensemble that the study's own tables describe.
-    """
+    """What one ensemble has that others have not: fields of [network] and [training]; the rest is as the study says."""
 
     name: str
     network: NetworkChange | None = None
@@ -40,7 +39,8 @@ class VariantSettings(Settings, frozen=True, kw_only=True):
     def changes(self) -> dict[str, dict[str, Any]]:
         """The fields that are given, by table."""
         tables = {"network": self.network, "training": self.training}
-        return {name: _given(table) for name, table in tables.items() if table is not None}
+        given = {name: _given(table) for name, table in tables.items() if table is not None}
+        return {name: fields for name, fields in given.items() if fields}
 
 
 class ComparisonStudy(Study, frozen=True, kw_only=True):
@@ -61,11 +61,10 @@ class ComparisonStudy(Study, frozen=True, kw_only=True):
                 raise ValueError(f"a variant has the name {name!r}: letters, digits, '.', '_', '-' are allowed")
             if names.count(name) > 1:
                 raise ValueError(f"two variants have the name {name!r}")
-        _ensemble(self, None)
         seen: dict[EnsembleStudy, str] = {}
         for name in names:
             try:
-                ensemble = structs.replace(_ensemble(self, name), name="any")
+                ensemble = _ensemble(self, name)
             except ValueError as error:
                 raise ValueError(f"variant {name}: {error}") from error
             if (other := seen.setdefault(ensemble, name)) != name:
@@ -79,7 +78,12 @@ class ComparisonStudy(Study, frozen=True, kw_only=True):
                 f"infinite_width.method = {infinite.method!r}: curves beside variants are exact; run a study of kind "
                 "ensemble for the other ones"
             )
-        if exact.has_curves(self.base) and self.base.curve_sizes[-1] > infinite.tile:
+        if not self.has_curves and infinite != InfiniteWidth():
+            raise ValueError(
+                "infinite_width: no variant has curves at infinite width, as all are centred or in the "
+                "mu-parametrisation: leave [infinite_width] out"
+            )
+        if self.has_curves and self.base.curve_sizes[-1] > infinite.tile:
             raise ValueError(
                 f"infinite_width.n_train has {self.base.curve_sizes[-1]:,}, more than infinite_width.tile = "
                 f"{infinite.tile:,}: a comparison keeps no tiles of kernels. Lower it, or raise the tile"
@@ -87,13 +91,13 @@ class ComparisonStudy(Study, frozen=True, kw_only=True):
 
     @property
     def base(self) -> EnsembleStudy:
-        """The ensemble of the study's own tables, without any change."""
-        return _made(self)[0]
+        """A variant that has all dimensions that any has: the first with curves at infinite width, or the first."""
+        return next(filter(exact.has_curves, self.ensembles), self.ensembles[0])
 
     @property
     def ensembles(self) -> tuple[EnsembleStudy, ...]:
-        """Each variant as a study of its own, called by the name of the study and its own."""
-        return _made(self)[1]
+        """Each variant as a study of its own, with the name of the study."""
+        return _made(self)
 
     @property
     def references(self) -> tuple[Reference, ...]:
@@ -104,15 +108,14 @@ class ComparisonStudy(Study, frozen=True, kw_only=True):
         each = [ensemble.methods() for ensemble in self.ensembles]
         shared = [text for text in each[0] if all(text in other for other in each)]
         own = [
-            f"Variant {variant.name}: {' '.join(text for text in said if text not in shared)}"
+            f"Variant {variant.name}: {' '.join(text for text in said if text not in shared) or 'as described below.'}"
             for variant, said in zip(self.variants, each, strict=True)
         ]
         return (shared[0], *own, *shared[1:])
 
     @property
     def orders(self) -> int:
-        further = redraws.orders(self.base) if self.has_curves else 0
-        return max(self.ensemble.draws + further, self.infinite_width.draws)
+        return self.base.orders
 
     @property
     def has_curves(self) -> bool:
@@ -129,31 +132,41 @@ class ComparisonStudy(Study, frozen=True, kw_only=True):
 
 
 @lru_cache(maxsize=16)
-def _made(study: ComparisonStudy) -> tuple[EnsembleStudy, tuple[EnsembleStudy, ...]]:
-    """The base and the variants; rules were asked when the study was read, and not of one that is frozen in a run."""
+def _made(study: ComparisonStudy) -> tuple[EnsembleStudy, ...]:
+    """The variants; rules are asked when a study is read, and not of one that is frozen in a run."""
     with unruled():
-        return _ensemble(study, None), tuple(_ensemble(study, one.name) for one in study.variants)
+        return tuple(_ensemble(study, one.name) for one in study.variants)
 
 
-def _ensemble(study: ComparisonStudy, name: str | None) -> EnsembleStudy:
-    """A variant by its name, or the base. Raises ValueError for what no ensemble can be."""
-    changes = next((one.changes for one in study.variants if one.name == name), {})
-    network = structs.replace(study.network, **changes.get("network", {}))
-    infinite = study.infinite_width
-    if name is not None and not (network.parametrisation == "ntk" and not network.centred):
-        infinite = InfiniteWidth()  # of such networks there are no curves
-    return EnsembleStudy(
-        name=study.name if name is None else f"{study.name}.{name}",
+def _ensemble(study: ComparisonStudy, name: str) -> EnsembleStudy:
+    """A variant by its name. Raises ValueError for what no ensemble can be."""
+    changes = next(one.changes for one in study.variants if one.name == name)
+    changed = EnsembleStudy(
+        name=study.name,
         data=study.data,
         seed=study.seed,
         facts=study.facts,
-        network=network,
-        training=structs.replace(study.training, **changes.get("training", {})),
+        network=_changed(study.network, changes.get("network", {})),
+        training=_changed(study.training, changes.get("training", {})),
         ensemble=study.ensemble,
-        infinite_width=infinite,
     )
+    if not exact.has_curves(changed):
+        return changed  # the table [infinite_width] is of the other variants
+    return structs.replace(changed, infinite_width=study.infinite_width)
+
+
+def _changed(section: S, given: dict[str, Any]) -> S:
+    """A table with other values of the fields that are given, those of tables in it included."""
+    values = {
+        field: _changed(getattr(section, field), one) if isinstance(one, dict) else one for field, one in given.items()
+    }
+    return structs.replace(section, **values)
 
 
 def _given(table: Settings) -> dict[str, Any]:
     values = {field: getattr(table, field) for field in table.__struct_fields__}
-    return {field: value for field, value in values.items() if value is not None}
+    return {
+        field: _given(value) if isinstance(value, Settings) else value
+        for field, value in values.items()
+        if value is not None
+    }
