@@ -81,6 +81,8 @@ def cover(results: ComparisonResults) -> Cover:
             "feature_strength": [],
             "diverged": [],
             "oscillating": [],
+            "dominant_members": [],
+            "second_runs": [],
         },
     )  # fmt: skip
 
