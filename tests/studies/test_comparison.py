@@ -163,3 +163,11 @@ def test_steps_of_curves_are_unknown_where_there_are_none() -> None:
 def test_one_table_of_variants_is_no_list() -> None:
     with pytest.raises(StudyError, match=r"write .*variants.* above each of them"):
         studies.loads(TEXT[: TEXT.index("[[variants]]")] + '[variants]\nname = "gd"\n')
+
+
+def test_networks_that_diverged_are_told_by_variant() -> None:
+    used = np.full((3, 2, 3, 1), 12)
+    used[1, 0, 2] = 10
+    (told,) = studies.kind_of(COMPARED).remarks(COMPARED, lambda name: {"members_used": used}[name])
+    assert told.startswith("adam: 2 networks diverged")
+    assert "lower training.learning_rate," in told

@@ -1,5 +1,6 @@
 """Kind `comparison`: the dimensions and phases of an ensemble, for every variant."""
 
+from collections.abc import Callable
 from typing import Any
 
 from ntkhpc.phase.block import Block
@@ -50,6 +51,14 @@ def _analysis_bytes(study: ComparisonStudy) -> int:
     return max(each) + sum(map(of_ensemble.chunk_bytes, study.ensembles))
 
 
+def remarks(study: ComparisonStudy, load: Callable[[str], Any]) -> tuple[str, ...]:
+    """What a user must know before using the results, by variant."""
+    each = zip(study.variants, study.ensembles, load("members_used"), strict=True)
+    return tuple(
+        f"{variant.name}: {text}" for variant, ensemble, used in each for text in of_ensemble.remarks_on(ensemble, used)
+    )
+
+
 KIND = Kind(
     "comparison",
     ComparisonStudy,
@@ -65,5 +74,5 @@ KIND = Kind(
     ),
     probe=lambda study: speed(study.base),
     smaller=of_ensemble.KIND.smaller,
-    remarks=of_ensemble.remarks,
+    remarks=remarks,
 )

@@ -91,13 +91,18 @@ def _cells(study: EnsembleStudy) -> int:
 
 def remarks(study: EnsembleStudy, load: Callable[[str], Any]) -> tuple[str, ...]:
     """What a user must know before using the results: members that diverged."""
-    used = load("members_used")
+    return remarks_on(study, load("members_used"))
+
+
+def remarks_on(study: EnsembleStudy, used: Any) -> tuple[str, ...]:
+    """The same, from the members of each cell that did not diverge."""
     lost = int(used.size * study.ensemble.members - used.sum())
     if not lost:
         return ()
+    rate = "learning_rate_fraction" if study.training.algorithm.entry.bound else "learning_rate"
     return (
         f"{lost:,} networks diverged (status 1); they are in no mean, so look at them before you use the rest: lower "
-        "training.learning_rate_fraction, or mind the initial variance",
+        f"training.{rate}, or mind the initial variance",
     )
 
 
