@@ -7,4 +7,4 @@ Here are the statistics: moments, scaling laws, agreement with exact laws. `repo
 from ntkhpc.surroundings import without_files_of_the_user
 
 with without_files_of_the_user():  # Dask reads them as it is imported, and a report depends on none of them
-    import dask.config  # noqa: F401
+    import dask.config  # noqa: F401  imported for what it reads

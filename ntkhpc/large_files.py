@@ -72,7 +72,7 @@ def place(staged: Path, path: Path) -> None:
     """
     try:
         os.replace(staged, path)
-    except BaseException:
+    except BaseException:  # Ctrl-C too leaves no staged file behind; it goes on up
         files.discard(staged)
         raise
 

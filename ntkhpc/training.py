@@ -174,7 +174,7 @@ class _Weights:
     def of(cls, program: Program, features: int) -> "_Weights":
         return cls(program.mlp, program.width, features, program.drawn or program.precision, program.precision)
 
-    @lru_cache(maxsize=16)  # noqa: B019
+    @lru_cache(maxsize=16)  # noqa: B019  (of small frozen values)
     def at_once(self) -> int:
         """Members whose weights are drawn before they are trained, one after the other: of the sizes alone."""
         shapes = jax.eval_shape(self._draw, jnp.uint32(0), jnp.uint32(0))

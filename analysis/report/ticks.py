@@ -54,7 +54,7 @@ class LogTicks(Locator):
         self.powers_of_two = powers_of_two
 
     def __call__(self) -> Sequence[float]:
-        return self.tick_values(*self.axis.get_view_interval())  # type: ignore[union-attr]
+        return self.tick_values(*self.axis.get_view_interval())  # type: ignore[union-attr]  # matplotlib sets it
 
     def tick_values(self, vmin: float, vmax: float) -> Sequence[float]:
         return ticks(vmin, vmax, powers_of_two=self.powers_of_two) if min(vmin, vmax) > 0 else []

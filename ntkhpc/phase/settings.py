@@ -35,7 +35,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
                 if _ruled.get():
                     rule(self)
 
-            cls.__post_init__ = check  # type: ignore[attr-defined]
+            cls.__post_init__ = check  # type: ignore[attr-defined]  # of those that have one
 
 
 @contextlib.contextmanager

@@ -13,7 +13,7 @@ from ntkhpc import infinite_width, kernels, loss_law, optimisers, studies
 from ntkhpc.engine import plan, run, store
 from ntkhpc.engine.run import Run
 from ntkhpc.optimisers import Algorithm
-from ntkhpc.studies.ensemble import exact, train
+from ntkhpc.studies.ensemble import exact, train, training_cost
 from ntkhpc.studies.ensemble.network import mlp
 from ntkhpc.studies.ensemble.study import EnsembleStudy
 
@@ -196,9 +196,13 @@ def test_a_plan_counts_states_batches_and_orders() -> None:
     sized = {"widths = [4]": "widths = [2000]"}
     plain, adam = study("", **sized), study('optimiser = "adam"\nlearning_rate = 0.1', **sized)
     parameters = 2000 * (plain.features + 1)
-    assert train.network_bytes(adam, "float32") - train.network_bytes(plain, "float32") == 4 * parameters
+    assert (
+        training_cost.network_bytes(adam, "float32") - training_cost.network_bytes(plain, "float32") == 4 * parameters
+    )
     batched = study('optimiser = "adam"\nlearning_rate = 0.1\nbatch = 4', **sized)
-    assert train.member_seconds(batched, 2000, 12, "float32") < train.member_seconds(adam, 2000, 12, "float32")
+    assert training_cost.member_seconds(batched, 2000, 12, "float32") < training_cost.member_seconds(
+        adam, 2000, 12, "float32"
+    )
 
     def seconds(training: str) -> float:
         return sum(shard.seconds for shard in plan.make(study(training)).of_phase("law"))

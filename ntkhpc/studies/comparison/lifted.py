@@ -104,7 +104,7 @@ class _Lifted:
     dims: dict[str, Dim]
     shared: frozenset[str]
 
-    def compute(self, work: "Work[ComparisonStudy]") -> Values:
+    def compute(self, work: Work[Any]) -> Values:
         number = work.block.index(VARIANT)
         ensemble = work.study.ensembles[number]
         chosen = own(ensemble, self.phases)
@@ -113,7 +113,7 @@ class _Lifted:
         if chosen is not None:
             assert chosen.compute is not None, chosen.name
             inputs = _OfVariant(work.inputs, number, self.shared)
-            values = chosen.compute(replace(work, study=ensemble, block=block, inputs=inputs))  # type: ignore[arg-type]
+            values = chosen.compute(replace(work, study=ensemble, block=block, inputs=inputs))
         there = {one.name: one for one in chosen.writes} if chosen is not None else {}
         found = {}
         for one in self.phases[0].writes:

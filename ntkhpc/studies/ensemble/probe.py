@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ntkhpc.studies import cost
-from ntkhpc.studies.ensemble import train
+from ntkhpc.studies.ensemble import train, training_cost
 
 if TYPE_CHECKING:
     from ntkhpc.studies.ensemble.study import EnsembleStudy
@@ -20,8 +20,8 @@ def speed(study: "EnsembleStudy") -> float:
     from ntkhpc import training
 
     width, n, features = study.network.widths[-1], study.ensemble.n_train[-1], study.features
-    per_step = train.step_flops(study, width, n) / cost.FLOPS_PER_SECOND
-    per_step += train.step_seconds(study, width)
+    per_step = training_cost.step_flops(study, width, n) / cost.FLOPS_PER_SECOND
+    per_step += training_cost.step_seconds(study, width)
     tile = study.ensemble.tile
     steps = max(1, int(SECONDS / (per_step * tile)))
     rng = np.random.default_rng(0)
@@ -32,4 +32,4 @@ def speed(study: "EnsembleStudy") -> float:
         started = time.perf_counter()
         training.train_tile(program, x, y, x[:8], y[:8], learning_rate=1e-9, seed=0, members=range(tile))
         taken.append(time.perf_counter() - started)
-    return per_step * train.slowness(study.training.precision) * steps * tile / min(taken[1:])
+    return per_step * training_cost.slowness(study.training.precision) * steps * tile / min(taken[1:])

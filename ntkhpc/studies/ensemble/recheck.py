@@ -18,7 +18,7 @@ from ntkhpc.phase.phase import Phase
 from ntkhpc.phase.work import Values, Work
 from ntkhpc.studies import cost, memory
 from ntkhpc.studies.dims import CELL
-from ntkhpc.studies.ensemble import train
+from ntkhpc.studies.ensemble import train, training_cost
 from ntkhpc.studies.ensemble.train import DIVERGED, OK
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ def _train(work: "Work[EnsembleStudy]", members: np.ndarray) -> dict[str, np.nda
 
 
 def _seconds(study: "EnsembleStudy", block: Block, members: int) -> float:
-    one = train.member_seconds(study, block.value("width"), block.value("n_train"), precision(study))
+    one = training_cost.member_seconds(study, block.value("width"), block.value("n_train"), precision(study))
     return cost.SECONDS_PER_SHARD + members * one
 
 
@@ -138,7 +138,7 @@ def tile_seconds(study: "EnsembleStudy", block: Block) -> float:
 def memory_bytes(study: "EnsembleStudy") -> int:
     """The whole split, and one network; of a cell a few numbers a member."""
     members = 64 * study.ensemble.members
-    return memory.SECOND_TRAINING + memory.rows(study) + members + train.network_bytes(study, precision(study))
+    return memory.SECOND_TRAINING + memory.rows(study) + members + training_cost.network_bytes(study, precision(study))
 
 
 PHASE = Phase(
