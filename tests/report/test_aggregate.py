@@ -149,8 +149,31 @@ def test_a_difference_that_is_said_to_be_seen_is_seen() -> None:
         common, own = rng.normal(size=(1, 1, members)), rng.normal(size=(k, 1, members))
         sample = np.exp(seen + spread * (0.8 * common + 0.6 * own))
         p = agreement.all_sizes_p_values(sample, exact)["mu_L"]
-        called.append(1 - (1 - p) ** len(agreement.FAMILIES) <= agreement.LEVEL)
+        called.append(1 - (1 - p) ** 2 <= agreement.LEVEL)
     assert np.mean(called) > 0.95 - 3.3 * np.sqrt(0.95 * 0.05 / trials)
+
+
+@pytest.mark.parametrize(("tiles", "families"), [(6, 1), (10, 2)])
+def test_only_tests_that_are_made_count_among_those_that_could_alarm(tiles: int, families: int) -> None:
+    """The variance is tested by tiles, and not by few; then the tests of the members have the whole level."""
+    rng, k, members = np.random.default_rng(5), 3, 60
+    sample = np.exp(0.3 * rng.normal(size=(k, 1, members)))
+    moments = estimators.moments(sample[:, 0])
+    values = {"mu_L": moments.mu, "eps_L": moments.eps, "variance": moments.mu}
+    cell = xarray.Dataset(
+        {name: ("n_train", value) for name, value in values.items()}
+        | {f"{name}_deviates": (("n_train", "member"), rng.normal(size=(k, members))) for name in ("mu_L", "eps_L")}
+        | {"variance_deviates": (("n_train", "tile"), rng.normal(size=(k, tiles)))},
+        coords={"n_train": [8, 16, 32]},
+    )
+    exact = {"mu_L": 1.1, "eps_L": 0.3, "variance": 1.1}
+    law = xarray.Dataset({name: (("draw", "n_train"), np.full((1, k), value)) for name, value in exact.items()})
+    found = agreement.compare(sample, cell, law)
+    alone = agreement.all_sizes_p_values(sample, {n: np.full((k, 1), np.log(exact[n])) for n in ("mu_L", "eps_L")})
+    for name, p in alone.items():
+        assert found[name].p_value == pytest.approx(1 - (1 - p) ** families)
+        assert 0 < p < 1
+    assert np.isfinite(found["variance"].p_value) == (families == 2)
 
 
 def test_all_sizes_together_find_a_difference() -> None:
