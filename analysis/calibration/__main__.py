@@ -144,8 +144,7 @@ LAWS, POINTS = "exact laws", "test points"
 """What is checked beside the kinds of studies."""
 
 TEST_SETS = 16
-"""Test sets of one draw that share no point, others at each draw. All of them together stand for an endless one:
-intervals cover as if they were 1/sqrt(1 - 1/16), 3 %, wider."""
+"""Test sets of one draw that share no point, others at each draw. All of them together stand for an endless one."""
 
 
 def run_points(studies: int) -> Tally:
