@@ -47,11 +47,14 @@ def moments(run: Any) -> xarray.Dataset:
     point, and its covariance with L, which is their mean.
     """
     store = open_store(run)
-    status = store.status.transpose(*CELL, "member").compute()
-    trained, shape = status == OK, status.shape[:-1]
+    store = store.assign(
+        {name: store[name].transpose(*CELL, ...).compute() for name in ("status", "bias2", "variance")}
+    )
+    trained, shape = store.status == OK, store.status.shape[:-1]
     indices = [dict(zip(CELL, cell, strict=True)) for cell in np.ndindex(shape)]
     sizes = tuple(int(size) for size in store.test_size.values)
-    cells = of_cells(store.test_point_loss, trained, sizes, indices)
+    # The mean over members of the loss of a test point is known to rounding before a loss is read.
+    cells = of_cells(store.test_point_loss, trained, sizes, indices, store.bias2 + store.variance)
 
     def of(name: str) -> np.ndarray:
         return np.stack([getattr(cell, name) for cell in cells]).reshape(*shape, -1)

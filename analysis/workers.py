@@ -19,6 +19,11 @@ START_SECONDS = 1800
 """How long jobs of workers may wait in the queue."""
 
 
+def threads_of_each(tasks: int) -> int:
+    """Threads that each of so many tasks may use by itself: as many as there are of Dask's, where it uses threads."""
+    return max(1, (dask.config.get("num_workers", None) or 1) // max(1, tasks))
+
+
 @contextmanager
 def workers(setting: str | None = None) -> Iterator[None]:
     """Let what is computed inside use these workers. Raises TimeoutError if no job of theirs starts."""
