@@ -10,10 +10,9 @@ from analysis import estimators
 from analysis.cell_losses import of_cells
 from analysis.contrasts import ErrorSource, relative
 from analysis.opened import opened
+from analysis.predictions import prediction_variance
 from ntkhpc.engine.run import Run, load
-from ntkhpc.studies import frozen
 from ntkhpc.studies.dims import CELL
-from ntkhpc.studies.ensemble.study import EnsembleStudy
 from ntkhpc.studies.ensemble.train import OK
 
 
@@ -149,110 +148,7 @@ def _bias_and_variance(store: xarray.Dataset) -> xarray.Dataset:
     points = prediction_variance(store)
     return xarray.Dataset(
         {
-            "bias2": store.bias2.mean("test_point", skipna=False).compute(),
-            "variance": store.variance.mean("test_point", skipna=False).compute(),
+            "bias2": store.bias2.mean("test_point", skipna=False),
+            "variance": store.variance.mean("test_point", skipna=False),
         }
     ).assign(points.drop_vars(["bias2", "variance"]))
-
-
-def prediction_variance(
-    store: xarray.Dataset, chosen: np.ndarray | None = None, scale: np.ndarray | float = 1.0
-) -> xarray.Dataset:
-    """bias2 and variance over cells, averaged over the `chosen` test points (all of them), and their standard errors.
-
-    From the moments of the tiles; the errors are the jackknife's over tiles, `<name>_deviates` (tile) what each tile
-    does to the logarithm of the value, as in `moments`. `scale` (outputs,) multiplies f and y.
-    """
-    chosen = np.ones(store.sizes["test_point"], bool) if chosen is None else chosen
-    y = scale * store.y_test.values[chosen]
-    tile = _tile(store)
-    shape = tuple(store.sizes[dim] for dim in CELL)
-    found = {name: np.full(shape, np.nan) for name in ("bias2", "variance", "bias2_stderr", "variance_stderr")}
-    tiles = -(-store.sizes["member"] // tile)
-    deviates = {name: np.full((*shape, tiles), np.nan) for name in ("bias2", "variance")}
-    for cell in np.ndindex(shape):
-        where = dict(zip(CELL, cell, strict=True))
-        counts = _tile_counts(store.status.isel(where).values, tile)
-        used = counts > 0
-        if counts.sum() < 4 or used.sum() < 2:
-            continue
-        mean = scale * store.prediction_mean.isel(where).values[used][:, chosen]
-        m2 = scale**2 * store.prediction_m2.isel(where).values[used][:, chosen]
-        for name, (value, moved) in _from_tiles(counts[used], mean, m2, y).items():
-            found[name][cell], found[f"{name}_stderr"][cell] = value, np.sqrt((moved**2).sum())
-            deviates[name][cell] = 0.0
-            deviates[name][(*cell, used)] = moved / abs(value)
-    variables = {name: (CELL, value) for name, value in found.items()}
-    relative = {f"{name}_deviates": ((*CELL, "tile"), value) for name, value in deviates.items()}
-    return xarray.Dataset(variables | relative, coords={dim: store[dim] for dim in CELL})
-
-
-def mean_prediction(store: xarray.Dataset, cell: dict[str, int]) -> np.ndarray:
-    """(test_point, output): the mean of f over the trained members of a cell, given by indices of its dimensions."""
-    one = store.isel(cell)
-    tile = _tile(store)
-    counts = _tile_counts(one.status.values, tile)
-    return np.average(one.prediction_mean.values[counts > 0], axis=0, weights=counts[counts > 0])
-
-
-def _tile(store: xarray.Dataset) -> int:
-    """Members of a tile, by the study that the store holds; stores of format 1 do not name their format."""
-    study = frozen.loads(store.attrs["study_toml"], format=store.attrs.get("format", 1))
-    return study.of_kind(EnsembleStudy).ensemble.tile
-
-
-def _tile_counts(status: np.ndarray, tile: int) -> np.ndarray:
-    """Trained members of each tile of `tile` members; the last may be shorter."""
-    return np.add.reduceat(status == OK, np.arange(0, len(status), tile), dtype=int)
-
-
-def _from_tiles(
-    counts: np.ndarray, mean: np.ndarray, m2: np.ndarray, y: np.ndarray
-) -> dict[str, tuple[float, np.ndarray]]:
-    """Value, and what each tile does to it (tiles,), of bias2 and variance from tiles (tiles, points, outputs)."""
-    # About a common centre, so that sums of squares do not cancel.
-    n = counts[:, None, None].astype(float)
-    centre = (n * mean).sum(axis=0) / n.sum()
-    first, second = n * (mean - centre), m2 + n * (mean - centre) ** 2
-
-    def estimate(count: np.ndarray, first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        variance = (second - first**2 / count) / (count - 1)
-        bias2 = (first / count + centre - y) ** 2 - variance / count
-        return bias2.mean(axis=(-2, -1)) / 2, variance.mean(axis=(-2, -1)) / 2
-
-    whole = estimate(n.sum(), first.sum(axis=0), second.sum(axis=0))
-    left = estimate(n.sum() - n, first.sum(axis=0) - first, second.sum(axis=0) - second)
-    factor = np.sqrt((len(counts) - 1) / len(counts))  # so that the squares add up to the jackknife's variance
-    moved = [factor * (one.mean() - one) for one in left]
-    moved[0] *= _less_excess(counts, first, float((moved[0] ** 2).sum()))
-    return {name: (float(whole[i]), moved[i]) for i, name in enumerate(("bias2", "variance"))}
-
-
-_MANY_TILES = 256
-"""With more, what `_less_excess` takes off is below a hundredth."""
-
-
-def _less_excess(counts: np.ndarray, first: np.ndarray, variance: float) -> float:
-    """What the deviates of bias2 are multiplied by; `first` (tiles, points, outputs) are sums of f about any centre.
-
-    The jackknife's `variance` is too large on average for what is quadratic in the mean, by m/(m - 2) times the
-    variance of its quadratic part [Efron and Stein 1981],
-
-        2 tr S^2 / (N (N - 1) (2 P)^2) ,
-
-    with N members in m tiles, the covariance S of f over the P test points and outputs, and tr S^2 estimated without
-    bias [Himeno and Yamada 2014]. Half of that excess is taken off, as low values come with low errors: 68 and 95 %
-    intervals of bias2, of samples of the exact law of the calorimeter, 60 members in 6 tiles, cover 72 and 95.5 % with
-    all of it, 68.5 and 94 % with half of it, 65 and 91 % without.
-    """
-    m, total = len(counts), float(counts.sum())
-    if not (4 <= m <= _MANY_TILES and variance > 0):
-        return 1.0
-    rows = first.reshape(m, -1) - counts[:, None] * (first.reshape(m, -1).sum(axis=0) / total)
-    gram = rows @ rows.T / np.sqrt(np.outer(counts, counts))
-    squares, trace = (gram**2).sum() / (m - 1) ** 2, np.trace(gram) / (m - 1)
-    fourth = (np.diag(gram) ** 2).sum() / (m - 1)
-    trace_of_square = (m - 1) / (m * (m - 2) * (m - 3)) * ((m - 1) * (m - 2) * squares + trace**2 - m * fourth)
-    quadratic = 2 * trace_of_square / (total * (total - 1)) / (2 * rows.shape[1]) ** 2
-    excess = np.clip(quadratic * m / (m - 2), 0, variance / 2)
-    return float(np.sqrt(1 - excess / 2 / variance))

@@ -11,18 +11,16 @@ loss, from the predictions: E l_a = bias^2_a + variance_a. Where they are not th
 losses, the cell is read a second time about the means that the first one found.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import Any
 
 import numpy as np
 import xarray
-from dask.base import compute
-from dask.delayed import delayed
 
-from analysis import pieces
+from analysis import pieces, tasks
 from analysis.pieces import Piece
+from analysis.tasks import Task
 from analysis.workers import threads_of_each
 from ntkhpc.threads import in_order
 
@@ -238,28 +236,17 @@ def of_cells(
 ) -> list[CellLosses]:
     """Of each of `cells`, which are indices of dimensions by name: one Dask task a cell."""
     threads = threads_of_each(len(cells))
-    tasks = [
-        delayed(
-            _Task(
+    return tasks.each(
+        "cell-losses",
+        [
+            Task(
                 CellLosses.of,
                 losses.isel(cell),
                 trained.isel(cell).values,
                 sizes,
                 None if expected is None else expected.isel(cell).values,
                 threads,
-            ),
-            name=f"cell-losses-{number}",
-        )(None)
-        for number, cell in enumerate(cells)
-    ]
-    return list(compute(*tasks))
-
-
-class _Task:
-    """A call that Dask does not look into: it would compute the lazy losses first, whole."""
-
-    def __init__(self, call: Callable[..., Any], *arguments: Any):
-        self._call, self._arguments = call, arguments
-
-    def __call__(self, _: None) -> Any:
-        return self._call(*self._arguments)
+            )
+            for cell in cells
+        ],
+    )

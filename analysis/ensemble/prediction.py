@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 import xarray
 
-from analysis import aggregate
+from analysis import predictions
 from analysis.agreement import FEWEST
 from analysis.contrasts import ErrorSource, Estimate, number
 from analysis.report.numbers import chance, percent, pm
 from analysis.scaling import plain
+from ntkhpc.studies.dims import CELL
 
 PHRASES = {"members": "members", "draw": "another draw", "test points": "other test points"}
 
@@ -72,7 +73,8 @@ def largest_cell(
     `scale` (outputs,) multiplies predictions, `chosen` (test_point,) are the points used. `draw` is what
     another draw of the training set does to the variance of the prediction, deviates (1, m) at that n_train.
     """
-    points = aggregate.prediction_variance(store, chosen, scale).isel(width=-1, n_train=-1, draw=0)
+    cell = store.isel(width=[-1], n_train=[-1], draw=[0])
+    points = predictions.prediction_variance(cell, chosen, scale).squeeze(CELL)
     variance, bias2 = float(points.variance), float(points.bias2)  # halves of squares, as in the loss
     if not (np.isfinite(variance) and variance > 0 and np.isfinite(points.variance_deviates.values).all()):
         return None

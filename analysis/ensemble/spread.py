@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import xarray
 
-from analysis import aggregate
+from analysis import predictions
 from analysis.contrasts import ErrorSource
 from analysis.ensemble import prediction
 from analysis.ensemble.prediction import Prediction
@@ -94,7 +94,7 @@ def spread(store: xarray.Dataset, section: Source, draw: ErrorSource | None = No
 
 def _accuracy(store: xarray.Dataset, section: Source, cell: dict[str, int]) -> float:
     """The largest output is the class, or the target that the one output is nearest to."""
-    predicted, y = aggregate.mean_prediction(store, cell), store.y_test.values
+    predicted, y = predictions.mean_prediction(store, cell), store.y_test.values
     if section.class_targets:
         targets = np.array(section.class_targets)
         named, right = (np.abs(one[:, :1] - targets).argmin(axis=1) for one in (predicted, y))

@@ -12,9 +12,11 @@ import pytest
 import xarray
 from support.runs import ROOT
 
-from analysis import aggregate, agreement, estimators, infinite
+from analysis import aggregate, agreement, estimators, infinite, predictions
 from analysis.contrasts import Estimate
 from ntkhpc.engine.run import Run
+
+TILES = ("tile", "test_point", "output")
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +56,7 @@ def test_bias_and_variance_of_chosen_points_are_those_of_their_predictions(finis
     """Against plain NumPy over stored predictions, and the jackknife over tiles by leaving tiles out."""
     store = aggregate.open_store(finished)
     chosen = np.arange(store.sizes["test_point"]) % 3 == 0
-    found = aggregate.prediction_variance(store, chosen)
+    found = predictions.prediction_variance(store, chosen)
     y, tile = store.y_test.values[chosen], finished.study.ensemble.tile
 
     def direct(f: np.ndarray) -> tuple[float, float]:
@@ -69,24 +71,27 @@ def test_bias_and_variance_of_chosen_points_are_those_of_their_predictions(finis
         left = np.array([direct(np.delete(f, slice(start, start + tile), axis=0)) for start in starts])
         errors = np.sqrt((len(left) - 1) * left.var(axis=0))
         tiles = [f[start : start + tile] for start in starts]
-        sums, counts = np.array([one.sum(axis=0) for one in tiles]), np.array([len(one) for one in tiles])
-        errors[0] *= aggregate._less_excess(counts, sums, errors[0] ** 2)
+        rows = np.array([(one - f.mean(axis=0)).sum(axis=0).ravel() / np.sqrt(len(one)) for one in tiles])
+        errors[0] *= predictions._less_excess(rows @ rows.T, len(f), y.size, errors[0] ** 2)
         np.testing.assert_allclose([cell.bias2_stderr, cell.variance_stderr], errors, rtol=1e-5)
 
 
 def test_the_square_of_a_covariance_is_that_of_all_differences_of_two_pairs_of_tiles() -> None:
     """((a - b).(c - d))^2/4 of four different tiles is tr S^2 on average, by brute force over all fours."""
     rng, tiles, members = np.random.default_rng(3), 6, 5
-    sums = rng.normal(size=(tiles, 7, 2))
-    rows = sums.reshape(tiles, -1) / np.sqrt(members)
+    sums = rng.normal(size=(tiles, 14))
+    rows = sums / np.sqrt(members)
+    centred = rows - rows.mean(axis=0)
+    gram = centred @ centred.T
     fours = permutations(range(tiles), 4)
     trace = np.mean([((rows[a] - rows[b]) @ (rows[c] - rows[d])) ** 2 / 4 for a, b, c, d in fours])
     excess = 2 * trace / (30 * 29) / 28**2 * tiles / (tiles - 2)
     for variance in (1.0, 3 * excess):
-        kept = aggregate._less_excess(np.full(tiles, members), sums, variance) ** 2
+        kept = predictions._less_excess(gram, 30, 14, variance) ** 2
         assert kept == pytest.approx(1 - excess / 2 / variance, rel=1e-9)
-    assert aggregate._less_excess(np.full(tiles, members), sums, excess) ** 2 == pytest.approx(0.75)
-    assert aggregate._less_excess(np.full(3, 10), sums[:3], 1.0) == 1.0
+    assert predictions._less_excess(gram, 30, 14, excess) ** 2 == pytest.approx(0.75)
+    assert predictions._less_excess(gram[:3, :3], 30, 14, 1.0) == 1.0
+    assert predictions._less_excess(None, 30, 14, 1.0) == 1.0
 
 
 def test_errors_of_bias2_have_half_of_what_the_jackknife_has_too_much() -> None:
@@ -101,7 +106,8 @@ def test_errors_of_bias2_have_half_of_what_the_jackknife_has_too_much() -> None:
     for _ in range(1000):
         f = (wrong + rng.normal(size=(members, points)) @ root.T).reshape(m, -1, points, 1)
         mean, m2 = f.mean(axis=1), ((f - f.mean(axis=1, keepdims=True)) ** 2).sum(axis=1)
-        found.append((aggregate._from_tiles(np.full(m, members // m), mean, m2, y)["bias2"][1] ** 2).sum())
+        moments = [predictions._Moments.of(xarray.DataArray(one, dims=TILES)) for one in (mean, m2)]
+        found.append((predictions._jackknife(np.full(m, members // m), *moments, y)["bias2"][1] ** 2).sum())
     expected = linear + quadratic * (2 * (m - 1) - m / 2) / (m - 2)
     assert abs(np.mean(found) - expected) < 4 * np.std(found) / np.sqrt(len(found))
     assert expected < 0.85 * (linear + quadratic * 2 * (m - 1) / (m - 2))
@@ -110,7 +116,7 @@ def test_errors_of_bias2_have_half_of_what_the_jackknife_has_too_much() -> None:
 def test_tiles_are_the_studys_own_also_when_the_last_one_is_short() -> None:
     status = np.zeros(100, int)
     status[[3, 99]] = 1
-    assert aggregate._tile_counts(status, 32).tolist() == [31, 32, 32, 3]
+    assert predictions._tile_counts(status, 32).tolist() == [31, 32, 32, 3]
 
 
 @pytest.mark.promise(
