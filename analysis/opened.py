@@ -9,9 +9,7 @@ import xarray
 from ntkhpc.engine import confirmed
 from ntkhpc.engine.confirmed import Confirmations, Confirmed
 from ntkhpc.engine.run import Run
-
-BLOCK_BYTES = 2**22
-"""Of neighbouring parts that are one block: Dask takes longer over a block than it takes to read 100 kB."""
+from ntkhpc.studies import memory
 
 
 def opened(run: Run) -> xarray.Dataset:
@@ -34,14 +32,17 @@ def _variable(stored: xarray.DataArray, array: Confirmed) -> xarray.Variable:
 
 
 def _blocks(array: Confirmed) -> tuple[tuple[int, ...], ...]:
-    """Lengths of blocks along each dimension: parts along the last one that is cut are joined, to BLOCK_BYTES."""
+    """Lengths of blocks along each dimension: parts along the last one that is cut are joined.
+
+    Dask takes longer over a block than it takes to read 100 kB.
+    """
     lengths = list(array.chunks)
     cut = [axis for axis, one in enumerate(lengths) if len(one) > 1]
     if cut:
         row = array.dtype.itemsize * math.prod(
             max(one, default=0) for one in lengths[: cut[-1]] + lengths[cut[-1] + 1 :]
         )
-        lengths[cut[-1]] = _joined(lengths[cut[-1]], BLOCK_BYTES // max(1, row))
+        lengths[cut[-1]] = _joined(lengths[cut[-1]], memory.BLOCK // max(1, row))
     return tuple(lengths)
 
 

@@ -19,13 +19,16 @@ from analysis import pieces, tasks
 from analysis.pieces import Piece
 from analysis.tasks import Task
 from analysis.workers import threads_of_each
-from ntkhpc.studies import frozen
+from ntkhpc.studies import frozen, memory
 from ntkhpc.studies.dims import CELL
 from ntkhpc.studies.ensemble.study import EnsembleStudy
 from ntkhpc.studies.ensemble.train import OK
 from ntkhpc.threads import in_order
 
 NAMES = ("bias2", "variance")
+
+_MANY_TILES = memory.HELD_TILES
+"""With more, what `_less_excess` takes off is below a hundredth."""
 
 _BLOCK_VALUES = 2**17
 """Of what is computed with at a time, which a core's cache holds."""
@@ -206,10 +209,6 @@ def _about(
         for tiles, own, with_wrong in (one for part in parts for one in part):
             square[tiles], along[tiles] = own, with_wrong
     return square, along, None if kept is None else kept @ kept.T
-
-
-_MANY_TILES = 256
-"""With more, what `_less_excess` takes off is below a hundredth."""
 
 
 def _less_excess(gram: np.ndarray | None, total: float, numbers: int, variance: float) -> float:

@@ -12,11 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import bench_memory
+import dask
 import jax
 import jax.numpy as jnp
 import numpy as np
+import zarr
+from support.losses import make_drawn
 from support.runs import make_run
 
+from analysis import aggregate
 from ntkhpc import infinite_width, kernels, seeds, tangents, training
 from ntkhpc.engine import plan, run, status
 from ntkhpc.networks import MLP
@@ -143,9 +147,34 @@ def ten_thousand_shards() -> None:
     print(f"{count:,} shards: plan {planning:.2f} s, status {looking:.2f} s")
 
 
+def aggregation(members: int, points: int) -> None:
+    """Moments of an ensemble against Zarr's read, chunk by chunk, of what they are made from; and by two threads."""
+    with tempfile.TemporaryDirectory() as folder:
+        target = make_drawn(Path(folder), members, points)
+        names = ("test_point_loss", "prediction_mean", "prediction_m2")
+        stored = [zarr.open_array(target.store / name, mode="r") for name in names]
+
+        def read() -> None:
+            for array in stored:
+                for first in range(0, array.shape[3], array.chunks[3]):
+                    array[:, :, :, first : first + array.chunks[3]]
+
+        def moments(threads: int) -> None:
+            with dask.config.set(num_workers=threads):
+                aggregate.moments(target)
+
+        reading, one, two = best(read, partial(moments, 1), partial(moments, 2))
+        size = sum(array.nbytes for array in stored) / 1e6
+    print(
+        f"moments of {members:,} members at {points:,} test points: {one:.2f} s, {one / reading:.1f} times Zarr's read "
+        f"of their {size:,.0f} MB; two threads take {two / one:.2f} of it"
+    )
+
+
 if __name__ == "__main__":
     bench_memory.main(sys.argv[1:])
     ten_thousand_shards()
+    aggregation(20_000, 1000)
     for width in (32, 128, 512):
         for n_train in (32, 256):
             ensemble_tile(width, n_train)

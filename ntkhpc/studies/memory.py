@@ -42,10 +42,23 @@ REPORT = {"ensemble": 455 * MIB, "bayes": 405 * MIB}
 """The analysis by the kind of study, with pandas, PyArrow, xarray, lmfit and matplotlib."""
 
 REPORT_THREADS = 2
-"""Threads of Dask in the analysis where it has no workers of its own; each holds one cell."""
+"""Threads of Dask in the analysis where it has no workers of its own; each holds one block of losses."""
 
-CHUNK = 55 * 1024
-"""What the analysis keeps of each chunk that it reads with Dask: its tasks, and their results until they are joined."""
+BLOCK = 4 * MIB
+"""Of the parts of neighbouring shards that the analysis reads together, if they are not larger alone."""
+
+RECEIPT = 16 * 1024
+"""What the analysis keeps of each shard: its receipt, and where in each array its part is."""
+
+MEMBER = 24
+"""Numbers that the analysis holds of each member of each cell: of its loss, its influence on four moments and on their
+logarithms, and on the way there."""
+
+POINT = 12
+"""The same of each test point of each cell."""
+
+HELD_TILES = 256
+"""Tiles of a cell whose mean predictions the analysis holds; of more none."""
 
 
 def of_numbers(count: float) -> int:

@@ -46,9 +46,9 @@ def _analysis_seconds(study: ComparisonStudy, block: Block) -> float:
 
 
 def _analysis_bytes(study: ComparisonStudy) -> int:
-    """What the report of the largest takes, and what is kept of the chunks of the others."""
+    """What the report of the largest takes, and what is kept of the others."""
     each = [of_ensemble.analysis_bytes(ensemble) for ensemble in study.ensembles]
-    return max(each) + sum(map(of_ensemble.chunk_bytes, study.ensembles))
+    return max(each) + sum(map(of_ensemble.kept_bytes, study.ensembles))
 
 
 def remarks(study: ComparisonStudy, load: Callable[[str], Any]) -> tuple[str, ...]:

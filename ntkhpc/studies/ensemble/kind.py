@@ -74,19 +74,30 @@ def analysis_seconds(study: EnsembleStudy, block: Block) -> float:
 
 
 def analysis_bytes(study: EnsembleStudy) -> int:
-    """The losses of a cell in float64, four times as they are squared and averaged, and a little of every chunk."""
-    ensemble = study.ensemble
-    losses = memory.of_numbers(min(_cells(study), memory.REPORT_THREADS) * 4 * ensemble.members * study.data.test)
-    return memory.REPORT["ensemble"] + losses + chunk_bytes(study)
+    """What is kept, and of as many cells as there are threads a block of the store, as it is read and as it is joined
+    from parts of shards, one of numbers in work, and mean predictions of few tiles."""
+    ensemble, threads = study.ensemble, memory.REPORT_THREADS
+    part = max(train.chunk_bytes(study, name) for name in ("test_point_loss", "prediction_mean"))
+    joined = max(part, min(memory.BLOCK, part * _shards(study)))
+    tiles = min(memory.HELD_TILES, math.ceil(ensemble.members / ensemble.tile))
+    held = min(_cells(study), threads) * memory.of_numbers(tiles * study.data.test * study.outputs)
+    return memory.REPORT["ensemble"] + threads * (part + joined) + held + kept_bytes(study)
 
 
-def chunk_bytes(study: EnsembleStudy) -> int:
-    """What the analysis keeps of all chunks of the losses."""
-    return memory.CHUNK * _cells(study) * math.ceil(study.ensemble.members / study.ensemble.shard_members)
+def kept_bytes(study: EnsembleStudy) -> int:
+    """What the analysis keeps of all members, test points and shards."""
+    cells, ensemble = _cells(study), study.ensemble
+    numbers = memory.of_numbers(cells * (memory.MEMBER * ensemble.members + memory.POINT * study.data.test))
+    return numbers + memory.RECEIPT * cells * _shards(study)
 
 
 def _cells(study: EnsembleStudy) -> int:
     return math.prod((len(study.network.widths), len(study.ensemble.n_train), study.ensemble.draws))
+
+
+def _shards(study: EnsembleStudy) -> int:
+    """Of each cell."""
+    return math.ceil(study.ensemble.members / study.ensemble.shard_members)
 
 
 def remarks(study: EnsembleStudy, load: Callable[[str], Any]) -> tuple[str, ...]:
