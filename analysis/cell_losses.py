@@ -22,7 +22,6 @@ from analysis import pieces, tasks
 from analysis.pieces import Piece
 from analysis.tasks import Task
 from analysis.workers import threads_of_each
-from ntkhpc.threads import in_order
 
 CLOSE = 1e-6
 """What 2 |d| |delta| may be of |d|^2, for the root mean square |d|: losses are stored to 6e-8 of themselves."""
@@ -171,10 +170,10 @@ class _Sums:
     ) -> "_Sums":
         """Chunks are summed by themselves, and their sums joined in order, whatever thread read them."""
         whole = _Part(blocks, len(trained))
-        with in_order(partial(_Part.of, blocks, centre, trained), read, threads=threads) as parts:
-            for piece, part in zip(read, parts, strict=True):
-                whole.lowered[piece.rows], whole.square[piece.rows] = part.lowered, part.square
-                whole.join(part)
+        parts = pieces.each(partial(_Part.of, blocks, centre, trained), read, threads)
+        for piece, part in zip(read, parts, strict=True):
+            whole.lowered[piece.rows], whole.square[piece.rows] = part.lowered, part.square
+            whole.join(part)
         return cls(blocks, centre, whole)
 
     @cached_property

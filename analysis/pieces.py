@@ -1,6 +1,6 @@
 """The chunks of a lazy array along its first dimension, one after the other, in whatever thread asks for one."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,6 +8,8 @@ import xarray
 from dask.base import optimize
 from dask.local import get_sync
 from dask.optimization import cull
+
+from ntkhpc.threads import Result, in_order
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,15 @@ def along(array: xarray.DataArray) -> list[Piece]:
         Piece(begin, begin + length, reading((lazy.name, number, *others)))
         for number, (begin, length) in enumerate(_spans(lazy.chunks[0]))
     ]
+
+
+def each(work: Callable[[Piece], Result], read: Sequence[Piece], threads: int) -> Iterator[Result]:
+    """What is made of each piece, in their order, by so many threads; one alone needs none."""
+    if len(read) == 1:
+        yield work(read[0])
+        return
+    with in_order(work, read, threads=threads) as found:
+        yield from found
 
 
 def _spans(lengths: tuple[int, ...]) -> Iterator[tuple[int, int]]:

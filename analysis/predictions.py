@@ -11,6 +11,7 @@ from which both quantities follow for all tiles, and for all without one: sums o
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 import xarray
@@ -23,7 +24,6 @@ from ntkhpc.studies import frozen, memory
 from ntkhpc.studies.dims import CELL
 from ntkhpc.studies.ensemble.study import EnsembleStudy
 from ntkhpc.studies.ensemble.train import OK
-from ntkhpc.threads import in_order
 
 NAMES = ("bias2", "variance")
 
@@ -123,8 +123,7 @@ class _Moments:
         def summed(piece: Piece) -> np.ndarray | float:
             return sum((counts[tiles] @ rows for tiles, rows in self.blocks(piece, counts)), 0.0)
 
-        with in_order(summed, self.read, threads=threads) as parts:
-            return np.asarray(sum(parts, 0.0) / counts.sum())
+        return np.asarray(sum(pieces.each(summed, self.read, threads), 0.0) / counts.sum())
 
     def sums(self, counts: np.ndarray, threads: int) -> np.ndarray:
         """(tile,): over points and outputs; 0 of tiles without members."""
@@ -133,9 +132,8 @@ class _Moments:
             return [(tiles, rows.sum(axis=1)) for tiles, rows in self.blocks(piece, counts)]
 
         found = np.zeros(len(counts))
-        with in_order(summed, self.read, threads=threads) as parts:
-            for tiles, values in (one for part in parts for one in part):
-                found[tiles] = values
+        for tiles, values in chain.from_iterable(pieces.each(summed, self.read, threads)):
+            found[tiles] = values
         return found
 
 
@@ -205,9 +203,8 @@ def _about(
         return found
 
     square, along = np.zeros(len(counts)), np.zeros(len(counts))
-    with in_order(products, mean.read, threads=threads) as parts:
-        for tiles, own, with_wrong in (one for part in parts for one in part):
-            square[tiles], along[tiles] = own, with_wrong
+    for tiles, own, with_wrong in chain.from_iterable(pieces.each(products, mean.read, threads)):
+        square[tiles], along[tiles] = own, with_wrong
     return square, along, None if kept is None else kept @ kept.T
 
 
