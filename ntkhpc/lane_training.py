@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ntkhpc.training import Program
 
 
-class Data(NamedTuple):
+class Samples(NamedTuple):
     """x (n, d), its transpose as an array of its own, y (n, outputs), x_test (N_T, d), y_test (N_T, outputs)."""
 
     x: Any
@@ -41,7 +41,7 @@ class Held(NamedTuple):
     the key of the orders of mini-batches, of each lane (B,) or of all.
     """
 
-    data: Data
+    data: Samples
     rate: Array
     dual: Dual | None
     start: Any
@@ -63,7 +63,7 @@ Results = tuple[Any, Any, Any, Any]
 
 
 def train(
-    program: "Program", chosen: Lanes, drawn: Any, seed: Array, members: Array, rate: Array, data: Data
+    program: "Program", chosen: Lanes, drawn: Any, seed: Array, members: Array, rate: Array, data: Samples
 ) -> Results:
     """Train the networks of `members` (B,), which begin with the parameters `drawn`, B along the first axis of each."""
     if not chosen.static:
@@ -81,7 +81,7 @@ def train(
 
 @partial(jax.jit, static_argnums=(0, 1))
 def _in_one(
-    program: "Program", chosen: Lanes, drawn: Any, seed: Array, members: Array, rate: Array, data: Data
+    program: "Program", chosen: Lanes, drawn: Any, seed: Array, members: Array, rate: Array, data: Samples
 ) -> Results:
     held, state = _begin(program, chosen, drawn, seed, members, rate, data)
 
@@ -104,7 +104,7 @@ def _scaled(program: "Program", predictions: Any, last_rise: Any, train_loss: An
 
 
 def _begin(
-    program: "Program", chosen: Lanes, drawn: Any, seed: Array, members: Array, rate: Array, data: Data
+    program: "Program", chosen: Lanes, drawn: Any, seed: Array, members: Array, rate: Array, data: Samples
 ) -> tuple[Held, State]:
     algorithm, outputs = program.trained_by, program.output_scale
     if not program.layerwise and (scale := algorithm.width_scale(program.width)) != 1:
@@ -142,12 +142,12 @@ def _begin(
 def _made_at_first(program: "Program", chosen: Lanes, *given: Any) -> tuple[Held, State]:
     """Without the inputs, which would be copied."""
     held, state = _begin(program, chosen, *given)
-    return held._replace(data=Data(None, None, held.data.y, None, held.data.y_test)), state
+    return held._replace(data=Samples(None, None, held.data.y, None, held.data.y_test)), state
 
 
 def _begun(program: "Program", chosen: Lanes, *given: Any) -> tuple[Held, State]:
     held, state = _made_at_first(program, chosen, *given)
-    data: Data = given[-1]
+    data: Samples = given[-1]
     return held._replace(data=data._replace(y=held.data.y, y_test=held.data.y_test)), state
 
 

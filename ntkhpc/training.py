@@ -18,7 +18,7 @@ from jax import Array
 
 from ntkhpc import first_layer, lane_training, minibatches, optimisers, output_scale, pinned, rises, seeds
 from ntkhpc.first_layer import FirstLayer
-from ntkhpc.lane_training import Data
+from ntkhpc.lane_training import Samples
 from ntkhpc.lanes import MAPPED, Lanes, Sizes, device_bytes, lanes_for
 from ntkhpc.networks import MLP
 from ntkhpc.optimisers import Algorithm
@@ -109,7 +109,7 @@ def train_tile(
         for some in jnp.asarray(np.resize(numbers, (parts, at_once))):
             drawn = weights.compiled(at_once, lanes.static, doubles, _settings())(jnp.uint32(seed), some)
             if lanes.count:
-                found = lane_training.train(program, lanes, drawn, jnp.uint32(seed), some, rate, Data(*data))
+                found = lane_training.train(program, lanes, drawn, jnp.uint32(seed), some, rate, Samples(*data))
             else:
                 found = _compiled(plain)(program, drawn, jnp.uint32(seed), some, rate, *data)
             results.append(jax.device_get(found))

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from ntkhpc import lane_training, lanes, optimisers, output_scale, studies, training
-from ntkhpc.lane_training import Data
+from ntkhpc.lane_training import Samples
 from ntkhpc.lanes import MAPPED, Lanes, Sizes, lanes_for
 from ntkhpc.networks import MLP
 from ntkhpc.optimisers import Algorithm
@@ -96,7 +96,7 @@ def test_a_lane_has_the_same_bits_whatever_the_others_hold(chosen: Lanes) -> Non
 def test_a_lane_that_diverges_leaves_the_others_their_bits(chosen: Lanes) -> None:
     """The third network begins with weights ten thousand times as large, and is lost within a few steps."""
     made, members = program(Algorithm("momentum", 0.5)), jnp.arange(4, dtype=jnp.uint32)
-    data = Data(*(jnp.asarray(one, jnp.float32) for one in (X, X.T.copy(), Y, X_TEST, Y_TEST)))
+    data = Samples(*(jnp.asarray(one, jnp.float32) for one in (X, X.T.copy(), Y, X_TEST, Y_TEST)))
     drawn = jax.vmap(lambda one: training._Weights.of(made, FEATURES)._draw(jnp.uint32(1), one))(members)
     spoilt = jax.tree.map(lambda one: one.at[2].multiply(1e4), drawn)
     well, ill = (
@@ -118,7 +118,7 @@ class Part:
     compiled: Any
 
 
-def parts(made: training.Program, chosen: Lanes, data: Data, lengths: tuple[int, ...] = (1, 16)) -> Iterator[Part]:
+def parts(made: training.Program, chosen: Lanes, data: Samples, lengths: tuple[int, ...] = (1, 16)) -> Iterator[Part]:
     drawn = jax.vmap(lambda one: training._Weights.of(made, data.x.shape[1])._draw(jnp.uint32(1), one))(
         members := jnp.arange(chosen.count, dtype=jnp.uint32)
     )
@@ -150,8 +150,8 @@ def primitives(jaxpr: Any) -> Iterator[str]:
                 yield from primitives(inner)
 
 
-def of_floats(*arrays: np.ndarray) -> Data:
-    return Data(*(jnp.asarray(one, jnp.float32) for one in arrays))
+def of_floats(*arrays: np.ndarray) -> Samples:
+    return Samples(*(jnp.asarray(one, jnp.float32) for one in arrays))
 
 
 @pytest.mark.promise("The program that trains on a GPU has no loop whose length is not known, nor a branch.")
