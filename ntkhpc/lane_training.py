@@ -76,7 +76,8 @@ def train(
             now += length
         losses.append(_looked_at(program, chosen, held, state))
     train_loss, test_loss = (jnp.stack(part, axis=1) for part in zip(*losses, strict=True))
-    return _scaled(program, *_ended(program, chosen, held, state, train_loss[:, -1]), train_loss, test_loss)
+    predictions, last_rise = _ended(program, chosen, held, state, train_loss[:, -1])
+    return _scaled(program, (predictions, train_loss, test_loss, last_rise))
 
 
 @partial(jax.jit, static_argnums=(0, 1))
@@ -92,11 +93,13 @@ def _in_one(
     ends = jnp.asarray(program.trace_steps)
     starts = jnp.concatenate([ends[:1], ends[:-1]])
     state, (train_loss, test_loss) = jax.lax.scan(trace, state, (starts, ends))
-    ended = _end(program, chosen, held, state, train_loss[-1])
-    return _scaled(program, *ended, train_loss.T, test_loss.T)
+    predictions, last_rise = _end(program, chosen, held, state, train_loss[-1])
+    return _scaled(program, (predictions, train_loss.T, test_loss.T, last_rise))
 
 
-def _scaled(program: "Program", predictions: Any, last_rise: Any, train_loss: Any, test_loss: Any) -> Results:
+def _scaled(program: "Program", results: Results) -> Results:
+    """Of the outputs over gamma."""
+    predictions, train_loss, test_loss, last_rise = results
     gamma = program.output_scale.gamma
     if gamma != 1:
         predictions, train_loss, test_loss = predictions / gamma, train_loss / gamma**2, test_loss / gamma**2
@@ -218,6 +221,7 @@ def _batches(program: "Program", held: Held, first: Array, length: int) -> Calla
     def orders(key: Array) -> Array:
         return jax.vmap(lambda epoch: minibatches.epoch_order(key, epoch, n))(epochs)
 
+    assert held.order is not None
     found = jax.vmap(orders)(held.order) if own else orders(held.order)  # (B, epochs, n) or (epochs, n)
 
     def of_order(order: Array, number: Any) -> Array:
