@@ -221,4 +221,35 @@ def _from_tiles(
     left = estimate(n.sum() - n, first.sum(axis=0) - first, second.sum(axis=0) - second)
     factor = np.sqrt((len(counts) - 1) / len(counts))  # so that the squares add up to the jackknife's variance
     moved = [factor * (one.mean() - one) for one in left]
+    moved[0] *= _less_excess(counts, first, float((moved[0] ** 2).sum()))
     return {name: (float(whole[i]), moved[i]) for i, name in enumerate(("bias2", "variance"))}
+
+
+_MANY_TILES = 256
+"""With more, what `_less_excess` takes off is below a hundredth."""
+
+
+def _less_excess(counts: np.ndarray, first: np.ndarray, variance: float) -> float:
+    """What the deviates of bias2 are multiplied by; `first` (tiles, points, outputs) are sums of f about any centre.
+
+    The jackknife's `variance` is too large on average for what is quadratic in the mean, by m/(m - 2) times the
+    variance of its quadratic part [Efron and Stein 1981],
+
+        2 tr S^2 / (N (N - 1) (2 P)^2) ,
+
+    with N members in m tiles, the covariance S of f over the P test points and outputs, and tr S^2 estimated without
+    bias [Himeno and Yamada 2014]. Half of that excess is taken off, as low values come with low errors: 68 and 95 %
+    intervals of bias2, of samples of the exact law of the calorimeter, 60 members in 6 tiles, cover 72 and 95.5 % with
+    all of it, 68.5 and 94 % with half of it, 65 and 91 % without.
+    """
+    m, total = len(counts), float(counts.sum())
+    if not (4 <= m <= _MANY_TILES and variance > 0):
+        return 1.0
+    rows = first.reshape(m, -1) - counts[:, None] * (first.reshape(m, -1).sum(axis=0) / total)
+    gram = rows @ rows.T / np.sqrt(np.outer(counts, counts))
+    squares, trace = (gram**2).sum() / (m - 1) ** 2, np.trace(gram) / (m - 1)
+    fourth = (np.diag(gram) ** 2).sum() / (m - 1)
+    trace_of_square = (m - 1) / (m * (m - 2) * (m - 3)) * ((m - 1) * (m - 2) * squares + trace**2 - m * fourth)
+    quadratic = 2 * trace_of_square / (total * (total - 1)) / (2 * rows.shape[1]) ** 2
+    excess = np.clip(quadratic * m / (m - 2), 0, variance / 2)
+    return float(np.sqrt(1 - excess / 2 / variance))

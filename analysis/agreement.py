@@ -101,18 +101,16 @@ def compare(sample: np.ndarray, cell: xarray.Dataset, law: xarray.Dataset) -> di
     exact = {name: law[name].transpose("n_train", "draw").values for name in TESTED}
     p_values = all_sizes_p_values(sample, {name: np.log(exact[name]) for name in STATISTICS})
     curves = {name: _curve(cell, name, exact[name].mean(axis=-1)) for name in TESTED}
-    variance = curves["variance"]
+    families, variance = int(bool(p_values)), curves["variance"]
     if variance is not None and _units(variance) >= FEWEST:
         p_values["variance"] = variance.contrast(mean_weights(variance.n)).p_value()
-    # Two families, the members' and the tiles', of which each could alarm [Sidak 1967].
+        families += 1
+    # The members' tests and the tiles' are two families, of which each could alarm [Sidak 1967].
     for name, curve in curves.items():
         if curve is not None:
             p = p_values.get(name, float("nan"))
-            found[name] = AgainstLaw(curve.contrast(mean_weights(curve.n)), 1 - (1 - p) ** len(FAMILIES))
+            found[name] = AgainstLaw(curve.contrast(mean_weights(curve.n)), 1 - (1 - p) ** families)
     return found
-
-
-FAMILIES = ("members", "tiles")
 
 
 def _curve(cell: xarray.Dataset, name: str, exact: np.ndarray) -> Curve | None:

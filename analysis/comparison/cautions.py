@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from analysis import second_run
+from analysis.comparison.differences import COMPARED
 from analysis.comparison.results import ComparisonResults, Variant
 from analysis.ensemble import exponents, members, oscillating, rechecked
 from analysis.ensemble.members import records
@@ -14,6 +15,8 @@ from analysis.report.section import Section
 from ntkhpc.studies.dims import CELL
 from ntkhpc.studies.ensemble.train import DIVERGED
 from ntkhpc.words import count, joined, numbers
+
+EXPECTED = sum(name != "eps_pop" for _, name in COMPARED)
 
 TOLD = 5
 """Networks that a sentence names."""
@@ -28,7 +31,30 @@ def cautions(results: ComparisonResults) -> list[str]:
         for text in [*_diverged(one), *_oscillating(one), *of_members, *of_exponents]:
             found.setdefault(text, []).append(one.name)
     said = [f"{joined(names)}: {text}" for text, names in found.items()]
-    return [*said, *(text for name in ("mu_L", "eps_L") for text in _bends(results, name))]
+    return [*_not_compared(results), *said, *(text for name in ("mu_L", "eps_L") for text in _bends(results, name))]
+
+
+def _not_compared(results: ComparisonResults) -> list[str]:
+    """Which variants lack a difference from the first at a width; of eps_pop, that may be zero, others tell."""
+    known = {(d.what, d.quantity, d.width, d.variant) for d in results.differences}
+    if not known:
+        return []  # the first box says it
+    lacking: dict[str, list[str]] = {}
+    for one in results.others:
+        for width in results.widths:
+            missing = [
+                f"exponent of {name}" if what == "exponent" else name
+                for what, name in COMPARED
+                if name != "eps_pop" and (what, name, width, one.name) not in known
+            ]
+            if missing:
+                text = "nothing" if len(missing) == EXPECTED else f"no {joined(missing, 'or')}"
+                lacking.setdefault(text, []).append(f"{one.name} (width {width:,})")
+    return [
+        f"of {joined(where)} {text} is compared with {results.reference.name}: one of the two has too few networks "
+        "that did not diverge, or too few sizes"
+        for text, where in lacking.items()
+    ]
 
 
 def _bends(results: ComparisonResults, name: str) -> list[str]:

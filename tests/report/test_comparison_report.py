@@ -1,5 +1,6 @@
 """The report of a comparison: what its sections say of variants whose differences are known."""
 
+import copy
 import json
 import re
 import shutil
@@ -86,6 +87,21 @@ def test_networks_that_diverged_are_named_with_their_variant(algorithms: Compari
     frame = cautions.SECTION.files(algorithms)["diverged"]
     assert set(frame.variant) == {"adam"}
     assert len(frame) == 2 * len(variants.SIZES)
+
+
+def test_a_variant_without_a_number_is_named(algorithms: ComparisonResults) -> None:
+    """As when all networks of a variant diverged at a width."""
+    gone = {("adam", 64): ("exponent", "value"), ("near", 256): ("exponent",)}
+    kept = tuple(
+        d for d in algorithms.differences
+        if not (d.what in gone.get((d.variant, d.width), ()) and (d.variant == "adam" or d.quantity == "eps_L"))
+    )  # fmt: skip
+    lacking = copy.copy(algorithms)
+    lacking.__dict__["differences"] = kept
+    second, first = cautions.cautions(lacking)[:2]
+    assert first.startswith("of adam (width 64) nothing is compared with gd: one of the two has too few networks")
+    assert second.startswith("of near (width 256) no exponent of eps_L is compared with gd")
+    assert not any("is compared with" in one for one in cautions.cautions(algorithms))
 
 
 def test_cautions_that_several_variants_share_are_said_once(algorithms: ComparisonResults) -> None:
