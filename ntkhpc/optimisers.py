@@ -80,6 +80,11 @@ class Algorithm:
         """Whether it is known by how much the training loss of a stable linear model may rise at a step."""
         return self.entry.bound is not None and not self.batch and not self.weight_decay
 
+    @property
+    def is_linear(self) -> bool:
+        """Whether a step is linear in the gradient of the cost on all samples."""
+        return self.entry.bound is not None and not self.batch
+
     def is_dual(self, features: int, n_train: int) -> bool:
         """Whether the first layer of a fully connected network is trained in the dual form (first_layer.py).
 
@@ -87,8 +92,7 @@ class Algorithm:
         the time of the other form at n_train = 256, 0.85 at 1000; with few features, passes over the activations take
         longer than the products do, and nothing is saved.
         """
-        linear = self.entry.bound is not None and not self.batch
-        return linear and features >= FEWEST_FEATURES and n_train < DUAL_SHARE * features
+        return self.is_linear and features >= FEWEST_FEATURES and n_train < DUAL_SHARE * features
 
     def has_law(self, degree: int | None) -> bool:
         """Whether its law at infinite width is known, of networks of this `homogeneity`."""

@@ -7,7 +7,7 @@ weights. A network is therefore comparable with the exact law of [arXiv:1902.067
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import cache, lru_cache, partial
 from typing import Any
 
 import jax
@@ -16,8 +16,10 @@ import numpy as np
 import optax
 from jax import Array
 
-from ntkhpc import first_layer, minibatches, optimisers, output_scale, pinned, precisions, seeds
+from ntkhpc import first_layer, lane_training, minibatches, optimisers, output_scale, pinned, rises, seeds
 from ntkhpc.first_layer import FirstLayer
+from ntkhpc.lane_training import Samples
+from ntkhpc.lanes import MAPPED, Lanes, Sizes, device_bytes, lanes_for
 from ntkhpc.networks import MLP
 from ntkhpc.optimisers import Algorithm
 from ntkhpc.output_scale import OutputScale
@@ -74,55 +76,6 @@ class Trained:
     last_rise: np.ndarray
 
 
-_GRID = 4001
-_ROUNDINGS = 16
-_PRODUCT_ROUNDINGS = 4
-_SMALLEST_RISE = 1e-9
-
-
-def sound_rises(momentum: float, steps: int, algorithm: Algorithm = optimisers.PLAIN) -> np.ndarray:
-    """How much the training loss of a stable linear model can rise at each step, in units of its first loss.
-
-    Returns (at most `steps`,), of steps 1, 2, ...; at later ones the loss cannot rise by more than 1e-9. A mode of
-    curvature x = eta lambda/c keeps the part p_t(x) of its residual [p_0 = 1, p_1 = 1 - x, p_(t+1) = (1 + beta - x) p_t
-    - beta p_(t-1)], and the loss is the sum of p_t^2 z^2/(2 c) over modes. So it rises by at most the maximum over the
-    stable 0 <= x <= 2 (1 + beta) of p_(t+1)^2 - p_t^2. Without momentum p_t = (1 - x)^t, and no rise is sound.
-    Nesterov momentum and schedules have recursions and bounds of their own. Raises ValueError for an algorithm of which
-    nothing is known.
-    """
-    algorithm = optimisers.trained_by(algorithm, momentum)
-    if not algorithm.falls:
-        raise ValueError(f"it is not known by how much the loss may rise in a step of {algorithm.optimiser}")
-    if not algorithm.is_plain:
-        return _scheduled_rises(algorithm, steps)
-    momentum = algorithm.momentum
-    x = np.linspace(0, 2 * (1 + momentum), _GRID)
-    before, now = np.ones_like(x), np.ones_like(x)  # no velocity: p_1 = (1 + beta - x) - beta
-    rises = np.zeros(steps if momentum else 0)
-    for step in range(len(rises)):
-        before, now = now, (1 + momentum - x) * now - momentum * before
-        rises[step] = max(0.0, float((now**2 - before**2).max()))
-    return _until_small(rises)
-
-
-def _scheduled_rises(algorithm: Algorithm, steps: int) -> np.ndarray:
-    """The same for momentum and rates of any kind, from the velocity v of each mode."""
-    bound = optimisers.stability_bound(algorithm, 1.0, 1, 1)
-    x, beta = np.linspace(0, bound, _GRID), algorithm.momentum
-    rises, residual, velocity = np.zeros(steps if beta else 0), np.ones_like(x), np.zeros_like(x)
-    for step, part in enumerate(optimisers.multipliers(algorithm.schedule, steps)[: len(rises)]):
-        velocity = residual + beta * velocity
-        used = residual + beta * velocity if algorithm.optimiser == "nesterov" else velocity
-        before, residual = residual, residual - part * x * used
-        rises[step] = max(0.0, float((residual**2 - before**2).max()))
-    return _until_small(rises)
-
-
-def _until_small(rises: np.ndarray) -> np.ndarray:
-    large = np.flatnonzero(rises > _SMALLEST_RISE)
-    return rises[: large[-1] + 1] if len(large) else rises[:0]
-
-
 def train_tile(
     program: Program,
     x_train: Any,
@@ -133,11 +86,13 @@ def train_tile(
     learning_rate: float,
     seed: int,
     members: Sequence[int],
+    lanes: Lanes | None = None,
 ) -> Trained:
-    """Train the given members of the ensemble of `seed`, whatever their order or number, one after the other.
+    """Train the given members of the ensemble of `seed`, whatever their order or number.
 
-    x_* are (n, features), y_* (n, outputs). The results of a member do not depend on the other members of its tile on a
-    CPU, where the members are mapped over, not batched.
+    x_* are (n, features), y_* (n, outputs). `lanes` says how many are trained at once, or none at once (lanes.MAPPED);
+    by default as the rules of lanes.py have it for JAX's device. The results of a member do not depend on which other
+    members are in its tile, nor on its place in it where members are trained one after another.
     """
     if not len(members):
         raise ValueError("a tile has no members")
@@ -147,12 +102,27 @@ def train_tile(
         x, y, *test = (jnp.asarray(a, program.precision) for a in (x_train, y_train, x_test, y_test))
         data = (x, jnp.asarray(np.ascontiguousarray(np.asarray(x).T)), y, *test) if plain else (x, x, y, *test)
         rate, weights = jnp.asarray(learning_rate, program.precision), _Weights.of(program, x.shape[1])
-        parts = -(-len(numbers) // weights.at_once())
-        at_once = -(-len(numbers) // parts)  # the last part is padded: one program for all
+        if lanes is None:
+            lanes = _lanes(program, x.shape[1], len(y), len(test[1]), len(numbers))
+        parts = -(-len(numbers) // (lanes.count or weights.at_once()))
+        at_once = lanes.count or -(-len(numbers) // parts)  # the last part is padded: one program for all
         for some in jnp.asarray(np.resize(numbers, (parts, at_once))):
-            drawn = weights.compiled(at_once, doubles, _settings())(jnp.uint32(seed), some)
-            results.append(jax.device_get(_compiled(plain)(program, drawn, jnp.uint32(seed), some, rate, *data)))
+            drawn = weights.compiled(at_once, lanes.static, doubles, _settings())(jnp.uint32(seed), some)
+            if lanes.count:
+                found = lane_training.train(program, lanes, drawn, jnp.uint32(seed), some, rate, Samples(*data))
+            else:
+                found = _compiled(plain)(program, drawn, jnp.uint32(seed), some, rate, *data)
+            results.append(jax.device_get(found))
     return Trained(*(np.concatenate(part)[: len(numbers)] for part in zip(*results, strict=True)))
+
+
+def _lanes(program: Program, features: int, n_train: int, n_test: int, members: int) -> Lanes:
+    """The lanes by the rules for JAX's device; networks that are not fully connected are trained one after another."""
+    if not isinstance(program.mlp, MLP):
+        return MAPPED
+    mlp, itemsize = program.mlp, np.dtype(program.precision).itemsize
+    sizes = Sizes(features, program.width, mlp.depth, mlp.outputs, n_train, n_test, itemsize)
+    return lanes_for(sizes, program.trained_by, members, device_bytes())
 
 
 _DRAWN_BYTES = 2**23
@@ -187,12 +157,15 @@ class _Weights:
         return jax.tree.map(lambda one: one.astype(self.precision), drawn)
 
     @lru_cache(maxsize=4)  # noqa: B019  (of small frozen values)
-    def compiled(self, members: int, doubles: bool, settings: tuple[str, ...]) -> Callable[[Array, Array], Any]:
-        """(seed, members (m,)) -> the weights of each, along a first axis.
+    def compiled(
+        self, members: int, together: bool, doubles: bool, settings: tuple[str, ...]
+    ) -> Callable[[Array, Array], Any]:
+        """(seed, members (m,)) -> the weights of each, along a first axis: drawn `together`, or one after another.
 
         `doubles` and the `settings` of JAX decide the program too, and are there to tell one from another.
         """
-        draw = _jit(isinstance(self.mlp, MLP))(lambda seed, some: jax.lax.map(lambda one: self._draw(seed, one), some))
+        each = jax.vmap if together else lambda one: partial(jax.lax.map, one)
+        draw = _jit(isinstance(self.mlp, MLP))(lambda seed, some: each(lambda one: self._draw(seed, one))(some))
         return draw.lower(jnp.uint32(0), jnp.zeros(members, jnp.uint32)).compile()
 
 
@@ -274,7 +247,10 @@ def _train_member(
             return 0.5 * jnp.mean((held.outputs(trained) - y) ** 2)
         return 0.5 * jnp.mean((network.apply(trained, batch[0]) - batch[1]) ** 2)
 
-    watch = _watch(program, x.dtype, start) if program.watched else None
+    untrained = None if start is None else 0.5 * jnp.mean(start**2)
+    watch = None
+    if program.watched:
+        watch = rises.watch(algorithm, steps, program.matmul_precision, x.dtype, untrained)
 
     def step(number: Any, state: Any) -> Any:
         trained, moments, seen, order = state
@@ -333,32 +309,3 @@ def _batches(algorithm: Algorithm, seed: Array, key: Array, x: Array, y: Array) 
         return (x[chosen], y[chosen]), order
 
     return next_batch, jnp.zeros(len(x), jnp.int32)
-
-
-def _resolution(matmul_precision: str, dtype: Any) -> float:
-    """Of outputs, relative to what they begin with: products of coarser factors have sums of full precision."""
-    eps, factors = float(np.finfo(dtype).eps), precisions.of_products(str(dtype), matmul_precision)
-    return _ROUNDINGS * eps if factors <= eps else _PRODUCT_ROUNDINGS * factors
-
-
-def _watch(program: Program, dtype: Any, subtracted: Array | None) -> Callable[[Array, Array, Any], Any]:
-    """What looks at the loss at each step: (step, loss, seen) -> seen, which is (first loss, loss before, last rise).
-
-    Rounding moves residuals by about the resolution of the outputs, so the loss C by that times sqrt(C C_0). What is
-    `subtracted` from outputs is rounded too, and C_0 has its loss besides.
-    """
-    rises = sound_rises(program.momentum, program.trace_steps[-1], program.algorithm)
-    allowed = jnp.asarray(np.append(rises, _SMALLEST_RISE if len(rises) else 0.0), dtype)
-    resolution = _resolution(program.matmul_precision, dtype)
-    untrained = None if subtracted is None else 0.5 * jnp.mean(subtracted**2)
-
-    def watch(step: Array, loss: Array, seen: Any) -> Any:
-        first, before, last = seen
-        first = jnp.where(step == 0, loss, first)
-        sound = allowed[jnp.clip(step - 1, 0, len(allowed) - 1)] * first
-        scale = first if untrained is None else first + untrained
-        rounding = resolution * (before + jnp.sqrt(before * scale))
-        rose = loss > before + sound + rounding
-        return first, loss, jnp.where(rose, jnp.asarray(step, jnp.int32), last)
-
-    return watch

@@ -21,7 +21,7 @@ from support.losses import make_drawn
 from support.runs import make_run
 
 from analysis import aggregate
-from ntkhpc import infinite_width, kernels, seeds, tangents, training
+from ntkhpc import infinite_width, kernels, lanes, seeds, tangents, training
 from ntkhpc.engine import plan, run, status
 from ntkhpc.networks import MLP
 
@@ -39,7 +39,7 @@ def best(*jobs: Callable[[], Any], repeats: int = 5) -> list[float]:
 
 
 def ensemble_tile(width: int, n_train: int, members: int = 10) -> None:
-    """A tile against its matrix products alone, a Python loop over members, and vmap."""
+    """A tile, one member after another, against its matrix products alone, a Python loop over members, and vmap."""
     mlp, steps = MLP(depth=1, activation="relu"), 4 * n_train
     rng = np.random.default_rng(0)
     x, y, x_test, y_test = (
@@ -49,7 +49,7 @@ def ensemble_tile(width: int, n_train: int, members: int = 10) -> None:
 
     def train(numbers: range) -> Any:
         return training.train_tile(
-            program, x, y, x_test, y_test, learning_rate=0.1, seed=0, members=numbers
+            program, x, y, x_test, y_test, learning_rate=0.1, seed=0, members=numbers, lanes=lanes.MAPPED
         ).predictions
 
     @jax.jit
@@ -80,6 +80,36 @@ def ensemble_tile(width: int, n_train: int, members: int = 10) -> None:
     print(
         f"tile of {members}, width {width:4}, n_train {n_train:4}: {members * steps / tile:9,.0f} member steps/s; "
         f"GEMMs alone {bound / tile:4.2f}, loop {loop / tile:4.2f}, vmap {vmap / tile:4.2f} of its time"
+    )
+
+
+def lanes_of_tile(width: int, n_train: int, features: int, members: int = 10) -> None:
+    """A tile in lanes as a CPU trains it, in the same lanes as a GPU does, and with the other form of the first layer,
+    against one member after another."""
+    mlp, steps = MLP(depth=1, activation="relu"), 40 * n_train
+    rng = np.random.default_rng(0)
+    sizes = ((n_train, features), (n_train, 1), (50, features), (50, 1))
+    data = [rng.normal(size=size).astype(np.float32) for size in sizes]
+    program = training.Program(mlp, width, (0, steps), watched=True)
+    dual = n_train < lanes.DUAL_SHARE * features
+
+    def train(chosen: lanes.Lanes) -> Any:
+        given = {"learning_rate": 0.1, "seed": 0, "members": range(members), "lanes": chosen}
+        return training.train_tile(program, *data, **given).predictions  # type: ignore[arg-type]
+
+    of = lanes.Sizes(features, width, 1, 1, n_train, 50, 4)
+    default = lanes.lanes_for(of, program.trained_by, members, None)
+    chosen = [
+        lanes.MAPPED,
+        lanes.Lanes(members, dual),
+        lanes.Lanes(members, not dual),
+        lanes.Lanes(members, dual, True),
+    ]
+    mapped, here, other, static = best(*(partial(train, one) for one in chosen))
+    print(
+        f"{members} lanes, width {width:4}, n_train {n_train:4}, d {features:3}: {here / mapped:4.2f} of the time of "
+        f"one after another ({'which' if default.count else 'not what'} a CPU takes), {other / mapped:4.2f} "
+        f"{'without' if dual else 'with'} the dual form, as on a GPU {static / mapped:4.2f}"
     )
 
 
@@ -178,6 +208,15 @@ if __name__ == "__main__":
     for width in (32, 128, 512):
         for n_train in (32, 256):
             ensemble_tile(width, n_train)
+    for width, n_train, features in (
+        (32, 32, 25),
+        (32, 32, 784),
+        (64, 32, 25),
+        (32, 64, 25),
+        (64, 64, 25),
+        (512, 256, 25),
+    ):
+        lanes_of_tile(width, n_train, features)
     kernel(2000, 784)
     kernel(4000, 784)
     learning_curve(2048, 500, 16)

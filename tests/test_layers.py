@@ -21,7 +21,7 @@ FLOORS = (
      "ntkhpc.refinement", "ntkhpc.infinite_width", "ntkhpc.loss_law",
      "ntkhpc.triangular", "ntkhpc.tile_algebra", "ntkhpc.device_algebra", "ntkhpc.device_kernels",
      "ntkhpc.training", "ntkhpc.convergence", "ntkhpc.bayesian", "ntkhpc.linalg", "ntkhpc.programs",
-     "ntkhpc.program_cache", "ntkhpc.first_layer",
+     "ntkhpc.program_cache", "ntkhpc.first_layer", "ntkhpc.lanes", "ntkhpc.lane_training", "ntkhpc.rises",
      "ntkhpc.pinned", "ntkhpc.kernel_products", "ntkhpc.preconditioner", "ntkhpc.conjugate_gradients",
      "ntkhpc.probes", "ntkhpc.residuals", "ntkhpc.iterative", "ntkhpc.stax_text", "ntkhpc.stax_relu",
      "ntkhpc.stax_network", "ntkhpc.kernel_batches", "ntkhpc.traced", "ntkhpc.stax_cost",

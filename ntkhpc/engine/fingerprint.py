@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ntkhpc import pinned, start
+from ntkhpc import lanes, pinned, start
 from ntkhpc.engine.packages import DECIDING, versions
 from ntkhpc.engine.run import Manifest
 from ntkhpc.errors import DeviceError, SurroundingsError
@@ -107,6 +107,8 @@ def collect(study: Study, manifest: Manifest) -> dict[str, Any]:
     }
     if is_accelerated():  # kernels by NumPy, beside a GPU that JAX happens to see, have other bits
         record["accelerated"] = True
+    if (lane_bytes := lanes.device_bytes()) is not None:  # with the sizes they decide how many members train at once
+        record["lane_bytes"] = lane_bytes
     return {**record, "id": sha256(canonical_json(record))[:16]}
 
 

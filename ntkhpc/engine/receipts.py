@@ -42,7 +42,8 @@ class Receipt(Struct, frozen=True, kw_only=True):
     neither. `chunks` are the digests of the chunks of scratch arrays, in the order of their files; the sha256 of their
     list stands in `values`. `keys` are the hashes of what these chunks were made from, by which runs of other studies
     find them, and `taken` the names of the runs from which they were taken, "" of a chunk that was computed. Where no
-    chunk was taken, and in receipts of older versions, `taken` says nothing; the latter have no keys either.
+    chunk was taken, and in receipts of older versions, `taken` says nothing; the latter have no keys either. `lanes` is
+    the number of members that were trained at once; 0 where they were trained one after another, or none was.
     """
 
     study_id: str
@@ -61,6 +62,7 @@ class Receipt(Struct, frozen=True, kw_only=True):
     image: str | None
     versions: dict[str, str]
     fingerprint: dict[str, Any]
+    lanes: int = 0
     seeds: dict[str, Any]
     attempt: str
     host: str

@@ -177,6 +177,7 @@ def _compute(
         kept,
         threads=min(_cores(), phase.wide(run.study)),
         accelerated=fingerprint.is_accelerated(),
+        lane_bytes=bench.marks.get("lane_bytes"),
         others=others,
         finished=staging,
     )
@@ -229,6 +230,7 @@ def _compute_and_publish(bench: _Bench, shard: Shard, claim: Claim, staging: Sta
         image=os.environ.get("NTKHPC_IMAGE"),
         versions=versions((*PACKAGES, *run.study.packages)),
         fingerprint=marks,
+        lanes=_lanes(run, shard, marks.get("lane_bytes")),
         seeds={
             "study": run.study.seed,
             "data": run.study.data.seed,
@@ -277,6 +279,12 @@ def _compute_and_publish(bench: _Bench, shard: Shard, claim: Claim, staging: Sta
     failpoints.reach("partial-removed", run.path)
     reused = [f"{kept.reused} tiles from an earlier attempt"] if kept.reused else []
     return ", ".join([f"done in {receipt.seconds:.1f} s", *reused, *([str(others)] if others and str(others) else [])])
+
+
+def _lanes(run: Run, shard: Shard, lane_bytes: int | None) -> int:
+    """How many members the shard trains at once."""
+    lanes = run.layout.phases[shard.phase].lanes
+    return 0 if lanes is None else lanes(run.study, run.layout.block(shard.region), lane_bytes)
 
 
 def _compare_with_twin(run: Run, shard: Shard, ours: Receipt) -> str:

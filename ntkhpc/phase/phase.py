@@ -26,8 +26,10 @@ class Phase:
     `probed` phases are those whose speed on a device is timed. Each tile of a `sequential` one goes on where
     the one before ended. Shards share compiled programs where they agree in the dimensions `compiled`. A shard of a
     `chained` phase needs the one before it along the last of its dimensions. One is computed by as
-    many cores of its task as `wide` says, at most: 1 for most phases. Chunks of a phase that is `shared` are taken from
-    runs of other studies that have them; all that it writes are scratch arrays then, of one chunk for each name.
+    many cores of its task as `wide` says, at most: 1 for most phases. `lanes` says how many members a shard trains at
+    once, from the bytes that they may take of a GPU (see `Work`), and stands in its receipt. Chunks of a phase that is
+    `shared` are taken from runs of other studies that have them; all that it writes are scratch arrays then, of one
+    chunk for each name.
     """
 
     name: str
@@ -49,6 +51,7 @@ class Phase:
     compiled: tuple[str, ...] = ()
     chained: bool = False
     wide: Callable[[Any], int] = one
+    lanes: Callable[[Any, Block, int | None], int] | None = None
     shared: Shared | None = None
 
     @property

@@ -52,7 +52,8 @@ class Work(Generic[S]):
     runs of other studies have of it.
 
     A wide phase may use so many `threads`, whose number must not change a bit of the values. `accelerated` says that
-    the launcher gave the worker a GPU, which is then the device of JAX.
+    the launcher gave the worker a GPU, which is then the device of JAX. Members that are trained at once may take
+    `lane_bytes` of its memory; None on a CPU.
 
     A computation returns the values of the block for every array that the phase writes, of shape
     `shape(array)[block]`: dimensions that the phase is cut along keep their place, with the length of the block.
@@ -64,6 +65,7 @@ class Work(Generic[S]):
     tiles: KeptTiles | None = None
     threads: int = 1
     accelerated: bool = False
+    lane_bytes: int | None = None
     others: KnownChunks | None = None
     finished: FinishedChunks | None = None
 

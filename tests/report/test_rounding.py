@@ -15,6 +15,7 @@ from analysis.ensemble.results import EnsembleResults
 from ntkhpc import kernels, studies, training
 from ntkhpc.networks import MLP
 from ntkhpc.output_scale import ONE, OutputScale, mean_field
+from ntkhpc.rises import resolution_of
 from ntkhpc.studies.dims import CELL
 
 WIDTH, N, FEATURES, MEMBERS = 64, 8, 30, 6
@@ -126,6 +127,6 @@ def test_rises_by_rounding_of_coarse_products_are_no_oscillations() -> None:
 
 def test_full_precision_of_products_keeps_the_resolution_of_the_numbers() -> None:
     """What is stored of studies as they are by default has its bits."""
-    assert training._resolution("highest", jnp.dtype("float32")) == 16 * 2.0**-23
-    assert training._resolution("default", jnp.dtype("float64")) == 16 * 2.0**-52
-    assert training._resolution("high", jnp.dtype("float32")) == 4 * 2.0**-10
+    assert resolution_of("highest", jnp.dtype("float32")) == 16 * 2.0**-23
+    assert resolution_of("default", jnp.dtype("float64")) == 16 * 2.0**-52
+    assert resolution_of("high", jnp.dtype("float32")) == 4 * 2.0**-10

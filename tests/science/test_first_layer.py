@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from ntkhpc import optimisers, training
+from ntkhpc.lanes import MAPPED
 from ntkhpc.networks import MLP
 from ntkhpc.optimisers import Algorithm
 
@@ -24,7 +25,8 @@ ALGORITHMS = [
 
 def train(algorithm: Algorithm, precision: str, mlp: MLP) -> training.Trained:
     program = training.Program(mlp, 24, (0, 3, 40), precision=precision, drawn="float32", algorithm=algorithm)
-    return training.train_tile(program, X, Y, X_TEST, Y_TEST, learning_rate=0.3, seed=1, members=[0, 5, 7])
+    data = (X, Y, X_TEST, Y_TEST)
+    return training.train_tile(program, *data, learning_rate=0.3, seed=1, members=[0, 5, 7], lanes=MAPPED)
 
 
 @pytest.mark.promise(

@@ -11,6 +11,7 @@ import pytest
 from ntkhpc import minibatches, optimisers, seeds, training
 from ntkhpc.networks import MLP
 from ntkhpc.optimisers import Algorithm
+from ntkhpc.rises import sound_rises
 
 RNG = np.random.default_rng(5)
 N, WIDTH, STEPS, SEED, MEMBER = 8, 16, 12, 7, 3
@@ -242,7 +243,7 @@ def test_no_stable_linear_model_rises_by_more_than_is_sound_with_other_momenta_a
         used = curvature * theta + 0.9 * velocity if algorithm.optimiser == "nesterov" else velocity
         theta = theta - part * used
     allowed = np.full(steps, 1e-9)
-    sound = training.sound_rises(0.0, steps, algorithm)
+    sound = sound_rises(0.0, steps, algorithm)
     allowed[: len(sound)] = sound
     rises = np.diff(losses, axis=0)
     assert (rises <= 1.2 * allowed[:, None] + 1e-9).all()  # late maxima are narrower than the grid

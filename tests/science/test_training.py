@@ -7,7 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ntkhpc import kernels, seeds, studies, training
+from ntkhpc.lanes import MAPPED
 from ntkhpc.networks import MLP
+from ntkhpc.rises import sound_rises
 from ntkhpc.studies.ensemble import data as data_phase
 from ntkhpc.studies.ensemble import train as ensemble
 
@@ -47,13 +49,15 @@ def test_training_is_full_batch_descent_of_the_normalised_cost(momentum: float) 
         assert trained.test_loss[row, -1] == pytest.approx(((expected - Y_TEST) ** 2).mean() / 2, rel=1e-10)
 
 
-@pytest.mark.promise("The predictions of a network do not depend on the other networks of its tile: same bits.")
+@pytest.mark.promise(
+    "Of networks trained one after another the bits do not depend on the others of the tile, nor on the place in it."
+)
 def test_a_member_does_not_depend_on_its_tile() -> None:
     program = training.Program(MLP(depth=2, activation="erf"), 24, (0, 20))
 
     def train(members: list[int]) -> training.Trained:
         data = (X, Y[:, :1], X_TEST, Y_TEST[:, :1])
-        return training.train_tile(program, *data, learning_rate=0.3, seed=1, members=members)
+        return training.train_tile(program, *data, learning_rate=0.3, seed=1, members=members, lanes=MAPPED)
 
     one, other = train([0, 1, 2, 3]), train([7, 2, 5, 0])
     np.testing.assert_array_equal(one.predictions[2], other.predictions[1])
@@ -188,7 +192,7 @@ def test_the_last_rise_of_the_training_loss_is_seen_and_watching_changes_no_bit(
     assert (plain.last_rise == -1).all()
     loss = plain.train_loss.astype(np.float64)
     allowed = np.zeros(steps)
-    sound = training.sound_rises(momentum, steps)
+    sound = sound_rises(momentum, steps)
     allowed[: len(sound)] = sound
     with np.errstate(invalid="ignore"):  # of those that diverge
         rose = np.diff(loss, axis=1) > allowed * loss[:, :1] + 1e-5 * loss[:, :1]
@@ -216,7 +220,7 @@ def test_no_stable_linear_model_rises_by_more_than_is_sound(
         velocity = momentum * velocity + curvature * theta
         theta = theta - velocity
     allowed = np.full(300, 1e-9)
-    sound = training.sound_rises(momentum, 300)
+    sound = sound_rises(momentum, 300)
     allowed[: len(sound)] = sound
     assert (np.diff(losses) <= 1.02 * allowed * losses[0] + 1e-9).all()
 
@@ -224,11 +228,11 @@ def test_no_stable_linear_model_rises_by_more_than_is_sound(
 def test_what_is_sound_is_needed_and_dies_out() -> None:
     """A single mode rises as much at some curvature, and beyond the bound a loss rises by more without end."""
     for momentum in (0.3, 0.9):
-        sound = training.sound_rises(momentum, 2000)
+        sound = sound_rises(momentum, 2000)
         assert len(sound) < 400
         assert sound.max() > 0.1
         x, growth = 2 * (1 + momentum) * 1.02, [1.0, 1 - 2 * (1 + momentum) * 1.02]
         for _ in range(1000):
             growth.append((1 + momentum - x) * growth[-1] - momentum * growth[-2])
         assert (np.diff(np.square(growth))[len(sound) :] > 0).all()
-    assert len(training.sound_rises(0.0, 2000)) == 0
+    assert len(sound_rises(0.0, 2000)) == 0

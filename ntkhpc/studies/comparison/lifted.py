@@ -91,6 +91,7 @@ def phase(*phases: Phase, dims: Sequence[Dim], shared: Collection[str], when: Ca
         memory_bytes=lifted.memory_bytes,
         compute=lifted.compute,
         wide=lifted.wide,
+        lanes=lifted.lanes if first.lanes else None,
         fewer=f"{first.fewer}, or compare fewer variants" if first.fewer else "compare fewer variants",
         when=lambda study: when(study) and any(own(ensemble, phases) for ensemble in study.ensembles),
     )
@@ -141,6 +142,10 @@ class _Lifted:
 
     def wide(self, study: "ComparisonStudy") -> int:
         return max(chosen.wide(one) for one in study.ensembles if (chosen := own(one, self.phases)))
+
+    def lanes(self, study: "ComparisonStudy", block: Block, lane_bytes: int | None) -> int:
+        chosen, ensemble, inside = self._of(study, block)
+        return 0 if chosen is None or chosen.lanes is None else chosen.lanes(ensemble, inside, lane_bytes)
 
     def _of(self, study: "ComparisonStudy", block: Block) -> "tuple[Phase | None, EnsembleStudy, Block]":
         ensemble = study.ensembles[block.index(VARIANT)]

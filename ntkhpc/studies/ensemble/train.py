@@ -3,13 +3,16 @@
 Here are its sections of a study file ([training] and [ensemble]), its arrays, its cost and its computation.
 """
 
+import itertools
 import math
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import numpy as np
 from msgspec import Meta
 
+from ntkhpc.lanes import MAPPED, Lanes, Sizes, lane_bytes, lanes_for
 from ntkhpc.optimisers import Algorithm, OptimiserName, Order, Schedule, Target
 from ntkhpc.phase.array import Array
 from ntkhpc.phase.block import Block
@@ -203,6 +206,7 @@ def compute(work: "Work[EnsembleStudy]") -> Values:
             learning_rate=float(inputs["learning_rate"][draw, at]),
             seed=study.seed,
             members=range(first, first + tile),
+            lanes=lanes(study, trained_as.width, n, work.lane_bytes),
         )
         real = min(study.ensemble.members - first, tile)
         values = tile_values(trained_as.trace_steps, trained, inputs["y_test"], real, most_growth(study))
@@ -234,6 +238,26 @@ def program(study: "EnsembleStudy", width: int, trace_steps: tuple[int, ...]) ->
         output_scale=study.network.output_scale(width),
         layerwise=study.network.parametrisation == "mup" and study.training.algorithm.entry.bound is None,
     )
+
+
+def lanes(study: "EnsembleStudy", width: int, n_train: int, usable: int | None) -> Lanes:
+    """How many members of a cell are trained at once, in so many `usable` bytes of a GPU; None of a CPU.
+
+    Networks that are not fully connected are trained one after another.
+    """
+    if study.network.architecture:
+        return MAPPED
+    return lanes_for(_sizes(study, width, n_train), study.training.algorithm, study.ensemble.tile, usable)
+
+
+def _sizes(study: "EnsembleStudy", width: int, n_train: int) -> Sizes:
+    itemsize = np.dtype(study.training.precision).itemsize
+    depth = study.network.depth
+    return Sizes(study.features, width, depth, study.outputs, n_train, study.data.test, itemsize)
+
+
+def lanes_of_block(study: "EnsembleStudy", block: Block, usable: int | None) -> int:
+    return lanes(study, block.value("width"), block.value("n_train"), usable).count
 
 
 EXPLOSION = 100.0
@@ -304,9 +328,19 @@ def tile_seconds(study: "EnsembleStudy", block: Block) -> float:
 
 
 def memory_bytes(study: "EnsembleStudy") -> int:
-    """The split, one network, and the values: as tiles, joined, as they are written, as they are read back."""
+    """The split, networks, and the values: as tiles, joined, as they are written, as they are read back."""
     network = training_cost.network_bytes(study, study.training.precision)
-    return memory.TRAINING + memory.rows(study) + 4 * chunk_bytes(study) + network
+    return memory.TRAINING + memory.rows(study) + 4 * chunk_bytes(study) + network + _lanes_bytes(study)
+
+
+def _lanes_bytes(study: "EnsembleStudy") -> int:
+    """What the small networks take that a CPU trains at once; at test points each is evaluated by itself."""
+    found, algorithm = 0, study.training.algorithm
+    for width, n in itertools.product(study.network.widths, study.ensemble.n_train):
+        if (chosen := lanes(study, width, n, None)).count:
+            training = replace(_sizes(study, width, n), n_test=0)
+            found = max(found, chosen.count * lane_bytes(training, algorithm, chosen.dual))
+    return found
 
 
 def chunk_bytes(study: "EnsembleStudy", *names: str) -> int:
@@ -335,6 +369,7 @@ PHASE = Phase(
     memory_bytes=memory_bytes,
     compute=compute,
     compiled=("width", "n_train"),
+    lanes=lanes_of_block,
     prefix="",
     fewer="raise ensemble.shard_members (a multiple of ensemble.tile) or lower ensemble.draws",
     lower="network.widths, ensemble.n_train, data.test or ensemble.shard_members",
