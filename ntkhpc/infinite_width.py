@@ -317,7 +317,9 @@ def finite_time_laws(
         else:
             found = responses.of_eigenvalues(values, algorithm, rates, n * outputs, training.degree)
             start, targets = weights(found.of_start), weights(found.of_targets)
-        yield found.scale * (targets.T @ y_train), found.scale**2 * _covariance(blocks, start)
+        covariance = _covariance(blocks, start)
+        covariance *= found.scale**2
+        yield found.scale * (targets.T @ y_train), covariance
 
 
 def _is_decayed(algorithm: Algorithm) -> bool:
