@@ -60,7 +60,7 @@ class ErrorSource:
 
     def skewing(self, moved: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Third cumulants (...) of the sum of `moved` (..., m): of a sample mean, and of what others learned."""
-        cubes = np.asarray((moved**3).sum(axis=-1))
+        cubes = np.asarray((moved * moved * moved).sum(axis=-1))  # a power takes 40 times as long
         return (0 * cubes, math.sqrt(self.others) * cubes) if self.others else (cubes, 0 * cubes)
 
     def freedom(self, moved: np.ndarray) -> np.ndarray:

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import scipy.linalg
 
-from ntkhpc import dependence, kernels, linalg, loss_law, minibatches, optimisers, responses
+from ntkhpc import dependence, kernels, linalg, loss_law, minibatches, optimisers, responses, symmetric
 from ntkhpc.kernels import nngp_ntk
 from ntkhpc.loss_law import loss_moments
 from ntkhpc.optimisers import Algorithm
@@ -237,7 +237,7 @@ def nested_laws(
         return
     turned = -v / 2 if kind == "nngp" else -_solve(factor, blocks.nngp_cross[:largest])
     m = None if kind == "nngp" else _congruent(blocks.nngp_train[:largest, :largest], factor)
-    mean, covariance, start = np.zeros((cross.shape[1], y_train.shape[1])), blocks.nngp_test.copy(), 0
+    mean, covariance, start = np.zeros((cross.shape[1], y_train.shape[1])), blocks.nngp_test, 0
     for n in sizes:
         new = slice(start, n)
         if m is not None:
@@ -246,7 +246,8 @@ def nested_laws(
             # Half of the new square, as the other half is its transpose.
             turned[new] += m[new, :start] @ v[:start] + square @ v[new]
         product = v[new].T @ turned[new]
-        mean, covariance, start = mean + v[new].T @ u[new], covariance + product + product.T, n
+        symmetric.add_transposed(product, covariance)
+        mean, covariance, start = mean + v[new].T @ u[new], product, n
         yield mean, covariance
 
 
@@ -316,7 +317,9 @@ def finite_time_laws(
         else:
             found = responses.of_eigenvalues(values, algorithm, rates, n * outputs, training.degree)
             start, targets = weights(found.of_start), weights(found.of_targets)
-        yield found.scale * (targets.T @ y_train), found.scale**2 * _covariance(blocks, start)
+        covariance = _covariance(blocks, start)
+        covariance *= found.scale**2
+        yield found.scale * (targets.T @ y_train), covariance
 
 
 def _is_decayed(algorithm: Algorithm) -> bool:
@@ -377,11 +380,9 @@ def _path_length(steps: int, beta: float) -> float:
 def _covariance(blocks: Panels, weights: np.ndarray) -> np.ndarray:
     """Sigma for A^T = weights (n, m): one product of (m, n) and (n, m) makes all three of its terms."""
     turned = blocks.nngp_train @ weights
-    turned -= 2 * blocks.nngp_cross
-    product = weights.T @ turned
-    covariance = product + product.T
-    covariance /= 2
-    covariance += blocks.nngp_test
+    symmetric.subtract_multiple(turned, 2.0, blocks.nngp_cross)
+    covariance = weights.T @ turned
+    symmetric.symmetrise(covariance, blocks.nngp_test)
     return covariance
 
 

@@ -59,20 +59,22 @@ def statistics(
     mean: np.ndarray, covariance: np.ndarray, y_test: np.ndarray, test_sizes: Sequence[int] = ()
 ) -> Statistics:
     """Moments of L from mean (m, outputs), covariance (m, m) and targets (m, outputs)."""
+    _require_fit(mean, covariance, y_test)
     d = mean - y_test
-    mu, sigma2 = loss_moments(mean, covariance, y_test, max_order=2)
+    turned = covariance @ d
+    mu, sigma2 = (float(one) for one in _cumulants(d, covariance, 2, turned))
     point_mean, point_variance = point_moments(mean, covariance, y_test)
     return Statistics(
-        mu_L=float(mu),
-        sigma2_L=float(sigma2),
-        population_variance=population_variance(float(sigma2), point_variance),
+        mu_L=mu,
+        sigma2_L=sigma2,
+        population_variance=population_variance(sigma2, point_variance),
         bias2=float((d**2).mean() / 2),
         variance=float(np.trace(covariance) / (2 * len(d))),
-        size_variance=tuple(_block_variance(d, covariance, size) for size in test_sizes),
+        size_variance=tuple(sigma2 if size == len(d) else _block_variance(d, covariance, size) for size in test_sizes),
         largest_share=float(point_mean.max() / point_mean.sum()),
         point_mean=point_mean,
         point_variance=point_variance,
-        point_covariance=point_covariance(mean, covariance, y_test),
+        point_covariance=_point_covariance(d, covariance, turned),
     )
 
 
@@ -81,18 +83,27 @@ def loss_moments(mean: np.ndarray, covariance: np.ndarray, y_test: np.ndarray, m
 
     mean, y_test (m, outputs); covariance (m, m), of every output. Raises ValueError for other shapes or orders.
     """
-    if mean.shape != y_test.shape or covariance.shape != (len(mean), len(mean)):
-        raise ValueError(f"mean {mean.shape}, y_test {y_test.shape} and covariance {covariance.shape} do not fit")
+    _require_fit(mean, covariance, y_test)
     if not 1 <= max_order <= 4:
         raise ValueError(f"max_order = {max_order} must be 1 to 4")
-    outputs, scale = mean.shape[1], 1 / (2 * mean.size)
     d = mean - y_test
+    return _cumulants(d, covariance, max_order, covariance @ d if max_order > 1 else None)
+
+
+def _require_fit(mean: np.ndarray, covariance: np.ndarray, y_test: np.ndarray) -> None:
+    if mean.shape != y_test.shape or covariance.shape != (len(mean), len(mean)):
+        raise ValueError(f"mean {mean.shape}, y_test {y_test.shape} and covariance {covariance.shape} do not fit")
+
+
+def _cumulants(d: np.ndarray, covariance: np.ndarray, max_order: int, turned: np.ndarray | None) -> np.ndarray:
+    """kappa_1 .. kappa_max_order from d (m, outputs), Sigma (m, m), and Sigma d = `turned` from the second on."""
+    outputs, scale = d.shape[1], 1 / (2 * d.size)
     traces, forms = [np.trace(covariance)], [np.vdot(d, d)]
-    if max_order >= 2:
-        turned = covariance @ d
-        traces.append(np.vdot(covariance, covariance))
+    if turned is not None:
+        flat = covariance.ravel()  # a block of a matrix is copied, which vdot would do twice
+        traces.append(np.vdot(flat, flat))
         forms.append(np.vdot(d, turned))
-    if max_order >= 3:
+    if turned is not None and max_order >= 3:
         squared = covariance @ covariance
         traces += [np.vdot(squared, covariance), np.vdot(squared, squared)]
         forms += [np.vdot(turned, turned), np.vdot(turned, covariance @ turned)]
@@ -116,9 +127,15 @@ def point_covariance(mean: np.ndarray, covariance: np.ndarray, y_test: np.ndarra
 
     Cov(l_a, l_b) = [K Sigma_ab^2 + 2 Sigma_ab d_a . d_b]/(2 K^2), averaged over b without an (m, m) matrix of its own.
     """
-    (points, outputs), d = mean.shape, mean - y_test
+    d = mean - y_test
+    return _point_covariance(d, covariance, covariance @ d)
+
+
+def _point_covariance(d: np.ndarray, covariance: np.ndarray, turned: np.ndarray) -> np.ndarray:
+    """From d (m, outputs), Sigma (m, m) and Sigma d = `turned`."""
+    points, outputs = d.shape
     squares = np.einsum("ab,ab->a", covariance, covariance)
-    crossed = np.einsum("ak,ak->a", d, covariance @ d)
+    crossed = np.einsum("ak,ak->a", d, turned)
     return (outputs * squares + 2 * crossed) / (2 * outputs**2 * points)
 
 
@@ -134,7 +151,7 @@ def population_variance(loss_variance: float, point_variance: np.ndarray) -> flo
 def _block_variance(d: np.ndarray, covariance: np.ndarray, size: int) -> float:
     """Var L on `size` test points, the mean over the disjoint blocks of that size."""
     blocks = [slice(start, start + size) for start in range(0, len(d) - size + 1, size)]
-    return float(np.mean([loss_moments(d[b], covariance[b, b], 0 * d[b], max_order=2)[1] for b in blocks]))
+    return float(np.mean([_cumulants(d[b], covariance[b, b], 2, covariance[b, b] @ d[b])[1] for b in blocks]))
 
 
 def quantiles(mean: np.ndarray, covariance: np.ndarray, y_test: np.ndarray, probabilities: np.ndarray) -> np.ndarray:

@@ -26,7 +26,7 @@ FLOORS = (
      "ntkhpc.probes", "ntkhpc.residuals", "ntkhpc.iterative", "ntkhpc.stax_text", "ntkhpc.stax_relu",
      "ntkhpc.stax_network", "ntkhpc.kernel_batches", "ntkhpc.traced", "ntkhpc.stax_cost",
      "ntkhpc.optimisers", "ntkhpc.output_scale", "ntkhpc.precisions", "ntkhpc.responses", "ntkhpc.minibatches",
-     "ntkhpc.mixtures"},
+     "ntkhpc.mixtures", "ntkhpc.symmetric"},
     {"ntkhpc.data"},
     {"ntkhpc.studies"},
     {"ntkhpc.engine"},

@@ -34,12 +34,13 @@ class StoreInputs:
         self._seen: dict[str, tuple[str, dict[str, str]]] = {}
         self._confirmations: Confirmations | None = None
         self._all: Confirmations | None = None
+        self._there: frozenset[str] | None = None
 
     def of(self, phase: Phase, inputs_hash: str, block: Block) -> "StoreInputs":
         """Itself, for a shard of this region. What was read for another phase, or inputs of another hash, is let go."""
         if (phase.reads, inputs_hash) != (self.reads, self._hash):
             self._whole, self._of_whole, self.reads, self._hash = {}, {}, phase.reads, inputs_hash
-        self._block, self._seen, self._confirmations, self._all = block, {}, None, None
+        self._block, self._seen, self._confirmations, self._all, self._there = block, {}, None, None, None
         return self
 
     def __getitem__(self, name: str) -> np.ndarray:
@@ -82,7 +83,9 @@ class StoreInputs:
     def _require(self, name: str) -> None:
         if name not in self.reads:
             raise KeyError(f"{name} is none of the arrays that this phase says it reads: {', '.join(self.reads)}")
-        if name not in arrays.names(self.run.store):
+        if self._there is None:  # once a shard, which asks for each array tile by tile
+            self._there = arrays.names(self.run.store)
+        if name not in self._there:
             raise RunError(
                 f"the store has no array {name}, which the code that runs now reads",
                 where=self.run.store,

@@ -78,7 +78,8 @@ def run_shards(
         if marks["platform"] == "cpu":  # compilers of GPUs choose kernels by timing them
             program_cache.use(fingerprint.machine(marks))
         beside = donors.Donors(run, manifest.code, marks["id"])
-        bench = _Bench(run, manifest, marks, StoreInputs(run), beside, computations)
+        installed = versions((*PACKAGES, *run.study.packages))
+        bench = _Bench(run, manifest, marks, installed, StoreInputs(run), beside, computations)
     except Exception as error:  # nothing is claimed yet: the first shard bears the record of what keeps all from it
         for shard_id in shard_ids[:1]:
             failures.record(run, shards[shard_id], claims.this_process(uuid.uuid4().hex[:12]), error)
@@ -111,6 +112,7 @@ class _Bench:
     run: Run
     manifest: Manifest
     marks: dict[str, Any]
+    versions: dict[str, str]
     inputs: StoreInputs
     beside: donors.Donors
     computations: Computations
@@ -228,7 +230,7 @@ def _compute_and_publish(bench: _Bench, shard: Shard, claim: Claim, staging: Sta
         lock=manifest.lock,
         git=manifest.git,
         image=os.environ.get("NTKHPC_IMAGE"),
-        versions=versions((*PACKAGES, *run.study.packages)),
+        versions=bench.versions,
         fingerprint=marks,
         lanes=_lanes(run, shard, marks.get("lane_bytes")),
         seeds={

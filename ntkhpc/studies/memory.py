@@ -79,15 +79,15 @@ def eigenvectors(n: int, test: int) -> float:
 
 
 def covariance(n: int, test: int) -> float:
-    """Numbers held while a covariance of the test points is made: both kernels and the eigenvectors; six panels of
-    training and test points; the kernel between these, a product, and its sum with its transpose."""
-    return 3 * n**2 + 6 * n * test + 3 * test**2
+    """Numbers held while a covariance of the test points is made: both kernels and the eigenvectors; five panels of
+    training and test points; the kernel between these, a product, and the covariance before."""
+    return 3 * n**2 + 5 * n * test + 3 * test**2
 
 
 def nested(n: int, test: int) -> float:
     """Numbers held while covariances of nested sizes are made: both kernels, the factor, M and a quarter of it; five
-    panels; and between the test points the kernel, two covariances, and a product and its transpose."""
-    return 4.25 * n**2 + 5 * n * test + 5 * test**2
+    panels; and between the test points the kernel, a product, and the covariance before."""
+    return 4.25 * n**2 + 5 * n * test + 3 * test**2
 
 
 def quantiles(n: int, test: int) -> float:
