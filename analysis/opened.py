@@ -1,6 +1,7 @@
 """The store of a run as an xarray.Dataset whose values are compared with their receipts: reports read it here."""
 
 import math
+from collections.abc import Hashable, Sequence
 
 import dask.array
 import numpy as np
@@ -13,7 +14,9 @@ from ntkhpc.studies import memory
 
 
 def opened(run: Run) -> xarray.Dataset:
-    """Every array with its dimensions, coordinates and units, lazily: a block is a shard's part, or several small ones.
+    """Every array with its dimensions, coordinates and units, lazily.
+
+    A block is a shard's part, or several small ones of a cell.
 
     Values without a receipt, half written or set aside, read as missing: NaN, -1 of integers. Raises DamagedError for
     metadata that are not as they were made; and when values are read, for those that are not what their receipt says.
@@ -27,22 +30,25 @@ def opened(run: Run) -> xarray.Dataset:
 
 def _variable(stored: xarray.DataArray, array: Confirmed) -> xarray.Variable:
     nothing = np.empty((0,) * array.ndim, array.dtype)
-    values = dask.array.from_array(array, chunks=_blocks(array), name=False, fancy=False, meta=nothing)
+    values = dask.array.from_array(array, chunks=_blocks(array, stored.dims), name=False, fancy=False, meta=nothing)
     return xarray.Variable(stored.dims, values, stored.attrs)
 
 
-def _blocks(array: Confirmed) -> tuple[tuple[int, ...], ...]:
-    """Lengths of blocks along each dimension: parts along the last one that is cut are joined.
+JOINED = ("member", "tile")
+"""Dimensions that a cell has whole. Of blocks joined along others, each of several cells would read all."""
+
+
+def _blocks(array: Confirmed, dims: Sequence[Hashable]) -> tuple[tuple[int, ...], ...]:
+    """Lengths of blocks along each dimension: small parts are joined along members and their tiles.
 
     Dask takes longer over a block than it takes to read 100 kB.
     """
     lengths = list(array.chunks)
-    cut = [axis for axis, one in enumerate(lengths) if len(one) > 1]
-    if cut:
-        row = array.dtype.itemsize * math.prod(
-            max(one, default=0) for one in lengths[: cut[-1]] + lengths[cut[-1] + 1 :]
-        )
-        lengths[cut[-1]] = _joined(lengths[cut[-1]], memory.BLOCK // max(1, row))
+    for axis, name in enumerate(dims):
+        if name in JOINED:
+            others = lengths[:axis] + lengths[axis + 1 :]
+            row = array.dtype.itemsize * math.prod(max(one, default=0) for one in others)
+            lengths[axis] = _joined(lengths[axis], memory.BLOCK // max(1, row))
     return tuple(lengths)
 
 

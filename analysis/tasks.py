@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from typing import Any, Generic, TypeVar
+from uuid import uuid4
 
 from dask.base import compute
 from dask.delayed import delayed
@@ -20,5 +21,5 @@ class Task(Generic[Result]):
 
 
 def each(name: str, tasks: Iterable[Task[Result]]) -> list[Result]:
-    """The result of each of the tasks, which Dask's progress calls by `name`, in their order."""
-    return list(compute(*[delayed(task, name=f"{name}-{number}")(None) for number, task in enumerate(tasks)]))
+    """The result of each of the tasks, which Dask calls by `name`, in their order."""
+    return list(compute(*[delayed(task)(None, dask_key_name=f"{name}-{uuid4().hex}") for task in tasks]))

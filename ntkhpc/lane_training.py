@@ -122,7 +122,7 @@ def _begin(
     y, y_test = (outputs.gamma * one[:, None] for one in (data.y, data.y_test))
     if outputs.centred:
         before = first_layer.in_lanes(program.mlp, data.x, data.x_transposed, dual)[0](start)
-        subtracted = _outputs(program, parameters, data.x_test)
+        subtracted = jnp.moveaxis(_at_test_points(program, chosen, parameters, data.x_test), 0, 1)
         untrained = 0.5 * jnp.mean(before**2, axis=(0, 2))
         y, y_test = y + before, y_test + subtracted
     towards = bool(algorithm.weight_decay) and algorithm.decay_towards == "start"
@@ -270,6 +270,13 @@ def _outputs(program: "Program", parameters: Any, x: Array) -> Array:
     return first_layer.after_first(program.mlp, parameters, jnp.tensordot(x, parameters[0][0], 1), x.shape[1])
 
 
+def _at_test_points(program: "Program", chosen: Lanes, parameters: Any, x: Array) -> Array:
+    """Outputs (B, N_T, outputs). On a CPU of one network after another, as test points may be many."""
+    if chosen.static:
+        return jnp.moveaxis(_outputs(program, parameters, x), 1, 0)
+    return jax.lax.map(lambda one: program.mlp.apply(one, x), first_layer.single(parameters))
+
+
 def _made(program: "Program", held: Held, trained: Any) -> Any:
     return first_layer.in_lanes(program.mlp, held.data.x, held.data.x_transposed, held.dual)[1](trained)
 
@@ -296,11 +303,7 @@ _looked_at = partial(jax.jit, static_argnums=(0, 1))(_look)
 def _end(program: "Program", chosen: Lanes, held: Held, state: State, train_loss: Array) -> tuple[Array, Array]:
     """Predictions of the scaled outputs (B, N_T, outputs), and last rises (B,), from the last training loss (B,)."""
     data, parameters = held.data, _made(program, held, state.trained)
-    if chosen.static:
-        predictions = jnp.moveaxis(_outputs(program, parameters, data.x_test), 1, 0)
-    else:
-        single = first_layer.single(parameters)
-        predictions = jax.lax.map(lambda one: program.mlp.apply(one, data.x_test), single)
+    predictions = _at_test_points(program, chosen, parameters, data.x_test)
     if held.subtracted is not None:
         predictions = predictions - jnp.moveaxis(held.subtracted, 1, 0)
     if not program.watched:

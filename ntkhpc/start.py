@@ -28,8 +28,8 @@ _PASSED = """
 """
 PASSED = frozenset(_PASSED.split())
 """Variables that reach workers: who one is, where one and one's files are, which device is used and how much of its
-memory, how the network is reached. None of them decides a bit but for the device and LD_PRELOAD, which are in the
-fingerprint."""
+memory, how the network is reached. None of them decides a bit but for the device, its memory and LD_PRELOAD, which are
+in the fingerprint."""
 
 PASSED_PREFIXES = ("NTKHPC_", "SLURM", "SUBMITIT_")
 """Ours, and those by which a task knows which task it is."""

@@ -50,9 +50,11 @@ def _not_compared(results: ComparisonResults) -> list[str]:
             if missing:
                 text = "nothing" if len(missing) == EXPECTED else f"no {joined(missing, 'or')}"
                 lacking.setdefault(text, []).append(f"{one.name} (width {width:,})")
+    why = "too few networks that did not diverge, or too few sizes" + (
+        ", or shards are missing" if results.missing else ""
+    )
     return [
-        f"of {joined(where)} {text} is compared with {results.reference.name}: one of the two has too few networks "
-        "that did not diverge, or too few sizes"
+        f"of {joined(where)} {text} is compared with {results.reference.name}: one of the two has {why}"
         for text, where in lacking.items()
     ]
 

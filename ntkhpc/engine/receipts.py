@@ -43,7 +43,7 @@ class Receipt(Struct, frozen=True, kw_only=True):
     list stands in `values`. `keys` are the hashes of what these chunks were made from, by which runs of other studies
     find them, and `taken` the names of the runs from which they were taken, "" of a chunk that was computed. Where no
     chunk was taken, and in receipts of older versions, `taken` says nothing; the latter have no keys either. `lanes` is
-    the number of members that were trained at once; 0 where they were trained one after another, or none was.
+    the number of members that were trained side by side; 0 where this was not done.
     """
 
     study_id: str

@@ -209,6 +209,23 @@ def test_programs_of_lanes_take_what_is_projected(made: training.Program, chosen
     assert largest <= projected <= 5 * largest, f"{largest:,} bytes, projected {projected:,}"
 
 
+@pytest.mark.parametrize("scale", [output_scale.ONE, CENTRED], ids=["plain", "centred"])
+def test_on_a_cpu_test_points_are_those_of_one_network_at_a_time(scale: OutputScale) -> None:
+    """Beside what is returned and subtracted a program takes activations of 20,000 test points of one lane, not 8."""
+    count, test = 8, 20_000
+    made = program(Algorithm(), scale=scale, depth=2)
+    zeros = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in
+             ((N, FEATURES), (FEATURES, N), (N, 2), (test, FEATURES), (test, 2))]  # fmt: skip
+    drawn = jax.eval_shape(lambda: jax.vmap(lambda key: made.mlp.of_width(made.width).init(
+        key, FEATURES, jnp.dtype("float32")))(jax.random.split(jax.random.key(0), count)))  # fmt: skip
+    of_lanes = jax.ShapeDtypeStruct((count,), jnp.uint32)
+    compiled = lane_training._in_one.lower(
+        made, Lanes(count), drawn, jnp.uint32(0), of_lanes, jnp.float32(0.1), Samples(*zeros)
+    ).compile()
+    one, values = 4 * test * made.width, 4 * count * test * 2
+    assert compiled.memory_analysis().temp_size_in_bytes < 3 * one + 5 * values < count * one + 3 * values
+
+
 SIZES = Sizes(features=25, width=32, depth=1, outputs=1, n_train=32, n_test=100, itemsize=4)
 
 
