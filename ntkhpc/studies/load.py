@@ -1,12 +1,13 @@
 """Study: a validated, frozen TOML file whose content hash is its id.
 
-`jobs/template.toml` explains every field for its users. Each field has its type and range where its section is
-defined; what fields mean for one another is in the `__post_init__` of the section they belong to.
+`jobs/template.toml`, and one of each other kind, explain every field for users. Each field has its type and range where
+its section is defined; what fields mean for one another is in the `__post_init__` of the section they belong to.
 """
 
 import difflib
 import math
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, get_args, get_origin
@@ -21,6 +22,14 @@ from ntkhpc.studies.base import Study
 from ntkhpc.studies.kinds import DEFAULT, KINDS
 
 
+@dataclass(frozen=True)
+class _Source:
+    """Where a study was read from, and the template of its kind, which explains every field."""
+
+    where: object
+    template: str
+
+
 def loads(text: str, where: object = "study") -> Study:
     """Parse and validate a study. Raises StudyError naming field, value, what is allowed and the nearest spelling.
 
@@ -31,17 +40,18 @@ def loads(text: str, where: object = "study") -> Study:
     except ValueError as error:
         raise StudyError(f"not valid TOML: {error}", where=where, todo="compare with jobs/template.toml") from error
     kind = _kind(raw, where)
-    _check_tables(raw, kind, "", where, hidden=("facts",))
+    source = _Source(where, _template(raw))
+    _check_tables(raw, kind, "", source, hidden=("facts",))
     try:
         return msgspec.convert(raw, kind)
     except msgspec.ValidationError as error:
-        raise _explain(error, raw, kind, where) from error
+        raise _explain(error, raw, kind, source) from error
     except (OverflowError, MemoryError) as error:
         raise StudyError(
             f"what the fields say together leaves the range of numbers: {error}",
             where=where,
             cause="a factor, a power or a size that is far too large",
-            todo="compare with jobs/template.toml",
+            todo=f"compare with {source.template}",
         ) from error
 
 
@@ -105,8 +115,13 @@ def _kind(raw: dict[str, Any], where: object) -> type[Study]:
     )
 
 
+def _template(raw: dict[str, Any]) -> str:
+    kind = raw.get("kind", DEFAULT)
+    return "jobs/template.toml" if kind == DEFAULT else f"jobs/template-{kind}.toml"
+
+
 def _check_tables(
-    raw: dict[str, Any], section: type[Struct], path: str, where: object, hidden: tuple[str, ...] = ()
+    raw: dict[str, Any], section: type[Struct], path: str, source: _Source, hidden: tuple[str, ...] = ()
 ) -> None:
     fields = {field.name: field.type for field in msgspec.structs.fields(section) if field.name not in hidden}
     if tag := section.__struct_config__.tag_field:
@@ -116,21 +131,21 @@ def _check_tables(
         if key not in fields:
             raise StudyError(
                 f"unknown field {toml.shown(field)[1:-1]} = {toml.shown(value)}{_nearest(key, fields)}",
-                where=where,
+                where=source.where,
                 cause=f"{'[' + path[:-1] + ']' if path else 'the top level'} has the fields: {', '.join(fields)}",
-                todo="jobs/template.toml explains each of them",
+                todo=f"{source.template} explains each of them",
             )
         for number in value if isinstance(value, list) else [value]:
             if isinstance(number, float) and not math.isfinite(number):
-                raise StudyError(f"{field} = {toml.shown(value)} is not a finite number", where=where)
-        if isinstance(value, dict) and (table := _table(fields[key], value, field, where)) is not None:
-            _check_tables(value, table, f"{field}.", where)
+                raise StudyError(f"{field} = {toml.shown(value)} is not a finite number", where=source.where)
+        if isinstance(value, dict) and (table := _table(fields[key], value, field, source)) is not None:
+            _check_tables(value, table, f"{field}.", source)
         for number, one in enumerate(value if isinstance(value, list) else []):
             if isinstance(one, dict) and (table := _row(fields[key])) is not None:
-                _check_tables(one, table, f"{field}[{number}].", where)
+                _check_tables(one, table, f"{field}[{number}].", source)
 
 
-def _table(kind: Any, value: dict[str, Any], field: str, where: object) -> type[Struct] | None:
+def _table(kind: Any, value: dict[str, Any], field: str, source: _Source) -> type[Struct] | None:
     """The class of a table; where there are several, the one whose tag the table names. None if no table is meant."""
     kinds = [one for one in get_args(kind) if one is not NoneType] if isinstance(kind, UnionType) else [kind]
     if len(kinds) == 1:
@@ -142,9 +157,9 @@ def _table(kind: Any, value: dict[str, Any], field: str, where: object) -> type[
     given = f"{field}.{tag} = {toml.shown(value[tag])} is not allowed" if tag in value else f"{field}.{tag} is missing"
     raise StudyError(
         f"{given}{_nearest(str(value.get(tag, '')), known)}",
-        where=where,
+        where=source.where,
         cause=f"allowed: {', '.join(known)}",
-        todo="jobs/template.toml explains each of them",
+        todo=f"{source.template} explains each of them",
     )
 
 
@@ -155,14 +170,14 @@ def _row(kind: Any) -> type[Struct] | None:
     return rows[0] if rows else None
 
 
-def _explain(error: msgspec.ValidationError, raw: dict[str, Any], study: type[Study], where: object) -> StudyError:
+def _explain(error: msgspec.ValidationError, raw: dict[str, Any], study: type[Study], source: _Source) -> StudyError:
     """msgspec says what was expected and the path; add the value, the choices and the nearest spelling."""
     message, _, path = str(error).partition(" - at `$")
     keys = re.findall(r"[A-Za-z_]\w*|\d+", path.rstrip("`"))
     value: Any = raw
     kind: Any = study
     for key in keys:
-        table = _table(kind, value, key, where) if isinstance(value, dict) else None
+        table = _table(kind, value, key, source) if isinstance(value, dict) else None
         value = value[int(key)] if isinstance(value, list) else value.get(key) if isinstance(value, dict) else value
         if table is not None:
             kind = {field.name: field.type for field in msgspec.structs.fields(table)}.get(key)
@@ -172,20 +187,22 @@ def _explain(error: msgspec.ValidationError, raw: dict[str, Any], study: type[St
     if field == "variants" and isinstance(value, dict):
         return StudyError(
             "variants are a list of tables, and one table is given",
-            where=where,
+            where=source.where,
             todo="write [[variants]] above each of them; jobs/template-comparison.toml has an example",
         )
     if isinstance(value, dict):
         # A rule of a whole section: its message already names field and value.
         section = f"[{field}] " if field else ""
-        return StudyError(f"{section}{message[:1000]}", where=where, todo="jobs/template.toml explains every field")
+        return StudyError(
+            f"{section}{message[:1000]}", where=source.where, todo=f"{source.template} explains every field"
+        )
     cause = message
     nearest = ""
     kind = next((one for one in get_args(kind) if get_origin(one) is Literal), kind)  # of a field that may be left out
     if get_origin(kind) is Literal:
         choices = [str(choice) for choice in get_args(kind)]
         cause, nearest = f"allowed: {', '.join(choices)}", _nearest(str(value), choices)
-    return StudyError(f"{field} = {toml.shown(value)} is not allowed{nearest}", where=where, cause=cause)
+    return StudyError(f"{field} = {toml.shown(value)} is not allowed{nearest}", where=source.where, cause=cause)
 
 
 def _nearest(word: str, known: Any) -> str:

@@ -1,6 +1,7 @@
 """Studies: what is accepted, what is refused and how it is said."""
 
 import math
+import re
 import tomllib
 from itertools import pairwise
 from pathlib import Path
@@ -17,6 +18,7 @@ from ntkhpc import studies
 from ntkhpc.data import sources
 from ntkhpc.errors import StudyError
 from ntkhpc.studies.ensemble import study as ensemble_study
+from ntkhpc.studies.kinds import KINDS
 
 
 def refusal(text: str) -> str:
@@ -133,6 +135,12 @@ def test_steps_are_the_ceiling_of_the_rule(factor: float, power: float, n: int) 
     assert exact - 1e-6 <= steps < max(1, exact) + 1
     assert isinstance(steps, int)
     assert math.isfinite(steps)
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS))
+def test_a_wrong_field_sends_to_the_template_of_its_kind(kind: str) -> None:
+    (named,) = re.findall(r"jobs/\S+\.toml", refusal(f'kind = "{kind}"\nname = "x"\nnonsense = 1\n'))
+    assert isinstance(studies.load(ROOT / named), KINDS[kind].study)
 
 
 def test_an_unknown_task_names_the_nearest_one() -> None:
