@@ -95,7 +95,7 @@ def lanes_of_tile(width: int, n_train: int, features: int, members: int = 10) ->
 
     def train(chosen: lanes.Lanes) -> Any:
         given = {"learning_rate": 0.1, "seed": 0, "members": range(members), "lanes": chosen}
-        return training.train_tile(program, *data, **given).predictions  # type: ignore[arg-type]
+        return training.train_tile(program, *data, **given).predictions  # type: ignore[arg-type]  # of a dict
 
     of = lanes.Sizes(features, width, 1, 1, n_train, 50, 4)
     default = lanes.lanes_for(of, program.trained_by, members, None)

@@ -171,7 +171,7 @@ def test_no_loop_of_a_gpu_has_a_length_that_is_not_known(algorithm: Algorithm) -
     assert loops
     assert {"dot_general", "scan"} <= seen
     drawn = training._Weights.of(made, FEATURES).compiled(4, True, False, training._settings())
-    assert "conditional(" not in drawn.as_text()  # type: ignore[attr-defined]
+    assert "conditional(" not in drawn.as_text()  # type: ignore[attr-defined]  # a compiled program
 
 
 def test_the_search_for_loops_finds_one() -> None:
