@@ -179,7 +179,7 @@ def find(curve: Curve) -> Floor:
     offset = exponent = math.nan
     if (i := scan.crossing) is not None:
         offset = _root(curve, *scan.offset[i : i + 2])
-        there = OffsetScan.of(curve, np.array([offset]))
+        there = OffsetScan.at(curve, offset)
         exponent = float(there.slope[0])
         steepness = np.ptp(scan.curvature[i : i + 2]) / np.ptp(scan.offset[i : i + 2])
         error = math.sqrt(there.bent.variance[0]) / max(steepness, _FLAT)
@@ -195,7 +195,7 @@ def _root(curve: Curve, low: float, high: float) -> float:
     """The offset between two others where the curvature vanishes; one of them, where rounding alone has a sign."""
 
     def curvature(offset: float) -> float:
-        return float(OffsetScan.of(curve, np.array([offset])).curvature[0])
+        return float(OffsetScan.at(curve, offset).curvature[0])
 
     if curvature(low) * curvature(high) >= 0:
         return min(low, high, key=lambda offset: abs(curvature(offset)))

@@ -66,6 +66,15 @@ class OffsetScan:
 
     @classmethod
     def of(cls, curve: Curve, offsets: np.ndarray) -> "OffsetScan":
+        return cls._over(curve, offsets, ends=True)
+
+    @classmethod
+    def at(cls, curve: Curve, offset: float) -> "OffsetScan":
+        """Of this offset alone, however steep the power law above it is."""
+        return cls._over(curve, np.array([offset]), ends=False)
+
+    @classmethod
+    def _over(cls, curve: Curve, offsets: np.ndarray, ends: bool) -> "OffsetScan":
         laws = offset_fit.fit(curve.n, curve.value, offsets)
         weights = curvature_weights(curve.n)
         turned = np.stack([laws.exponent_weights(), laws.project(weights)])
@@ -73,7 +82,7 @@ class OffsetScan:
         slope, curvature = np.einsum("qgk,gk->qg", turned, laws.by_offset(curve.value))[..., None]
         blind = np.sign(curvature) * (curvature * turned[0] - slope * turned[1])
         steep = np.flatnonzero((np.abs(laws.exponent) >= offset_fit.STEEPEST) & (offsets > 0))
-        count = int(steep[0]) if len(steep) else len(offsets)
+        count = int(steep[0]) if ends and len(steep) else len(offsets)
         bent, along = (_Contrast.of(curve, one[:count]) for one in (turned[1], blind))
         curved = (laws.left @ weights)[:count]
         return cls(offsets[:count], laws.exponent[:count], curved, covariance[:count], bent, along)
