@@ -7,7 +7,7 @@ weights. A network is therefore comparable with the exact law of [arXiv:1902.067
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache, lru_cache, partial
+from functools import cache
 from typing import Any
 
 import jax
@@ -16,8 +16,9 @@ import numpy as np
 import optax
 from jax import Array
 
-from ntkhpc import first_layer, lane_training, minibatches, optimisers, output_scale, pinned, rises, seeds
+from ntkhpc import first_layer, lane_training, minibatches, optimisers, output_scale, rises, seeds
 from ntkhpc.first_layer import FirstLayer
+from ntkhpc.initial_weights import InitialWeights, compiler
 from ntkhpc.lane_training import Samples
 from ntkhpc.lanes import MAPPED, Lanes, Sizes, device_bytes, lanes_for
 from ntkhpc.networks import MLP
@@ -101,13 +102,10 @@ def train_tile(
     with jax.enable_x64(doubles), jax.default_matmul_precision(program.matmul_precision):
         x, y, *test = (jnp.asarray(a, program.precision) for a in (x_train, y_train, x_test, y_test))
         data = (x, jnp.asarray(np.ascontiguousarray(np.asarray(x).T)), y, *test) if plain else (x, x, y, *test)
-        rate, weights = jnp.asarray(learning_rate, program.precision), _Weights.of(program, x.shape[1])
+        rate, weights = jnp.asarray(learning_rate, program.precision), initial_weights(program, x.shape[1])
         if lanes is None:
             lanes = _lanes(program, x.shape[1], len(y), len(test[1]), len(numbers))
-        parts = -(-len(numbers) // (lanes.count or weights.at_once()))
-        at_once = lanes.count or -(-len(numbers) // parts)  # the last part is padded: one program for all
-        for some in jnp.asarray(np.resize(numbers, (parts, at_once))):
-            drawn = weights.compiled(at_once, lanes.static, doubles, _settings())(jnp.uint32(seed), some)
+        for some, drawn in weights.parts(seed, numbers, lanes.count, lanes.static, doubles):
             if lanes.count:
                 found = lane_training.train(program, lanes, drawn, jnp.uint32(seed), some, rate, Samples(*data))
             else:
@@ -125,67 +123,15 @@ def _lanes(program: Program, features: int, n_train: int, n_test: int, members: 
     return lanes_for(sizes, program.trained_by, members, device_bytes())
 
 
-_DRAWN_BYTES = 2**23
-"""Of initial weights that wait for their training."""
-
-
-@dataclass(frozen=True)
-class _Weights:
-    """What initial weights are drawn from beside seed and member: a program of its own, which is compiled once a width
-    and kept when those of a training-set size are let go."""
-
-    mlp: MLP | Any
-    width: int
-    features: int
-    drawn: str
-    precision: str
-
-    @classmethod
-    def of(cls, program: Program, features: int) -> "_Weights":
-        return cls(program.mlp, program.width, features, program.drawn or program.precision, program.precision)
-
-    @lru_cache(maxsize=16)  # noqa: B019  (of small frozen values)
-    def at_once(self) -> int:
-        """Members whose weights are drawn before they are trained, one after the other: of the sizes alone."""
-        shapes = jax.eval_shape(self._draw, jnp.uint32(0), jnp.uint32(0))
-        taken = sum(one.size * one.dtype.itemsize for one in jax.tree.leaves(shapes))
-        return max(1, _DRAWN_BYTES // max(taken, 1))
-
-    def _draw(self, seed: Array, member: Array) -> Any:
-        key = seeds.member_key(seed, self.width, member)
-        drawn = self.mlp.of_width(self.width).init(key, self.features, jnp.dtype(self.drawn))
-        return jax.tree.map(lambda one: one.astype(self.precision), drawn)
-
-    @lru_cache(maxsize=4)  # noqa: B019  (of small frozen values)
-    def compiled(
-        self, members: int, together: bool, doubles: bool, settings: tuple[str, ...]
-    ) -> Callable[[Array, Array], Any]:
-        """(seed, members (m,)) -> the weights of each, along a first axis: drawn `together`, or one after another.
-
-        `doubles` and the `settings` of JAX decide the program too, and are there to tell one from another.
-        """
-        each = jax.vmap if together else lambda one: partial(jax.lax.map, one)
-        draw = _jit(isinstance(self.mlp, MLP))(lambda seed, some: each(lambda one: self._draw(seed, one))(some))
-        return draw.lower(jnp.uint32(0), jnp.zeros(members, jnp.uint32)).compile()
-
-
-def _settings() -> tuple[str, ...]:
-    """What a process has set of JAX that decides values."""
-    return tuple(str(jax.config.values.get(name)) for name in pinned.JAX)
-
-
-def _jit(fully_connected: bool) -> Callable[..., Any]:
-    """jax.jit for an MLP, or for another network."""
-    if fully_connected:
-        return jax.jit
-    from ntkhpc import tangents  # seconds to import, and only for other networks
-
-    return tangents.compiled
+def initial_weights(program: Program, features: int) -> InitialWeights:
+    """What the initial weights of a program's networks are drawn from."""
+    drawn = program.drawn or program.precision
+    return InitialWeights(program.mlp, program.width, features, drawn, program.precision)
 
 
 @cache
 def _compiled(fully_connected: bool) -> Callable[..., Any]:
-    return _jit(fully_connected)(_train, static_argnums=0)
+    return compiler(fully_connected)(_train, static_argnums=0)
 
 
 def _train(

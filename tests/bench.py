@@ -62,7 +62,7 @@ def ensemble_tile(width: int, n_train: int, members: int = 10) -> None:
         return jax.lax.fori_loop(0, steps * members, step, (weights, x @ weights))[0]
 
     held = training._held(program, jnp.asarray(x), jnp.asarray(x.T.copy()))
-    drawn = training._Weights.of(program, x.shape[1])
+    drawn = training.initial_weights(program, x.shape[1])
 
     def alone(member: jax.Array) -> jax.Array:
         start, data = drawn._draw(jnp.uint32(0), member), map(jnp.asarray, (x, y, x_test, y_test))

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ntkhpc import lane_training, lanes, optimisers, output_scale, studies, training
+from ntkhpc import initial_weights, lane_training, lanes, optimisers, output_scale, studies, training
 from ntkhpc.lane_training import Samples
 from ntkhpc.lanes import MAPPED, Lanes, Sizes, lanes_for
 from ntkhpc.networks import MLP
@@ -97,7 +97,7 @@ def test_a_lane_that_diverges_leaves_the_others_their_bits(chosen: Lanes) -> Non
     """The third network begins with weights ten thousand times as large, and is lost within a few steps."""
     made, members = program(Algorithm("momentum", 0.5)), jnp.arange(4, dtype=jnp.uint32)
     data = Samples(*(jnp.asarray(one, jnp.float32) for one in (X, X.T.copy(), Y, X_TEST, Y_TEST)))
-    drawn = jax.vmap(lambda one: training._Weights.of(made, FEATURES)._draw(jnp.uint32(1), one))(members)
+    drawn = jax.vmap(lambda one: training.initial_weights(made, FEATURES)._draw(jnp.uint32(1), one))(members)
     spoilt = jax.tree.map(lambda one: one.at[2].multiply(1e4), drawn)
     well, ill = (
         lane_training.train(made, chosen, start, jnp.uint32(1), members, jnp.float32(0.1), data)
@@ -119,7 +119,7 @@ class Part:
 
 
 def parts(made: training.Program, chosen: Lanes, data: Samples, lengths: tuple[int, ...] = (1, 16)) -> Iterator[Part]:
-    drawn = jax.vmap(lambda one: training._Weights.of(made, data.x.shape[1])._draw(jnp.uint32(1), one))(
+    drawn = jax.vmap(lambda one: training.initial_weights(made, data.x.shape[1])._draw(jnp.uint32(1), one))(
         members := jnp.arange(chosen.count, dtype=jnp.uint32)
     )
     before = (made, chosen, drawn, jnp.uint32(1), members, jnp.float32(0.1), data)
@@ -170,7 +170,7 @@ def test_no_loop_of_a_gpu_has_a_length_that_is_not_known(algorithm: Algorithm) -
         seen |= found
     assert loops
     assert {"dot_general", "scan"} <= seen
-    drawn = training._Weights.of(made, FEATURES).compiled(4, True, False, training._settings())
+    drawn = training.initial_weights(made, FEATURES)._compiled(4, True, False, initial_weights._settings())
     assert "conditional(" not in drawn.as_text()  # type: ignore[attr-defined]  # a compiled program
 
 
