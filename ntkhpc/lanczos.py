@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 
@@ -37,7 +38,7 @@ def krylov(product: Callable[[Array], Array], start: Array, most: int, wanted: A
     """
     most = min(most, len(start))
     norm = jnp.linalg.norm(start)
-    tiny = jnp.finfo(start.dtype).tiny
+    tiny, rounding = (float(one) for one in (np.finfo(start.dtype).tiny, np.finfo(start.dtype).eps))
     first = start / jnp.maximum(norm, tiny)
     basis = jnp.zeros((most, len(start)), start.dtype).at[0].set(first)
     empty = jnp.zeros(most, start.dtype)
@@ -51,7 +52,7 @@ def krylov(product: Callable[[Array], Array], start: Array, most: int, wanted: A
         left = left - (basis @ left) @ basis
         length = jnp.linalg.norm(left)
         # What rounding leaves of a vector that lies in the space is no direction of T.
-        real = (length > 10 * jnp.finfo(start.dtype).eps * jnp.linalg.norm(raised)) & (number + 1 < wanted)
+        real = (length > 10 * rounding * jnp.linalg.norm(raised)) & (number + 1 < wanted)
         beside = beside.at[number].set(jnp.where(real, length, 0))
         # At the last step this is written to no row.
         following = jnp.where(real, left / jnp.maximum(length, tiny), 0)

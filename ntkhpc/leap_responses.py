@@ -52,9 +52,8 @@ def is_known(algorithm: Algorithm) -> bool:
 def closed(values: Array, rate: Any, c: int, steps: Any) -> Array:
     """q (k,) of plain descent at eigenvalues (k,) of T, after so many steps."""
     x = jnp.clip(values * (rate / c), 0, 1)
-    small = x < 1e-3 / jnp.maximum(steps, 1)
-    grown = -jnp.expm1(steps * jnp.log1p(-jnp.where(small, 0.5, x))) / jnp.where(small, 0.5, x)
-    return rate / c * jnp.where(small, steps * (1 - 0.5 * (steps - 1) * x), grown)
+    moving = jnp.where(x > 0, x, 1)
+    return rate / c * jnp.where(x > 0, -jnp.expm1(steps * jnp.log1p(-moving)) / moving, steps)
 
 
 def stepped(

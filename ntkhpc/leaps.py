@@ -13,7 +13,7 @@ Adaptive leaps compare the residual of the network with that of its linearisatio
 err below the tolerance is taken and the next one made longer; another is tried again, shorter.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, NamedTuple
@@ -28,6 +28,7 @@ from ntkhpc.initial_weights import compiler
 from ntkhpc.lanczos import Krylov
 from ntkhpc.lanes import MAPPED, Lanes
 from ntkhpc.networks import MLP, FiniteNetwork
+from ntkhpc.optimisers import Algorithm
 from ntkhpc.tangent_products import Tangents
 from ntkhpc.training import Program, initial_weights
 
@@ -98,32 +99,46 @@ def leap_tile(
     Of `lanes` only the count matters. Results of a member do not depend on the others where there are none. Raises
     ValueError for algorithms of which leaps are not known (leap_responses.is_known).
     """
-    if not leap_responses.is_known(program.trained_by):
-        raise ValueError(f"leaps are known of full-batch descent without decay of weights, not of {program.trained_by}")
+    require_known(program.trained_by)
     if not 0 < tolerance < 1:
         raise ValueError(f"tolerance = {tolerance} must be between 0 and 1")
     ends = () if leaps is None else boundaries(leaps, program.trace_steps[-1])
     how = (np.float32(tolerance), np.asarray(ends, np.int32))
     data = (x_train, y_train, x_test, y_test)
-    return Leapt(*over_members("leaps", program, data, learning_rate, seed, members, how, lanes.count))
+    return Leapt(*over_members(_leap, program, data, learning_rate, seed, members, how, lanes.count))
+
+
+def require_known(algorithm: Algorithm) -> None:
+    """Raises ValueError for an algorithm whose steps cannot be taken in leaps."""
+    if not leap_responses.is_known(algorithm):
+        raise ValueError(f"leaps are known of full-batch descent without decay of weights, not of {algorithm}")
 
 
 def over_members(
-    task: str, program: Program, data: tuple[Any, ...], rate: float, seed: int, members: Sequence[int], how: Any,
+    each: "Each",
+    program: Program,
+    data: tuple[Any, ...],
+    rate: float,
+    seed: int,
+    members: Sequence[int],
+    how: Any,
     lanes: int,
-) -> Iterator[np.ndarray]:  # fmt: skip
-    """What `task` of TASKS makes of each member, one array (m, ...) a result, on the host."""
+) -> Iterator[np.ndarray]:
+    """What `each`, a function of a module, makes of each member: one array (m, ...) a result, on the host.
+
+    `how` are arrays that it is given. `lanes` members are computed side by side, or one after another where it is 0.
+    """
     if not len(members):
         raise ValueError("a tile has no members")
     doubles, plain = "float64" in (program.precision, program.drawn), isinstance(program.mlp, MLP)
     numbers, results = np.asarray(members, np.uint32), []
     with jax.enable_x64(doubles), jax.default_matmul_precision(program.matmul_precision):
         x, y, x_test, y_test = (jnp.asarray(one, program.precision) for one in data)
-        rate = jnp.asarray(rate, program.precision)
+        eta = jnp.asarray(rate, program.precision)
         weights = initial_weights(program, x.shape[1])
         for _, drawn in weights.parts(seed, numbers, lanes, bool(lanes), doubles):
             run = _compiled(plain)
-            results.append(jax.device_get(run(task, program, bool(lanes), drawn, rate, x, y, x_test, y_test, how)))
+            results.append(jax.device_get(run(each, program, bool(lanes), drawn, eta, x, y, x_test, y_test, how)))
     return (np.concatenate(part)[: len(numbers)] for part in zip(*results, strict=True))
 
 
@@ -133,15 +148,23 @@ def _compiled(fully_connected: bool) -> Any:
 
 
 def _run(
-    task: str, program: Program, together: bool, drawn: Any, rate: Array, x: Array, y: Array, x_test: Array,
-    y_test: Array, how: Any,
-) -> tuple[Array, ...]:  # fmt: skip
+    each: "Each",
+    program: Program,
+    together: bool,
+    drawn: Any,
+    rate: Array,
+    x: Array,
+    y: Array,
+    x_test: Array,
+    y_test: Array,
+    how: Any,
+) -> tuple[Array, ...]:
     # One after another a member takes as many leaps as it needs; side by side all wait for the one that needs most.
     gram = x @ x.T if tangent_products.is_explicit(program.mlp, len(x)) else None
     cell = Cell(program, rate, x, y, x_test, y_test, gram)
 
     def one(parameters: Any) -> tuple[Array, ...]:
-        return TASKS[task](cell, parameters, how)
+        return each(cell, parameters, how)
 
     return jax.vmap(one)(drawn) if together else jax.lax.map(one, drawn)
 
@@ -192,6 +215,10 @@ class Cell:
         return predictions / gamma, 0.5 * jnp.mean(residual**2) / gamma**2, test_loss / gamma**2
 
 
+Each = Callable[[Cell, Any, Any], tuple[Array, ...]]
+"""(cell, initial parameters of a member, how) -> its results."""
+
+
 class _State(NamedTuple):
     """Where a member is: parameters, velocity (None without momentum), residual (N,), step, steps of the next leap,
     leaps and products so far, and the square of the error so far."""
@@ -228,7 +255,7 @@ def _leap(cell: Cell, parameters: Any, how: tuple[Array, Array]) -> tuple[Array,
         return (member.network.apply(parameters, cell.x) - member.y).reshape(-1)
 
     # Below this share of the targets a residual is rounding, which no shorter leap mends.
-    floor = 100 * jnp.finfo(cell.y.dtype).eps * jnp.linalg.norm(member.y)
+    floor = 100 * float(np.finfo(cell.y.dtype).eps) * jnp.linalg.norm(member.y)
 
     def leap(state: _State) -> _State:
         tangents = cell.tangents(member, state.parameters)
@@ -296,7 +323,7 @@ def _moved(
     """Parameters and velocity after so many steps of the linearised network, and its residual (N,)."""
     algorithm, steps = cell.program.trained_by, cell.program.trace_steps[-1]
     space = spaces[0]
-    if algorithm.is_plain and not algorithm.momentum:
+    if algorithm.is_closed:
         weights = leap_responses.closed(space.values, cell.rate, cell.count, length)
         moved = jax.tree.map(jnp.subtract, state.parameters, tangents.transposed(space.applied(weights)))
         return moved, None, space.applied(1 - space.values * weights)
@@ -323,6 +350,3 @@ def _moved(
         lambda change, before: change + second.kept * before, tangents.transposed(velocity), state.velocity
     )
     return moved, faster, linear
-
-
-TASKS: dict[str, Any] = {"leaps": _leap}

@@ -76,6 +76,11 @@ class Algorithm:
         return plain and not self.weight_decay
 
     @property
+    def is_closed(self) -> bool:
+        """Whether it is full-batch descent at a constant rate alone, whose steps a linear model sums in closed form."""
+        return self.optimiser == "gd" and self.is_plain and not self.momentum
+
+    @property
     def falls(self) -> bool:
         """Whether it is known by how much the training loss of a stable linear model may rise at a step."""
         return self.entry.bound is not None and not self.batch and not self.weight_decay

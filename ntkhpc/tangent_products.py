@@ -10,10 +10,11 @@ It takes 4 N^2 width operations a hidden layer, less than one gradient step wher
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
+import jax.flatten_util
 import jax.numpy as jnp
 from jax import Array
 
@@ -55,6 +56,37 @@ def tangents(mlp: Any, network: FiniteNetwork, parameters: Any, x: Array, gram: 
 
 def empirical_ntk(mlp: MLP, parameters: Parameters, x: Array, gram: Array) -> Array:
     """T (N, N) of a fully connected network, N = n * outputs, from its inputs x (n, features) and `gram` = x x^T."""
+    n, outputs = len(x), mlp.outputs
+    total = jnp.zeros((n, outputs, n, outputs), x.dtype)
+    for inputs, gradients in _layers(mlp, parameters, x):
+        inner = gram if inputs is x else inputs @ inputs.T
+        weighed = _weighed(mlp, inner, inputs.shape[1])[:, None, :, None]
+        # The gradients of the last layer are those of the outputs: its part of T is diagonal in them.
+        between = jnp.eye(outputs, dtype=x.dtype)[:, None] if gradients is None else gradients @ gradients.T
+        total += weighed * (between if gradients is None else between.reshape(total.shape))
+    return total.reshape(n * outputs, n * outputs)
+
+
+def diagonal(mlp: Any, network: FiniteNetwork, parameters: Any, x: Array) -> Array:
+    """The diagonal (N,) of T, of any network; where it is not fully connected, by one gradient each."""
+    if isinstance(mlp, MLP):
+        total = jnp.zeros((len(x), mlp.outputs), x.dtype)
+        for inputs, gradients in _layers(mlp, parameters, x):
+            weighed = _weighed(mlp, jnp.sum(inputs**2, axis=1), inputs.shape[1])[:, None]
+            total += weighed * (1 if gradients is None else jnp.sum(gradients**2, axis=1).reshape(total.shape))
+        return total.reshape(-1)
+    outputs, pulled = jax.vjp(lambda these: network.apply(these, x), parameters)
+
+    def norm(row: Array) -> Array:
+        unit = jnp.zeros(outputs.size, outputs.dtype).at[row].set(1).reshape(outputs.shape)
+        return jnp.sum(jax.flatten_util.ravel_pytree(pulled(unit)[0])[0] ** 2)
+
+    return jax.lax.map(norm, jnp.arange(outputs.size))
+
+
+def _layers(mlp: MLP, parameters: Parameters, x: Array) -> Iterator[tuple[Array, Array | None]]:
+    """From the last layer to the first: its inputs (n, fan_in), and the gradients (N, fan_out) of each output by what
+    it gives; None of the last layer, where they are unit vectors."""
     n, outputs, phi = len(x), mlp.outputs, ACTIVATIONS[mlp.activation]
     inputs, slopes = [x], []
     for layer in parameters[:-1]:
@@ -62,18 +94,13 @@ def empirical_ntk(mlp: MLP, parameters: Parameters, x: Array, gram: Array) -> Ar
         activation, slope = jax.jvp(phi, (z,), (jnp.ones_like(z),))
         inputs.append(activation)
         slopes.append(slope)
-    identity = jnp.eye(outputs, dtype=x.dtype)
-    # Outputs are linear in the last layer: its gradients are the unit vectors, its part of T is diagonal in outputs.
-    total = _weighed(mlp, inputs[-1] @ inputs[-1].T, inputs[-1].shape[1])[:, None, :, None] * identity[:, None, :]
-    gradient = jnp.tile(identity, (n, 1))  # (N, outputs)
+    yield inputs[-1], None
+    gradients = jnp.tile(jnp.eye(outputs, dtype=x.dtype), (n, 1))
     for at in reversed(range(mlp.depth)):
         weight = parameters[at + 1][0]
-        back = gradient @ (math.sqrt(mlp.weight_variance / len(weight)) * weight.T)
-        gradient = back * jnp.repeat(slopes[at], outputs, axis=0)
-        inner = inputs[at] @ inputs[at].T if at else gram
-        weighed = _weighed(mlp, inner, inputs[at].shape[1])[:, None, :, None]
-        total += weighed * (gradient @ gradient.T).reshape(n, outputs, n, outputs)
-    return total.reshape(n * outputs, n * outputs)
+        back = gradients @ (math.sqrt(mlp.weight_variance / len(weight)) * weight.T)
+        gradients = back * jnp.repeat(slopes[at], outputs, axis=0)
+        yield inputs[at], gradients
 
 
 def _weighed(mlp: MLP, inner: Array, fan_in: int) -> Array:

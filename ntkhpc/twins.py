@@ -1,0 +1,82 @@
+"""The linearised twin of each network: f_lin(x) = f(x) + J(x) (theta - theta_0), trained by the same steps.
+
+It begins with the function and the kernel of the network of the same seed, and its features never move. So infinite
+width, twin and trained network differ by one thing each: by the random kernel at the start, and by what training does
+beyond that kernel. One leap over all steps (leaps.py) trains it in closed form. arXiv:1902.06720, section 2.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from ntkhpc import lanczos, leap_responses, leaps, optimisers, tangent_products
+from ntkhpc.lanes import MAPPED, Lanes
+from ntkhpc.leaps import Cell
+from ntkhpc.optimisers import Algorithm
+from ntkhpc.training import Program
+
+
+@dataclass(frozen=True)
+class Twins:
+    """Results of the m linearised networks of a tile, on the host.
+
+    predictions (m, n_test, outputs); train_loss, test_loss (m,) at the end; kernel (m,), the mean over training samples
+    and outputs of the diagonal of the empirical NTK at the start.
+    """
+
+    predictions: np.ndarray
+    train_loss: np.ndarray
+    test_loss: np.ndarray
+    kernel: np.ndarray
+
+
+def twin_tile(
+    program: Program,
+    x_train: Any,
+    y_train: Any,
+    x_test: Any,
+    y_test: Any,
+    *,
+    learning_rate: float,
+    seed: int,
+    members: Sequence[int],
+    lanes: Lanes = MAPPED,
+) -> Twins:
+    """Train the twins of members of the ensemble of `seed` by all steps of `program`; see leaps.leap_tile.
+
+    x_* are (n, features), y_* (n, outputs). Raises ValueError for algorithms of which leaps are not known.
+    """
+    leaps.require_known(program.trained_by)
+    data = (x_train, y_train, x_test, y_test)
+    return Twins(*leaps.over_members(_twin, program, data, learning_rate, seed, members, None, lanes.count))
+
+
+def vectors(algorithm: Algorithm, steps: int, rows: int) -> int:
+    """Of the Krylov space: (1 - x)^t is a polynomial in x of degree sqrt(2 t log(2/e)) but for e, here 1e-5, at any
+    x in [0, 1]; momentum makes steps 1/(1 - beta) times as long. As many as N are exact."""
+    return min(rows, math.ceil(5 * math.sqrt(steps / (1 - algorithm.momentum))) + 1)
+
+
+def _twin(cell: Cell, parameters: Any, how: None) -> tuple[Array, ...]:
+    member, algorithm, steps = cell.member(parameters), cell.program.trained_by, cell.program.trace_steps[-1]
+    tangents = cell.tangents(member, parameters)
+    outputs = member.network.apply(parameters, cell.x)
+    residual = (outputs - member.y).reshape(-1)
+    space = lanczos.krylov(tangents.product, residual, vectors(algorithm, steps, cell.count))
+    if algorithm.is_closed:
+        weights = leap_responses.closed(space.values, cell.rate, cell.count, steps)
+    else:
+        multipliers = jnp.asarray(optimisers.multipliers(algorithm.schedule, steps), cell.y.dtype)
+        answers = leap_responses.stepped(space.values, algorithm, cell.rate, cell.count, 0, steps, multipliers)
+        weights = answers.of_residual.weights
+    change = jax.tree.map(jnp.negative, tangents.transposed(space.applied(weights)))
+    tested, moved = jax.jvp(lambda these: member.network.apply(these, cell.x_test), (parameters,), (change,))
+    results = cell.results(member, tested + moved, space.applied(1 - space.values * weights))
+    diagonal = tangent_products.diagonal(cell.program.mlp, member.network, parameters, cell.x)
+    return *results, jnp.mean(diagonal)
