@@ -51,7 +51,8 @@ class Leapt:
 
     predictions (m, n_test, outputs); train_loss, test_loss (m,) at the end; leaps (m,), how many were taken; products
     (m,) with the kernel that these took. error (m,) is the estimated relative error of the residual at the training
-    points: how far each leap ended from its linearisation, over the residual that was left there, added in squares.
+    points: how far each leap of two steps or more, as one is exact, ended from its linearisation, over the residual that
+    was left there, added in squares.
     """
 
     predictions: np.ndarray
@@ -297,7 +298,7 @@ def _leap(cell: Cell, parameters: Any, how: tuple[Array, Array]) -> tuple[Array,
             jnp.minimum(trial.following, steps - step),
             state.leaps + 1,
             state.products + len(spaces) * jnp.minimum(length, min(VECTORS, cell.count)),
-            state.error + (trial.deviation * size / left) ** 2,
+            state.error + jnp.where(trial.length > 1, trial.deviation * size / left, 0) ** 2,
         )
 
     nothing = jnp.int32(0)
