@@ -51,8 +51,8 @@ class Leapt:
 
     predictions (m, n_test, outputs); train_loss, test_loss (m,) at the end; leaps (m,), how many were taken; products
     (m,) with the kernel that these took. error (m,) is the estimated relative error of the residual at the training
-    points: how far each leap of two steps or more, as one is exact, ended from its linearisation, over the residual that
-    was left there, added in squares.
+    points: how far each leap of two steps or more, as one is exact, ended from its linearisation, over the residual
+    that was left there, added in squares.
     """
 
     predictions: np.ndarray
