@@ -21,7 +21,7 @@ from support.losses import make_drawn
 from support.runs import make_run
 
 from analysis import aggregate
-from ntkhpc import infinite_width, kernels, lanes, seeds, tangents, training
+from ntkhpc import infinite_width, kernels, lanes, leaps, seeds, tangents, training, twins
 from ntkhpc.engine import plan, run, status
 from ntkhpc.networks import MLP
 
@@ -110,6 +110,32 @@ def lanes_of_tile(width: int, n_train: int, features: int, members: int = 10) ->
         f"{members} lanes, width {width:4}, n_train {n_train:4}, d {features:3}: {here / mapped:4.2f} of the time of "
         f"one after another ({'which' if default.count else 'not what'} a CPU takes), {other / mapped:4.2f} "
         f"{'without' if dual else 'with'} the dual form, as on a GPU {static / mapped:4.2f}"
+    )
+
+
+def leaps_of_tile(width: int, n_train: int, features: int, members: int = 10) -> None:
+    """Members in leaps against the same members trained, on targets that networks of such sizes learn."""
+    mlp, steps = MLP(depth=1, activation="relu"), 4 * n_train
+    rng = np.random.default_rng(0)
+    x, x_test = (rng.normal(size=(n, features)).astype(np.float32) for n in (n_train, 500))
+    direction = rng.normal(size=(features, 1)) / np.sqrt(features)
+    y, y_test = (np.sin(2 * one @ direction).astype(np.float32) for one in (x, x_test))
+    rate = n_train / kernels.lambda_max(kernels.nngp_ntk(mlp, x)[1])
+    program = training.Program(mlp, width, tuple(sorted({0, *np.geomspace(1, steps, 11).astype(int).tolist()})))
+    given: dict[str, Any] = {"learning_rate": rate, "seed": 0, "members": range(members)}
+    data = (x, y, x_test, y_test)
+    found, truth = leaps.leap_tile(program, *data, **given), training.train_tile(program, *data, **given)
+    trained, leapt, twin = best(
+        lambda: training.train_tile(program, *data, **given).predictions,
+        lambda: leaps.leap_tile(program, *data, **given).predictions,
+        lambda: twins.twin_tile(program, *data, **given).predictions,
+        repeats=3,
+    )
+    off = found.test_loss / truth.test_loss[:, -1] - 1
+    print(
+        f"{members} leapt, width {width:4}, n_train {n_train:4}, d {features:3}: training takes {trained / leapt:4.1f} "
+        f"times as long, {trained / twin:4.1f} times as long as twins; {found.leaps.mean():4.1f} leaps, losses off by "
+        f"{100 * np.sqrt(np.mean(off**2)):.1f} % rms, {100 * off.mean():+.1f} % on average"
     )
 
 
@@ -217,6 +243,8 @@ if __name__ == "__main__":
         (512, 256, 25),
     ):
         lanes_of_tile(width, n_train, features)
+    for width, n_train, features in ((32, 32, 25), (128, 128, 25), (512, 256, 25), (512, 256, 784)):
+        leaps_of_tile(width, n_train, features, 4)
     kernel(2000, 784)
     kernel(4000, 784)
     learning_curve(2048, 500, 16)
