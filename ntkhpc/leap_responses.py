@@ -11,7 +11,8 @@ linear in r_0 and w_0 = J v_0. Plain descent at a constant rate has p = 0 and is
 
     q = (eta/c) [1 - (1 - x)^m]/x  r_0
 
-Eigenvalues count as no more than half of what is stable: a few narrow networks begin beyond, and would overflow.
+Modes beyond what is stable, with which a few narrow networks begin, oscillate without growing in leaps of two steps or
+more, which would overflow otherwise.
 """
 
 from typing import Any, NamedTuple
@@ -51,9 +52,13 @@ def is_known(algorithm: Algorithm) -> bool:
 
 def closed(values: Array, rate: Any, c: int, steps: Any) -> Array:
     """q (k,) of plain descent at eigenvalues (k,) of T, after so many steps."""
-    x = jnp.clip(values * (rate / c), 0, 1)
+    x = jnp.maximum(values, 0) * (rate / c)
     moving = jnp.where(x > 0, x, 1)
-    return rate / c * jnp.where(x > 0, -jnp.expm1(steps * jnp.log1p(-moving)) / moving, steps)
+    # (1 - x)^m: by log1p where x is small, and with its sign beyond 1.
+    size = jnp.exp(steps * jnp.log(jnp.minimum(jnp.abs(1 - moving), 1)))
+    beyond = 1 - jnp.where(steps % 2 == 1, -size, size)
+    moved = jnp.where(moving < 1, -jnp.expm1(steps * jnp.log1p(-jnp.minimum(moving, 1))), beyond) / moving
+    return rate / c * jnp.where((x > 0) & (steps > 1), moved, steps)
 
 
 def stepped(
@@ -63,7 +68,7 @@ def stepped(
     beta, nesterov = algorithm.momentum, algorithm.optimiser == "nesterov"
     bound = optimisers.OPTIMISERS[algorithm.optimiser].bound
     assert bound is not None
-    values = jnp.clip(values, 0, bound(beta) / 2 * c / rate)
+    values = jnp.clip(values, 0, 0.999 * bound(beta) * c / rate)
     zero, one = jnp.zeros_like(values), jnp.ones_like(values)
     unit = jnp.ones((), values.dtype)
 
