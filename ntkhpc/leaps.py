@@ -162,10 +162,10 @@ def _run(
 ) -> tuple[Array, ...]:
     # One after another a member takes as many leaps as it needs; side by side all wait for the one that needs most.
     gram = x @ x.T if tangent_products.is_explicit(program.mlp, len(x)) else None
-    cell = Cell(program, rate, x, y, x_test, y_test, gram)
+    descent = Descent(program, rate, x, y, x_test, y_test, gram)
 
     def one(parameters: Any) -> tuple[Array, ...]:
-        return each(cell, parameters, how)
+        return each(descent, parameters, how)
 
     return jax.vmap(one)(drawn) if together else jax.lax.map(one, drawn)
 
@@ -181,7 +181,7 @@ class Member(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Cell:
+class Descent:
     """What all members of a cell share; x (n, features), y (n, outputs), `gram` = x x^T where T is made as a matrix."""
 
     program: Program
@@ -216,8 +216,8 @@ class Cell:
         return predictions / gamma, 0.5 * jnp.mean(residual**2) / gamma**2, test_loss / gamma**2
 
 
-Each = Callable[[Cell, Any, Any], tuple[Array, ...]]
-"""(cell, initial parameters of a member, how) -> its results."""
+Each = Callable[[Descent, Any, Any], tuple[Array, ...]]
+"""(descent, initial parameters of a member, how) -> its results."""
 
 
 class _State(NamedTuple):
@@ -246,33 +246,34 @@ class _Trial(NamedTuple):
     taken: Array
 
 
-def _leap(cell: Cell, parameters: Any, how: tuple[Array, Array]) -> tuple[Array, ...]:
+def _leap(descent: Descent, parameters: Any, how: tuple[Array, Array]) -> tuple[Array, ...]:
     """Results of one member: those of `Leapt`."""
-    member, steps = cell.member(parameters), cell.program.trace_steps[-1]
+    member, steps = descent.member(parameters), descent.program.trace_steps[-1]
     tolerance, ends = how
-    carried = bool(cell.program.trained_by.momentum)
+    carried = bool(descent.program.trained_by.momentum)
 
     def residual(parameters: Any) -> Array:
-        return (member.network.apply(parameters, cell.x) - member.y).reshape(-1)
+        return (member.network.apply(parameters, descent.x) - member.y).reshape(-1)
 
     # Below this share of the targets a residual is rounding, which no shorter leap mends.
-    floor = 100 * float(np.finfo(cell.y.dtype).eps) * jnp.linalg.norm(member.y)
+    floor = 100 * float(np.finfo(descent.y.dtype).eps) * jnp.linalg.norm(member.y)
 
     def leap(state: _State) -> _State:
-        tangents = cell.tangents(member, state.parameters)
+        tangents = descent.tangents(member, state.parameters)
         length = ends[state.leaps] - state.step if len(ends) else state.length
-        # A Krylov space of as many vectors as there are steps is exact.
-        spaces = [lanczos.krylov(tangents.product, state.residual, VECTORS, length)]
+        # Weights are exact in a Krylov space of as many vectors as there are steps, the residual takes one more.
+        wanted = jnp.minimum(length + 1, min(VECTORS, descent.count))
+        spaces = [lanczos.krylov(tangents.product, state.residual, VECTORS, wanted)]
         if carried:
-            pushed = jax.jvp(lambda these: member.network.apply(these, cell.x), (state.parameters,), (state.velocity,))[
-                1
-            ]
-            spaces.append(lanczos.krylov(tangents.product, pushed.reshape(-1), VECTORS, length))
+            pushed = jax.jvp(
+                lambda these: member.network.apply(these, descent.x), (state.parameters,), (state.velocity,)
+            )[1]
+            spaces.append(lanczos.krylov(tangents.product, pushed.reshape(-1), VECTORS, wanted))
         size = jnp.maximum(jnp.linalg.norm(state.residual), floor)
 
         def tried(trial: _Trial) -> _Trial:
             length = trial.following
-            moved, velocity, linear = _moved(cell, tangents, spaces, state, length)
+            moved, velocity, linear = _moved(descent, tangents, spaces, state, length)
             found = residual(moved)
             deviation = jnp.linalg.norm(found - linear) / size
             deviation = jnp.where(jnp.isfinite(deviation), deviation, jnp.inf)
@@ -297,7 +298,7 @@ def _leap(cell: Cell, parameters: Any, how: tuple[Array, Array]) -> tuple[Array,
             step,
             jnp.minimum(trial.following, steps - step),
             state.leaps + 1,
-            state.products + len(spaces) * jnp.minimum(length, min(VECTORS, cell.count)),
+            state.products + len(spaces) * wanted,
             state.error + jnp.where(trial.length > 1, trial.deviation * size / left, 0) ** 2,
         )
 
@@ -310,27 +311,27 @@ def _leap(cell: Cell, parameters: Any, how: tuple[Array, Array]) -> tuple[Array,
         jnp.int32(min(FIRST, steps)),
         nothing,
         nothing,
-        jnp.zeros((), cell.y.dtype),
+        jnp.zeros((), descent.y.dtype),
     )
     state = jax.lax.while_loop(lambda state: (state.step < steps) & jnp.isfinite(state.residual).all(), leap, state)
-    tested = member.network.apply(state.parameters, cell.x_test)
-    results = cell.results(member, tested, state.residual)
+    tested = member.network.apply(state.parameters, descent.x_test)
+    results = descent.results(member, tested, state.residual)
     return *results, state.leaps, state.products, jnp.sqrt(state.error)
 
 
 def _moved(
-    cell: Cell, tangents: Tangents, spaces: list[Krylov], state: _State, length: Array
+    descent: Descent, tangents: Tangents, spaces: list[Krylov], state: _State, length: Array
 ) -> tuple[Any, Any, Array]:
     """Parameters and velocity after so many steps of the linearised network, and its residual (N,)."""
-    algorithm, steps = cell.program.trained_by, cell.program.trace_steps[-1]
+    algorithm, steps = descent.program.trained_by, descent.program.trace_steps[-1]
     space = spaces[0]
     if algorithm.is_closed:
-        weights = leap_responses.closed(space.values, cell.rate, cell.count, length)
+        weights = leap_responses.closed(space.values, descent.rate, descent.count, length)
         moved = jax.tree.map(jnp.subtract, state.parameters, tangents.transposed(space.applied(weights)))
         return moved, None, space.applied(1 - space.values * weights)
-    multipliers = jnp.asarray(optimisers.multipliers(algorithm.schedule, steps), cell.y.dtype)
+    multipliers = jnp.asarray(optimisers.multipliers(algorithm.schedule, steps), descent.y.dtype)
     answers = [
-        leap_responses.stepped(one.values, algorithm, cell.rate, cell.count, state.step, length, multipliers)
+        leap_responses.stepped(one.values, algorithm, descent.rate, descent.count, state.step, length, multipliers)
         for one in spaces
     ]
     first = answers[0]

@@ -17,7 +17,7 @@ from jax import Array
 
 from ntkhpc import lanczos, leap_responses, leaps, optimisers, tangent_products
 from ntkhpc.lanes import MAPPED, Lanes
-from ntkhpc.leaps import Cell
+from ntkhpc.leaps import Descent
 from ntkhpc.optimisers import Algorithm
 from ntkhpc.training import Program
 
@@ -63,20 +63,20 @@ def vectors(algorithm: Algorithm, steps: int, rows: int) -> int:
     return min(rows, math.ceil(5 * math.sqrt(steps / (1 - algorithm.momentum))) + 1)
 
 
-def _twin(cell: Cell, parameters: Any, how: None) -> tuple[Array, ...]:
-    member, algorithm, steps = cell.member(parameters), cell.program.trained_by, cell.program.trace_steps[-1]
-    tangents = cell.tangents(member, parameters)
-    outputs = member.network.apply(parameters, cell.x)
+def _twin(descent: Descent, parameters: Any, how: None) -> tuple[Array, ...]:
+    member, algorithm, steps = descent.member(parameters), descent.program.trained_by, descent.program.trace_steps[-1]
+    tangents = descent.tangents(member, parameters)
+    outputs = member.network.apply(parameters, descent.x)
     residual = (outputs - member.y).reshape(-1)
-    space = lanczos.krylov(tangents.product, residual, vectors(algorithm, steps, cell.count))
+    space = lanczos.krylov(tangents.product, residual, vectors(algorithm, steps, descent.count))
     if algorithm.is_closed:
-        weights = leap_responses.closed(space.values, cell.rate, cell.count, steps)
+        weights = leap_responses.closed(space.values, descent.rate, descent.count, steps)
     else:
-        multipliers = jnp.asarray(optimisers.multipliers(algorithm.schedule, steps), cell.y.dtype)
-        answers = leap_responses.stepped(space.values, algorithm, cell.rate, cell.count, 0, steps, multipliers)
+        multipliers = jnp.asarray(optimisers.multipliers(algorithm.schedule, steps), descent.y.dtype)
+        answers = leap_responses.stepped(space.values, algorithm, descent.rate, descent.count, 0, steps, multipliers)
         weights = answers.of_residual.weights
     change = jax.tree.map(jnp.negative, tangents.transposed(space.applied(weights)))
-    tested, moved = jax.jvp(lambda these: member.network.apply(these, cell.x_test), (parameters,), (change,))
-    results = cell.results(member, tested + moved, space.applied(1 - space.values * weights))
-    diagonal = tangent_products.diagonal(cell.program.mlp, member.network, parameters, cell.x)
+    tested, moved = jax.jvp(lambda these: member.network.apply(these, descent.x_test), (parameters,), (change,))
+    results = descent.results(member, tested + moved, space.applied(1 - space.values * weights))
+    diagonal = tangent_products.diagonal(descent.program.mlp, member.network, parameters, descent.x)
     return *results, jnp.mean(diagonal)

@@ -96,6 +96,13 @@ def test_errors_fall_with_the_tolerance(mlp: MLP, algorithm: Algorithm, scale: O
     assert deviations[1] < 0.05
 
 
+def test_a_step_of_a_nearly_linear_network_deviates_little_and_the_next_leap_is_long() -> None:
+    made = program(MLP(1, "erf"), width=4096, precision="float32")
+    found = leapt(made, members=[0], tolerance=0.003)
+    assert found.leaps[0] < STEPS / 3
+    assert 0 < found.error[0] < 0.03
+
+
 def test_a_member_has_the_same_bits_in_every_tile_and_side_by_side_the_same_loss() -> None:
     made = program(MLP(1, "relu"), precision="float32")
     found, alone = leapt(made, members=range(4)), leapt(made, members=[2])
