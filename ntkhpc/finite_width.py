@@ -48,11 +48,10 @@ class InitialTensors(NamedTuple):
 def initial_tensors(mlp: MLP, x: Any) -> InitialTensors:
     """Cumulants at order 1/width of the outputs and the NTK of random networks at inputs x (P, d).
 
-    The units are those of the kernels: V of the NNGP squared, A and B of the NTK squared. erf is accurate to ten digits.
-    ReLU is accurate to 1e-6 of the kernels squared: equal, parallel and opposite inputs are no special case, but where
-    different inputs are within 1e-4 of parallel only three or four digits are true. P = 12 takes seconds, and time and
-    memory grow with P^4. Raises ValueError for inputs that are not (P, d) or not finite, and for a network other than an
-    MLP.
+    Units are those of the kernels: V of the NNGP squared, A and B of the NTK squared. erf is accurate to ten digits,
+    ReLU to 1e-6 of the kernels squared. Equal, parallel and opposite inputs are no special case, but where different
+    inputs are within 1e-4 of parallel ReLU has three or four true digits. P = 12 takes a second; time and memory grow
+    with P^4. Raises ValueError for inputs that are not (P, d) or not finite, and for a network that is no MLP.
     """
     layer, variance = _first(mlp, x)
     p = len(layer.k)

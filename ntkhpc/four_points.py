@@ -147,17 +147,18 @@ def _lifted(r: np.ndarray) -> np.ndarray:
 
 def _erf_four(k: np.ndarray, inputs: np.ndarray) -> FourPoints:
     c = k[inputs[:, :, None], inputs[:, None, :]] + np.eye(4) / 2
-    density = 2 / (math.pi * np.sqrt(np.linalg.det(c)))  # of all four at zero, times pi/2 * 4^2/(2 pi)
-    pairs = [_signs_at(c, *slots) for slots in ((0, 1, 2, 3), (2, 3, 0, 1))]
-    return FourPoints(four_signs(c), *pairs, 2 / math.pi * density)
+    density = 1 / (4 * math.pi**2 * np.sqrt(np.linalg.det(c)))  # of all four at zero
+    ssdd, ddss = (_signs_at(c, *slots) for slots in ((0, 1, 2, 3), (2, 3, 0, 1)))
+    return FourPoints(four_signs(c), ssdd, ddss, 16 * density)
 
 
 def _signs_at(c: np.ndarray, a: int, b: int, e: int, f: int) -> np.ndarray:
     """E[sgn_a sgn_b 2 delta_e 2 delta_f]: the density of two variables at zero, and an arcsine of the others there."""
-    density = 2 / (math.pi * np.sqrt(c[:, e, e] * c[:, f, f] - c[:, e, f] ** 2))
+    density = 1 / (2 * math.pi * np.sqrt(c[:, e, e] * c[:, f, f] - c[:, e, f] ** 2))
     rest = given_zero(given_zero(c[:, [a, b, e, f]][:, :, [a, b, e, f]], 3), 2)
-    return np.asarray(density * 2 / math.pi * arcsine(rest[:, 0, 1], rest[:, 0, 0], rest[:, 1, 1]))
+    return np.asarray(4 * density * 2 / math.pi * arcsine(rest[:, 0, 1], rest[:, 0, 0], rest[:, 1, 1]))
 
 
-_Two, _Four = Callable[[np.ndarray], TwoPoints], Callable[[np.ndarray, np.ndarray], FourPoints]
+_Two = Callable[[np.ndarray], TwoPoints]
+_Four = Callable[[np.ndarray, np.ndarray], FourPoints]
 _FUNCTIONS: dict[str, tuple[_Two, _Four]] = {"relu": (_relu_two, _relu_four), "erf": (_erf_two, _erf_four)}
