@@ -49,8 +49,8 @@ def initial_tensors(mlp: MLP, x: Any) -> InitialTensors:
     """Cumulants at order 1/width of the outputs and the NTK of random networks at inputs x (P, d).
 
     Units are those of the kernels: V of the NNGP squared, A and B of the NTK squared. erf is accurate to ten digits,
-    ReLU to 1e-6 of the kernels squared. Equal, parallel and opposite inputs are no special case, but where different
-    inputs are within 1e-4 of parallel ReLU has three or four true digits. P = 12 takes a second; time and memory grow
+    ReLU to 1e-7 of the kernels squared. Equal, parallel and opposite inputs are no special case; those within 3e-5 of
+    parallel are taken as parallel by ReLU, which is as much of an error. P = 12 takes a second; time and memory grow
     with P^4. Raises ValueError for inputs that are not (P, d) or not finite, and for a network that is no MLP.
     """
     layer, variance = _first(mlp, x)

@@ -71,8 +71,8 @@ def two_points(activation: Activation, k: np.ndarray) -> TwoPoints:
 def four_points(activation: Activation, k: np.ndarray, inputs: np.ndarray) -> FourPoints:
     """Expectations at quadruples of inputs (q, 4), numbers of rows of the covariances k (P, P).
 
-    erf is accurate to 1e-12. ReLU is accurate to 1e-8 times the product of the standard deviations; to 1e-4 where
-    different inputs are within 1e-4 of parallel. The derivative of ReLU at an input of variance zero is 0.
+    erf is accurate to 1e-12, ReLU to 1e-7 times the product of the standard deviations; inputs within 3e-5 of parallel
+    are taken as parallel, which is as much of an error. The derivative of ReLU at an input of variance zero is 0.
     """
     if not len(inputs):
         return FourPoints(*np.zeros((4, 0)))

@@ -69,6 +69,19 @@ def test_parallel_inputs_of_a_homogeneous_network_differ_by_factors() -> None:
         np.testing.assert_allclose(scaled, found * np.einsum("a,b,c,d->abcd", *[factors] * 4), rtol=1e-7, atol=1e-7)
 
 
+def test_nearly_parallel_inputs_leave_parallel_ones_in_proportion() -> None:
+    """Changes of the tensors per angle, at angles of about 1e-4 and 1e-3: rounding divided by the angle is not seen."""
+    near = [X + np.outer([0, angle, 0], X[2]) for angle in (0, 1e-4, 1e-3)]
+    for x in near:
+        x[1] += X[0] - X[1]
+    for none, some, more in zip(*(initial_tensors(MLP(3, "relu", 2.0, 0.1), x) for x in near), strict=True):
+        np.testing.assert_allclose((some - none) / 1e-4, (more - none) / 1e-3, atol=0.02 * np.abs(none).max())
+    tiny = initial_tensors(MLP(3, "relu"), np.stack([X[0], X[0] + 1e-5 * X[2], X[2]]))
+    same = initial_tensors(MLP(3, "relu"), np.stack([X[0], X[0], X[2]]))
+    for one, two in zip(tiny, same, strict=True):
+        np.testing.assert_allclose(one, two, atol=3e-5 * np.abs(two).max())
+
+
 def test_an_odd_activation_changes_sign_with_its_input() -> None:
     signs = np.array([1, -1, 1])
     one, two = (initial_tensors(MLP(2, "erf", 1.5), x) for x in (X, signs[:, None] * X))
