@@ -13,6 +13,8 @@ from scipy import special
 from ntkhpc.finite_width import InitialTensors, initial_tensors, kernel_fluctuations
 from ntkhpc.kernels import nngp_ntk
 from ntkhpc.networks import MLP
+from ntkhpc.training import Program
+from ntkhpc.twins import twin_tile
 
 X = np.random.default_rng(7).normal(size=(3, 4))
 X[2] = X[0] + 0.5 * X[2]
@@ -70,12 +72,12 @@ def test_parallel_inputs_of_a_homogeneous_network_differ_by_factors() -> None:
 
 
 def test_nearly_parallel_inputs_leave_parallel_ones_in_proportion() -> None:
-    """Changes of the tensors per angle, at angles of about 1e-4 and 1e-3: rounding divided by the angle is not seen."""
-    near = [X + np.outer([0, angle, 0], X[2]) for angle in (0, 1e-4, 1e-3)]
+    """Changes of the tensors per angle, at angles of about 2e-4 and 6e-4: rounding divided by the angle is not seen."""
+    near = [X + np.outer([0, angle, 0], X[2]) for angle in (0, 4e-4, 1.2e-3)]
     for x in near:
         x[1] += X[0] - X[1]
     for none, some, more in zip(*(initial_tensors(MLP(3, "relu", 2.0, 0.1), x) for x in near), strict=True):
-        np.testing.assert_allclose((some - none) / 1e-4, (more - none) / 1e-3, atol=0.02 * np.abs(none).max())
+        np.testing.assert_allclose((some - none) / 4e-4, (more - none) / 1.2e-3, atol=0.01 * np.abs(none).max())
     tiny = initial_tensors(MLP(3, "relu"), np.stack([X[0], X[0] + 1e-5 * X[2], X[2]]))
     same = initial_tensors(MLP(3, "relu"), np.stack([X[0], X[0], X[2]]))
     for one, two in zip(tiny, same, strict=True):
@@ -221,8 +223,8 @@ def mean_diagonals(mlp: MLP, x: np.ndarray, width: int, members: int) -> np.ndar
 )
 @pytest.mark.parametrize(
     ("mlp", "widths"),
-    [(MLP(1, "relu"), (64,)), (MLP(1, "erf", 1.5, 0.3, 3), (64,)), (MLP(2, "relu", 2.0, 0.1, 2), (48, 96))],
-    ids=["relu-1", "erf-1", "relu-2"],
+    [(MLP(1, "relu"), (64,)), (MLP(2, "relu", 2.0, 0.1, 2), (48, 96))],
+    ids=["relu-1", "relu-2"],
 )
 def test_the_ntk_of_networks_fluctuates_as_predicted(mlp: MLP, widths: tuple[int, ...]) -> None:
     """One hidden layer: a mean over independent units, so that the prediction is exact at any width. Two: the next
@@ -236,6 +238,18 @@ def test_the_ntk_of_networks_fluctuates_as_predicted(mlp: MLP, widths: tuple[int
         variance += weight**2 * squares.var() / len(squares)
     assert math.sqrt(variance) < 0.08 * found
     assert abs(found - kernel_fluctuations(mlp, x) ** 2) < 4 * math.sqrt(variance)
+
+
+def test_the_kernels_of_twins_fluctuate_as_predicted() -> None:
+    """What a run stores as twin_kernel; one hidden layer, so exact at any width. 2,000 networks tell the spread to
+    1.6 %; within 4 standard errors, false alarms 6e-5."""
+    mlp, x, y = MLP(1, "erf", 1.5, 0.3, 3), np.random.default_rng(4).normal(size=(4, 6)), np.zeros((4, 3))
+    program = Program(mlp, 64, trace_steps=(0, 1))
+    kernel = twin_tile(program, x, y, x, y, learning_rate=0.1, seed=1, members=range(2000)).kernel
+    squares = 64 * (kernel / np.diag(nngp_ntk(mlp, x)[1]).mean() - 1) ** 2
+    error = squares.std() / math.sqrt(len(squares))
+    assert error < 0.04 * squares.mean()
+    assert abs(squares.mean() - kernel_fluctuations(mlp, x) ** 2) < 4 * error
 
 
 @pytest.mark.parametrize("function", [initial_tensors, kernel_fluctuations])
