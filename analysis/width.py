@@ -1,6 +1,7 @@
 """How the ensembles approach infinite width: log(value/exact value) = a/width, the exact value known."""
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -60,6 +61,31 @@ def fit(
         return WidthLine(quantity, n_train, exact, a, None)
     intercept = np.linalg.pinv(np.stack([np.ones_like(x), x], axis=1))[0]
     return WidthLine(quantity, n_train, exact, a, _contrast(intercept, found))
+
+
+def extrapolated(found: Estimate, width: float, exact: float, to: float) -> Estimate:
+    """What a network of the width `to` has, from the value `found` of a narrower one and the exact infinite width:
+
+        v(to) = v_inf + (v(width) - v_inf) width/to
+
+    Errors of `found` shrink by width/to. To them is added the part "next order", the size that terms of order 1/width^2
+    have if they are to those of order 1/width as these are to the value: |v_inf| r^2 s (1 - s), r = v(width)/v_inf - 1,
+    s = width/to. It is a size, not a bound. `to` may be infinite. Raises ValueError for a narrower network, whose value
+    would be this one's noise multiplied, for a width that is not positive, and an exact value that is 0 or not finite.
+    """
+    if not (math.isfinite(exact) and exact):
+        raise ValueError(f"the value at infinite width is {exact}; it must be finite and not 0")
+    if not 0 < width < math.inf:
+        raise ValueError(f"width = {width} must be positive and finite")
+    if not to >= width:
+        raise ValueError(
+            f"width {to} is narrower than {width}: from wide to narrow the extrapolation multiplies the error by "
+            f"{width}/{to}; begin at the narrowest width that was measured"
+        )
+    share = width / to
+    moved = found.less(exact).scaled(share).less(-exact)
+    further = abs(exact) * (found.value / exact - 1) ** 2 * share * (1 - share)
+    return replace(moved, parts={**moved.parts, "next order": further}) if further else moved
 
 
 def _contrast(weights: np.ndarray, found: list[Estimate]) -> Estimate:

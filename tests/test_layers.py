@@ -28,7 +28,7 @@ FLOORS = (
      "ntkhpc.optimisers", "ntkhpc.output_scale", "ntkhpc.precisions", "ntkhpc.responses", "ntkhpc.minibatches",
      "ntkhpc.mixtures", "ntkhpc.symmetric",
      "ntkhpc.initial_weights", "ntkhpc.lanczos", "ntkhpc.tangent_products", "ntkhpc.leap_responses", "ntkhpc.leaps",
-     "ntkhpc.twins"},
+     "ntkhpc.twins", "ntkhpc.orthants", "ntkhpc.four_points", "ntkhpc.finite_width"},
     {"ntkhpc.data"},
     {"ntkhpc.studies"},
     {"ntkhpc.engine"},
