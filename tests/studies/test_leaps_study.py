@@ -110,11 +110,18 @@ def test_studies_without_leaps_are_what_they_were() -> None:
 
 
 @pytest.mark.parametrize("fields", [BESIDE, INSTEAD, "leap_members = 7"])
-@pytest.mark.parametrize(("tile", "shard_members"), [(2, 2), (3, 6), (4, 20)])
+@pytest.mark.parametrize(("tile", "shard_members"), [(2, 2), (2, 4), (3, 6), (4, 20)])
 def test_every_value_of_leaps_belongs_to_one_shard(fields: str, tile: int, shard_members: int) -> None:
     wanted = study(fields, tile=tile, shard_members=shard_members)
     assert_every_array_is_covered_once(wanted)
     assert len(plan.make(wanted).of_phase("leaps")) == 2 * -(-wanted.leapt_members // (5 * shard_members))
+
+
+@pytest.mark.parametrize(
+    ("leapt", "members"), [(7, 2), (10, 10), (11, 2), (19, 10), (40, 10), (41, 2), (95, 10), (1000, 10)]
+)
+def test_tiles_of_leaps_are_larger_where_that_adds_few_members(leapt: int, members: int) -> None:
+    assert leaps.tile_members(study(f"leap_members = {leapt}", tile=2, shard_members=4)) == members
 
 
 def test_what_is_trained_how_is_in_the_methods() -> None:

@@ -24,8 +24,12 @@ if TYPE_CHECKING:
     from ntkhpc.leaps import Leapt, Twin
     from ntkhpc.studies.ensemble.study import EnsembleStudy
 
-SHARDS = 5
-"""Shards of leapt members hold so many times `ensemble.shard_members`: they take less time, and so make fewer files."""
+TIMES = 5
+"""Shards of leapt members hold so many times `ensemble.shard_members`, tiles so many times `ensemble.tile`: they take
+less time, and there are fewer files."""
+
+PADDED = 0.1
+"""Tiles are the larger ones where no more than this share of the members is added to fill up the last."""
 
 ARRAYS = (
     Array("leap_point_loss", (*CELL, "leap_member", "test_point"), "f4", "1",
@@ -84,7 +88,7 @@ def _tile(work: "Work[EnsembleStudy]", number: int) -> dict[str, np.ndarray]:
     n, draw, at = work.block.value("n_train"), work.block.index("draw"), work.block.index("n_train")
     chosen, y_test = inputs["permutation"][draw, :n], inputs["y_test"]
     program = train.program(study, work.block.value("width"), (0, study.training.steps(n)))
-    tile = study.ensemble.tile
+    tile = tile_members(study)
     real, first = min(study.leapt_members - number * tile, tile), number * tile
     data = (inputs["x_train"][chosen], inputs["y_train"][chosen], inputs["x_test"], y_test)
     rate = float(inputs["learning_rate"][draw, at])
@@ -141,17 +145,23 @@ def remarks(study: "EnsembleStudy", status: np.ndarray) -> tuple[str, ...]:
 
 
 def shard_members(study: "EnsembleStudy") -> int:
-    """Leapt members of a shard."""
-    return SHARDS * study.ensemble.shard_members
+    """Leapt members of a shard, a multiple of those of a tile."""
+    return TIMES * study.ensemble.shard_members
+
+
+def tile_members(study: "EnsembleStudy") -> int:
+    """Leapt members of a tile."""
+    many = TIMES * study.ensemble.tile
+    return many if -study.leapt_members % many <= PADDED * study.leapt_members else study.ensemble.tile
 
 
 def seconds(study: "EnsembleStudy", block: Block) -> float:
     """The last tile is computed whole, padded with members beyond the ensemble."""
-    return _seconds(study, block, len(block.range("leap_tile")) * study.ensemble.tile)
+    return _seconds(study, block, len(block.range("leap_tile")) * tile_members(study))
 
 
 def tile_seconds(study: "EnsembleStudy", block: Block) -> float:
-    return _seconds(study, block, study.ensemble.tile)
+    return _seconds(study, block, tile_members(study))
 
 
 def _seconds(study: "EnsembleStudy", block: Block, members: int) -> float:
@@ -159,8 +169,10 @@ def _seconds(study: "EnsembleStudy", block: Block, members: int) -> float:
 
 
 def memory_bytes(study: "EnsembleStudy") -> int:
-    """The split, one network, and the values: as tiles, joined, as they are written, as they are read back."""
-    return memory.TRAINING + memory.rows(study) + 4 * chunk_bytes(study) + leaps_cost.network_bytes(study)
+    """The split, one network, the predictions of a tile, and the values: as tiles, joined, as they are written, as they
+    are read back."""
+    values = memory.of_numbers(3 * tile_members(study) * study.data.test * study.outputs) + 4 * chunk_bytes(study)
+    return memory.TRAINING + memory.rows(study) + values + leaps_cost.network_bytes(study)
 
 
 def chunk_bytes(study: "EnsembleStudy", *names: str) -> int:
