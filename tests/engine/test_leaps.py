@@ -7,7 +7,7 @@ import pytest
 import xarray
 from support.runs import all_shards, made_once, run_shards, tiny_text
 
-from ntkhpc import leaps, library, studies
+from ntkhpc import leaps, library, studies, twins
 from ntkhpc.engine import receipts, run, verify
 from ntkhpc.engine.run import Run
 from ntkhpc.studies.ensemble import train
@@ -64,12 +64,12 @@ def test_the_store_has_what_the_science_computes(leapt: Run, arrays: xarray.Data
     program = train.program(study, 8, (0, 4 * n_train))
     given = {"learning_rate": float(cell.learning_rate), "seed": study.seed, "members": range(MEMBERS)}
     found = leaps.leap_tile(program, *data, **given, tolerance=0.1)
-    twins = leaps.twin_tile(program, *data, **given)
-    for name, predictions in (("leap_loss", found.predictions), ("twin_loss", twins.predictions)):
+    linearised = twins.twin_tile(program, *data, **given)
+    for name, predictions in (("leap_loss", found.predictions), ("twin_loss", linearised.predictions)):
         loss = ((predictions - arrays.y_test.values) ** 2).mean(axis=(1, 2)) / 2
         np.testing.assert_allclose(cell[name].values, loss, rtol=1e-4, err_msg=name)
     np.testing.assert_allclose(cell.leap_train_loss.values, found.train_loss, rtol=1e-3)
-    np.testing.assert_allclose(cell.twin_kernel.values, twins.kernel, rtol=1e-4)
+    np.testing.assert_allclose(cell.twin_kernel.values, linearised.kernel, rtol=1e-4)
     assert cell.leap_count.values.tolist() == found.leaps.tolist()
 
 

@@ -8,23 +8,34 @@ import pytest
 from support.comparison import TEXT as COMPARISON
 from support.runs import assert_every_array_is_covered_once, tiny_text
 
-from ntkhpc import studies
+from ntkhpc import studies, tangent_products, training, twins
 from ntkhpc.engine import plan
 from ntkhpc.errors import StudyError
+from ntkhpc.leaps import VECTORS, leap_tile
+from ntkhpc.optimisers import Algorithm
+from ntkhpc.phase.work import Work
+from ntkhpc.stax_network import StaxNetwork
 from ntkhpc.studies import frozen
 from ntkhpc.studies.ensemble import leaps, leaps_cost, training_cost
 from ntkhpc.studies.ensemble.study import EnsembleStudy
 from ntkhpc.studies.ensemble.train import DIVERGED, OK
 
 
-def text(fields: str, training: str = "", network: str = "", **changes: Any) -> str:
+def text(fields: str, settings: str = "", network: str = "", **changes: Any) -> str:
     found = tiny_text(**changes).replace("trace_points", f"{fields}\ntrace_points")
-    found = found.replace("[training.steps]", f"[training]\n{training}\n[training.steps]")
+    found = found.replace("[training.steps]", f"[training]\n{settings}\n[training.steps]")
     return found.replace("widths", f"{network}\nwidths")
 
 
 def study(fields: str, **changes: Any) -> EnsembleStudy:
     return studies.loads(text(fields, **changes)).of_kind(EnsembleStudy)
+
+
+class Store(dict[str, Any]):
+    """Arrays that phases wrote, in memory."""
+
+    def open(self, name: str) -> Any:
+        return self[name]
 
 
 BESIDE = "leap_members = 40\ntwin = true"
@@ -54,28 +65,58 @@ def test_fields_of_leaps_that_mean_nothing_are_refused(fields: str, said: str) -
     assert "jobs/template.toml" in str(caught.value) or "allowed" in str(caught.value)
 
 
-@pytest.mark.promise("Leaps are refused, before anything is made, for algorithms and networks they are not known of.")
+@pytest.mark.promise("Leaps are refused, before anything is made, for algorithms they are not known of.")
 @pytest.mark.parametrize(
-    ("training", "network", "said"),
+    ("settings", "said"),
     [
-        ("momentum = 0.5", "", "heavy-ball momentum 0.5"),
-        ('optimiser = "nesterov"\nmomentum = 0.5', "", "Nesterov momentum 0.5"),
-        ('schedule = "cosine"', "", "the schedule cosine"),
-        ('weight_decay = 0.1\ndecay_towards = "start"', "", "weight decay 0.1"),
-        ('optimiser = "sgd"\nbatch = 4', "", "mini-batches of 4 samples"),
-        ('optimiser = "adam"\nlearning_rate = 0.1', "", "full-batch Adam"),
-        ("", 'architecture = "serial(Dense(width), Relu(), Dense(outputs))"', "fully connected networks"),
+        ('weight_decay = 0.1\ndecay_towards = "start"', "weight decay 0.1"),
+        ('optimiser = "sgd"\nbatch = 4', "mini-batches of 4 samples"),
+        ('optimiser = "adam"\nlearning_rate = 0.1', "full-batch Adam"),
     ],
 )
 @pytest.mark.parametrize(("fields", "field"), [(BESIDE, "leap_members = 40"), (INSTEAD, 'method = "leaps"')])
-def test_leaps_of_what_they_are_not_known_of_are_refused(
-    training: str, network: str, said: str, fields: str, field: str
+def test_leaps_of_algorithms_they_are_not_known_of_are_refused(
+    settings: str, said: str, fields: str, field: str
 ) -> None:
-    given = text(fields, training, network).replace("[infinite_width]", '[infinite_width]\ntimes = ["steps"]')
-    with pytest.raises(StudyError, match=f"ensemble.{field}: leaps are .*{said}.*Leave ensemble."):
+    given = text(fields, settings).replace("[infinite_width]", '[infinite_width]\ntimes = ["steps"]')
+    with pytest.raises(StudyError, match=f"ensemble.{field}: leaps take .*{said}.*Leave ensemble."):
         studies.loads(given)
     without = given.replace(fields, "")
     assert "leaps" not in studies.layout(studies.loads(without)).phases  # which is a study
+
+
+@pytest.mark.parametrize(
+    ("settings", "network"),
+    [
+        ('optimiser = "nesterov"\nmomentum = 0.5\nschedule = "warmup-cosine"', "depth = 2\nbias_variance = 0.1"),
+        ("", 'parametrisation = "mup"\ngamma0 = 0.5\ncentred = true'),
+    ],
+)
+def test_a_study_with_leaps_has_members_near_the_trained_ones(settings: str, network: str) -> None:
+    """In the precision of the study, of the first network of its first cell: the whole way from a study to values."""
+    given = text("leap_members = 2\nleap_tolerance = 0.03", settings, network, widths="[64]", members=2, redraws=0)
+    wanted = studies.loads(given.replace("factor = 1.0", "factor = 4.0")).of_kind(EnsembleStudy)
+    layout, store = studies.layout(wanted), Store()
+    for name in ("data", "ensemble", "leaps"):
+        phase = layout.phases[name]
+        assert phase.compute is not None
+        store.update(phase.compute(Work(wanted, next(layout.blocks(phase)), store)))
+    np.testing.assert_allclose(store["leap_loss"], store["test_loss"], rtol=0.05)
+    np.testing.assert_allclose(store["leap_train_loss"], store["train_loss"], rtol=0.1)
+    assert abs(store["leap_loss"] / store["test_loss"][..., ::-1] - 1).min() > 0.05  # the other network's is far
+
+
+def test_networks_that_are_not_fully_connected_leap() -> None:
+    """In leaps of one step each, which are training."""
+    image, rng = (4, 4, 1), np.random.default_rng(0)
+    built = StaxNetwork("serial(Conv(width, (2, 2)), Relu(), Flatten(), Dense(outputs))", 1, 2.0, 0.0, image)
+    program = training.Program(built, 5, (0, 6))
+    data = rng.normal(size=(6, 16)), rng.normal(size=(6, 1)), rng.normal(size=(3, 16)), rng.normal(size=(3, 1))
+    given: Any = {"learning_rate": 0.1, "seed": 1, "members": range(2)}
+    trained = training.train_tile(program, *data, **given)
+    found = leap_tile(program, *data, **given, leaps=range(1, 7))
+    np.testing.assert_allclose(found.predictions, trained.predictions, atol=1e-5)
+    assert abs(trained.predictions[0] - trained.predictions[1]).min() > 1e-3
 
 
 def test_a_comparison_has_no_leaps() -> None:
@@ -152,10 +193,10 @@ def test_values_of_a_tile_follow_from_its_predictions() -> None:
     assert found["leap_status"].tolist() == [OK, DIVERGED, DIVERGED, OK]
     assert found["leap_count"].tolist() == [0, 1, 2, 3]
     types = {array.name: array.dtype for array in leaps.ARRAYS}
-    twins = leaps.twin_values(done, y, 4)
-    assert twins["twin_status"].tolist() == [OK, DIVERGED, DIVERGED, DIVERGED]
-    np.testing.assert_array_equal(twins["twin_loss"], found["leap_loss"])
-    assert {name: one.dtype.str[1:] for name, one in (found | twins).items()} == types
+    of_twins = leaps.twin_values(done, y, 4)
+    assert of_twins["twin_status"].tolist() == [OK, DIVERGED, DIVERGED, DIVERGED]
+    np.testing.assert_array_equal(of_twins["twin_loss"], found["leap_loss"])
+    assert {name: one.dtype.str[1:] for name, one in (found | of_twins).items()} == types
 
 
 def test_diverged_leaps_are_told() -> None:
@@ -172,3 +213,5 @@ def test_a_smaller_tolerance_costs_more_leaps_and_never_more_than_steps() -> Non
     assert leaps_cost.member_seconds(few, 64, 1000) < training_cost.member_seconds(few, 64, 1000, "float32")
     twin = study(BESIDE)
     assert leaps_cost.member_seconds(few, 64, 1000) < leaps_cost.member_seconds(twin, 64, 1000)
+    assert leaps_cost.twin_vectors(twin, 1000) == twins.vectors(Algorithm(), twin.training.steps(1000), 1000)
+    assert (leaps_cost.MOST_ROWS, leaps_cost.VECTORS) == (tangent_products.MOST_ROWS, VECTORS)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ntkhpc.optimisers import PLAIN
+from ntkhpc.lanes import MAPPED, Lanes, even_power, shared_bytes
 from ntkhpc.phase.array import Array
 from ntkhpc.phase.block import Block
 from ntkhpc.phase.phase import Phase
@@ -21,8 +21,9 @@ from ntkhpc.studies.ensemble import algorithms, leaps_cost, train
 from ntkhpc.studies.ensemble.train import DIVERGED, OK
 
 if TYPE_CHECKING:
-    from ntkhpc.leaps import Leapt, Twin
+    from ntkhpc.leaps import Leapt
     from ntkhpc.studies.ensemble.study import EnsembleStudy
+    from ntkhpc.twins import Twins
 
 TIMES = 5
 """Shards of leapt members hold so many times `ensemble.shard_members`, tiles so many times `ensemble.tile`: they take
@@ -58,18 +59,12 @@ def require_possible(study: "EnsembleStudy") -> None:
         return
     name = "ensemble.method" if study.ensemble.method == "leaps" else "ensemble.leap_members"
     field = f'{name} = "leaps"' if study.ensemble.method == "leaps" else f"{name} = {study.ensemble.leap_members}"
-    if (algorithm := study.training.algorithm) != PLAIN:
-        details = f" with the schedule {algorithm.schedule}" if algorithm.schedule != "constant" else ""
-        details += f" with weight decay {algorithm.weight_decay:g}" if algorithm.weight_decay else ""
+    if not (algorithm := study.training.algorithm).has_leaps:
+        decay = f" with weight decay {algorithm.weight_decay:g}" if algorithm.weight_decay else ""
         raise ValueError(
-            f"{field}: leaps are closed forms of many steps of full-batch gradient descent at a constant rate; of "
-            f"{algorithms.name(algorithm)}{details} none is known. Leave {name} out, or take training.optimiser = "
-            '"gd", without momentum, schedule and weight decay'
-        )
-    if study.network.architecture:
-        raise ValueError(
-            f"{field}: leaps are of fully connected networks; with network.architecture there are none. Leave {name} "
-            "out, or give network.depth and network.activation"
+            f"{field}: leaps take many steps of full-batch gradient descent at once, with momentum and schedules or "
+            f"without; of {algorithms.name(algorithm)}{decay} none are known. Leave {name} out, or take "
+            'training.optimiser = "gd", "momentum" or "nesterov" without training.weight_decay'
         )
 
 
@@ -82,7 +77,8 @@ def compute(work: "Work[EnsembleStudy]") -> Values:
 
 def _tile(work: "Work[EnsembleStudy]", number: int) -> dict[str, np.ndarray]:
     """The values (members, ...) of a tile. The last is padded, as that of training is, to have the same program."""
-    from ntkhpc.leaps import leap_tile, twin_tile
+    from ntkhpc.leaps import leap_tile
+    from ntkhpc.twins import twin_tile
 
     study, inputs = work.study, work.inputs
     n, draw, at = work.block.value("n_train"), work.block.index("draw"), work.block.index("n_train")
@@ -92,11 +88,36 @@ def _tile(work: "Work[EnsembleStudy]", number: int) -> dict[str, np.ndarray]:
     real, first = min(study.leapt_members - number * tile, tile), number * tile
     data = (inputs["x_train"][chosen], inputs["y_train"][chosen], inputs["x_test"], y_test)
     rate = float(inputs["learning_rate"][draw, at])
-    given = {"learning_rate": rate, "seed": study.seed, "members": range(first, first + tile)}
-    values = leapt_values(leap_tile(program, *data, **given, tolerance=study.ensemble.leap_tolerance), y_test, real)
+    members, side_by_side = range(first, first + tile), lanes(study, program.width, n, work.lane_bytes)
+    leapt = leap_tile(
+        program,
+        *data,
+        learning_rate=rate,
+        seed=study.seed,
+        members=members,
+        tolerance=study.ensemble.leap_tolerance,
+        lanes=side_by_side,
+    )
+    values = leapt_values(leapt, y_test, real)
     if study.ensemble.twin:
-        values |= twin_values(twin_tile(program, *data, **given), y_test, real)
+        twins = twin_tile(program, *data, learning_rate=rate, seed=study.seed, members=members, lanes=side_by_side)
+        values |= twin_values(twins, y_test, real)
     return values
+
+
+def lanes(study: "EnsembleStudy", width: int, n_train: int, usable: int | None) -> Lanes:
+    """How many members of a cell are computed at once, in so many `usable` bytes of a GPU; None of a CPU, where each
+    takes its own number of leaps, one member after another, as those that are not fully connected do everywhere."""
+    if usable is None or study.network.architecture:
+        return MAPPED
+    fitting = (usable - shared_bytes(train.sizes(study, width, n_train), dual=False)) // leaps_cost.lane_bytes(
+        study, width, n_train
+    )
+    return Lanes(even_power(tile_members(study), fitting))
+
+
+def lanes_of_block(study: "EnsembleStudy", block: Block, usable: int | None) -> int:
+    return lanes(study, block.value("width"), block.value("n_train"), usable).count
 
 
 def leapt_values(leapt: "Leapt", y_test: np.ndarray, members: int) -> dict[str, np.ndarray]:
@@ -113,7 +134,7 @@ def leapt_values(leapt: "Leapt", y_test: np.ndarray, members: int) -> dict[str, 
     }
 
 
-def twin_values(twin: "Twin", y_test: np.ndarray, members: int) -> dict[str, np.ndarray]:
+def twin_values(twin: "Twins", y_test: np.ndarray, members: int) -> dict[str, np.ndarray]:
     """The stored values of the twins of the same members."""
     loss = _losses(twin.predictions[:members], y_test)[1]
     kernel = twin.kernel[:members].astype(np.float64)
@@ -196,6 +217,7 @@ PHASE = Phase(
     memory_bytes=memory_bytes,
     compute=compute,
     compiled=("width", "n_train"),
+    lanes=lanes_of_block,
     when=lambda study: study.leapt_members > 0,
     fewer="raise ensemble.shard_members (a multiple of ensemble.tile) or lower ensemble.draws",
     lower="network.widths, ensemble.n_train, data.test or ensemble.shard_members",

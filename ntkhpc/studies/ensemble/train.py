@@ -197,10 +197,10 @@ def lanes(study: "EnsembleStudy", width: int, n_train: int, usable: int | None) 
     """
     if study.network.architecture:
         return MAPPED
-    return lanes_for(_sizes(study, width, n_train), study.training.algorithm, study.ensemble.tile, usable)
+    return lanes_for(sizes(study, width, n_train), study.training.algorithm, study.ensemble.tile, usable)
 
 
-def _sizes(study: "EnsembleStudy", width: int, n_train: int) -> Sizes:
+def sizes(study: "EnsembleStudy", width: int, n_train: int) -> Sizes:
     itemsize = np.dtype(study.training.precision).itemsize
     depth = study.network.depth
     return Sizes(study.features, width, depth, study.outputs, n_train, study.data.test, itemsize)
@@ -288,7 +288,7 @@ def _lanes_bytes(study: "EnsembleStudy") -> int:
     found, algorithm = 0, study.training.algorithm
     for width, n in itertools.product(study.network.widths, study.ensemble.n_train):
         if (chosen := lanes(study, width, n, None)).count:
-            training = replace(_sizes(study, width, n), n_test=0)
+            training = replace(sizes(study, width, n), n_test=0)
             found = max(found, chosen.count * lane_bytes(training, algorithm, chosen.dual))
     return found
 
