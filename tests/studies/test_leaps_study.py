@@ -8,7 +8,7 @@ import pytest
 from support.comparison import TEXT as COMPARISON
 from support.runs import assert_every_array_is_covered_once, tiny_text
 
-from ntkhpc import studies, tangent_products, training, twins
+from ntkhpc import lanes, studies, tangent_products, training, twins
 from ntkhpc.engine import plan
 from ntkhpc.errors import StudyError
 from ntkhpc.leaps import VECTORS, leap_tile
@@ -16,7 +16,7 @@ from ntkhpc.optimisers import Algorithm
 from ntkhpc.phase.work import Work
 from ntkhpc.stax_network import StaxNetwork
 from ntkhpc.studies import frozen
-from ntkhpc.studies.ensemble import leaps, leaps_cost, training_cost
+from ntkhpc.studies.ensemble import leaps, leaps_cost, train, training_cost
 from ntkhpc.studies.ensemble.study import EnsembleStudy
 from ntkhpc.studies.ensemble.train import DIVERGED, OK
 
@@ -86,24 +86,41 @@ def test_leaps_of_algorithms_they_are_not_known_of_are_refused(
 
 
 @pytest.mark.parametrize(
-    ("settings", "network"),
+    ("settings", "network", "lane_bytes"),
     [
-        ('optimiser = "nesterov"\nmomentum = 0.5\nschedule = "warmup-cosine"', "depth = 2\nbias_variance = 0.1"),
-        ("", 'parametrisation = "mup"\ngamma0 = 0.5\ncentred = true'),
+        ('optimiser = "nesterov"\nmomentum = 0.5\nschedule = "warmup-cosine"', "depth = 2\nbias_variance = 0.1", None),
+        ("", 'parametrisation = "mup"\ngamma0 = 0.5\ncentred = true', 2**30),
     ],
 )
-def test_a_study_with_leaps_has_members_near_the_trained_ones(settings: str, network: str) -> None:
-    """In the precision of the study, of the first network of its first cell: the whole way from a study to values."""
+def test_a_study_with_leaps_has_members_near_the_trained_ones(
+    settings: str, network: str, lane_bytes: int | None
+) -> None:
+    """One after another as on a CPU, or side by side as on a GPU; the first cell of a study."""
     given = text("leap_members = 2\nleap_tolerance = 0.03", settings, network, widths="[64]", members=2, redraws=0)
     wanted = studies.loads(given.replace("factor = 1.0", "factor = 4.0")).of_kind(EnsembleStudy)
     layout, store = studies.layout(wanted), Store()
     for name in ("data", "ensemble", "leaps"):
         phase = layout.phases[name]
         assert phase.compute is not None
-        store.update(phase.compute(Work(wanted, next(layout.blocks(phase)), store)))
+        bytes_of_leaps = lane_bytes if name == "leaps" else None
+        store.update(phase.compute(Work(wanted, next(layout.blocks(phase)), store, lane_bytes=bytes_of_leaps)))
     np.testing.assert_allclose(store["leap_loss"], store["test_loss"], rtol=0.05)
     np.testing.assert_allclose(store["leap_train_loss"], store["train_loss"], rtol=0.1)
     assert abs(store["leap_loss"] / store["test_loss"][..., ::-1] - 1).min() > 0.05  # the other network's is far
+
+
+def test_on_a_gpu_as_many_leap_side_by_side_as_fit() -> None:
+    wanted = study("leap_members = 1000", tile=10, shard_members=10)
+    one = leaps_cost.lane_bytes(wanted, 4, 12)
+    shared = lanes.shared_bytes(train.sizes(wanted, 4, 12), dual=False)
+    found = [leaps.lanes(wanted, 4, 12, shared + fit * one).count for fit in (0, 1, 7, 32, 999)]
+    assert found == [1, 1, 4, 25, 50]
+    assert leaps.lanes(wanted, 4, 12, None) == lanes.MAPPED
+    block = next(studies.layout(wanted).blocks(leaps.PHASE))
+    assert leaps.PHASE.lanes is not None
+    assert leaps.PHASE.lanes(wanted, block, 2**40) == leaps.tile_members(wanted) == 50
+    kernels = one - lanes.lane_bytes(train.sizes(wanted, 4, 12), Algorithm(), dual=False)
+    assert kernels >= 4 * 12 * 12  # that of a member is in its lane
 
 
 def test_networks_that_are_not_fully_connected_leap() -> None:
