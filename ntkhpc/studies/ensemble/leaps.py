@@ -193,7 +193,7 @@ def memory_bytes(study: "EnsembleStudy") -> int:
     """The split, one network, the predictions of a tile, and the values: as tiles, joined, as they are written, as they
     are read back."""
     values = memory.of_numbers(3 * tile_members(study) * study.data.test * study.outputs) + 4 * chunk_bytes(study)
-    return memory.TRAINING + memory.rows(study) + values + leaps_cost.network_bytes(study)
+    return memory.LEAPS + memory.rows(study) + values + leaps_cost.network_bytes(study)
 
 
 def chunk_bytes(study: "EnsembleStudy", *names: str) -> int:

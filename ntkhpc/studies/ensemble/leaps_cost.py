@@ -39,6 +39,10 @@ SECONDS_PER_LEAP, SECONDS_PER_PRODUCT, SECONDS_PER_STEP = 100e-6, 5e-6, 2e-6
 the recursion that momentum and schedules need in place of a closed form."""
 
 
+COMPILED, TWIN_COMPILED = 1.5, 1.5
+"""Seconds of a shard's start beyond that of training: programs of leaps, and of twins, take longer to compile."""
+
+
 def rows(study: "EnsembleStudy", n_train: int) -> int:
     """Of the kernel."""
     return n_train * study.outputs
@@ -101,7 +105,8 @@ def member_seconds(study: "EnsembleStudy", width: int, n_train: int) -> float:
 
 
 def members_seconds(study: "EnsembleStudy", width: int, n_train: int, members: int) -> float:
-    return cost.SECONDS_PER_SHARD + members * member_seconds(study, width, n_train)
+    start = cost.SECONDS_PER_SHARD + COMPILED + (TWIN_COMPILED if study.ensemble.twin else 0.0)
+    return start + members * member_seconds(study, width, n_train)
 
 
 def network_bytes(study: "EnsembleStudy") -> int:
