@@ -89,7 +89,12 @@ def _on_gpu(sizes: Sizes, algorithm: Algorithm, members: int, device_bytes: int)
     """As many lanes as fit, a power of two: so that a little more memory makes no other program."""
     dual = algorithm.is_dual(sizes.features, sizes.n_train)
     fitting = (device_bytes - shared_bytes(sizes, dual)) // lane_bytes(sizes, algorithm, dual)
-    return Lanes(_even(members, 1 << max(fitting, 1).bit_length() - 1), dual, static=True)
+    return Lanes(even_power(members, fitting), dual, static=True)
+
+
+def even_power(members: int, fitting: int) -> int:
+    """Lanes for so many members where so many fit: as many as the largest power of two, and all batches of one size."""
+    return _even(members, 1 << max(fitting, 1).bit_length() - 1)
 
 
 def _even(members: int, most: int) -> int:

@@ -98,7 +98,7 @@ def leap_tile(
 
     x_* are (n, features), y_* (n, outputs). Leaps are adaptive at `tolerance`, or end at fixed steps (`boundaries`).
     Of `lanes` only the count matters. Results of a member do not depend on the others where there are none. Raises
-    ValueError for algorithms of which leaps are not known (leap_responses.is_known).
+    ValueError for algorithms of which leaps are not known (Algorithm.has_leaps).
     """
     require_known(program.trained_by)
     if not 0 < tolerance < 1:
@@ -111,7 +111,7 @@ def leap_tile(
 
 def require_known(algorithm: Algorithm) -> None:
     """Raises ValueError for an algorithm whose steps cannot be taken in leaps."""
-    if not leap_responses.is_known(algorithm):
+    if not algorithm.has_leaps:
         raise ValueError(f"leaps are known of full-batch descent without decay of weights, not of {algorithm}")
 
 

@@ -81,6 +81,15 @@ class Algorithm:
         return self.optimiser == "gd" and self.is_plain and not self.momentum
 
     @property
+    def has_leaps(self) -> bool:
+        """Whether its steps can be taken in leaps: full-batch descent, with momentum and schedules or without.
+
+        Mini-batches have another kernel at every step, adam is not linear in the gradient, and decay of the weights
+        needs products with the weights themselves.
+        """
+        return self.is_linear and not self.weight_decay
+
+    @property
     def falls(self) -> bool:
         """Whether it is known by how much the training loss of a stable linear model may rise at a step."""
         return self.entry.bound is not None and not self.batch and not self.weight_decay

@@ -165,7 +165,7 @@ def _about(results: EnsembleResults) -> str:
     study, sizes = results.study, results.sizes
     widths = ", ".join(f"{int(width):,}" for width in results.mean.width.values)
     return (
-        f"ensembles of {study.ensemble.members:,} networks of width {widths}, "
+        f"ensembles of {study.trained_members:,} networks of width {widths}, "
         f"{study.network.shape()}, at {len(sizes)} training-set "
         f"sizes from {sizes[0]:,} to {sizes[-1]:,}, {count(study.ensemble.draws, 'draw')}; "
         + (f"exact curves at infinite width up to {study.curve_sizes[-1]:,}." if standing.is_own(study)

@@ -236,7 +236,7 @@ def _compute_and_publish(bench: _Bench, shard: Shard, claim: Claim, staging: Sta
         seeds={
             "study": run.study.seed,
             "data": run.study.data.seed,
-            "members": shard.region.get("member"),
+            "members": shard.region.get("member", shard.region.get("leap_member")),
             "chains": shard.region.get("chain"),
         },
         attempt=claim.owner.attempt,

@@ -26,6 +26,9 @@ LEARNING_RATES = 193 * MIB
 TRAINING = 335 * MIB
 """A worker that compiles the training of one cell after the other: XLA takes 150 MiB meanwhile."""
 
+LEAPS = 385 * MIB
+"""A worker that compiles leaps, and twins, of one cell after the other."""
+
 SECOND_TRAINING = 305 * MIB
 """A worker that compiles the training of single members, one cell after the other."""
 

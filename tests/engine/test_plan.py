@@ -33,12 +33,15 @@ HEAVY = {"jax", "zarr", "xarray", "submitit", "pandas", "pyarrow", "h5py", "pooc
     tiles_per_shard=st.integers(1, 5),
     draws=st.integers(1, 3),
     redraws=st.integers(0, 20),
+    leaps=st.sampled_from(
+        ["", 'method = "leaps"\nvalidation = 2', "leap_members = 2", "leap_members = 90\ntwin = true"]
+    ),
 )
 def test_shards_cover_every_array_exactly_once_in_whole_chunks(
-    members: int, tile: int, tiles_per_shard: int, draws: int, redraws: int
+    members: int, tile: int, tiles_per_shard: int, draws: int, redraws: int, leaps: str
 ) -> None:
     text = tiny_text(widths="[4, 6]", members=members, tile=tile, shard_members=tile * tiles_per_shard, redraws=redraws)
-    wanted = studies.loads(text.replace("trace_points", f"draws = {draws}\ntrace_points"))
+    wanted = studies.loads(text.replace("trace_points", f"draws = {draws}\n{leaps}\ntrace_points"))
     assert_every_array_is_covered_once(wanted)
 
 
@@ -112,6 +115,10 @@ def ensemble_text(*, draws: int = 1, curve_draws: int = 1, **changes: object) ->
 BILLION = 10**9
 TOO_MANY = {
     "ensemble": (ensemble_text(members=BILLION), "ensemble.shard_members"),
+    "leaps": (
+        ensemble_text().replace("trace_points", f"leap_members = {BILLION}\ntrace_points"),
+        "ensemble.shard_members",
+    ),
     "law": (ensemble_text(members=2, shard_members=2, draws=BILLION), "ensemble.draws"),
     "curve": (ensemble_text(curve_draws=BILLION), "infinite_width.draws"),
     "redraws": (ensemble_text(redraws=BILLION), "infinite_width.redraws"),

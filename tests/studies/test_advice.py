@@ -23,7 +23,7 @@ from ntkhpc.studies.base import Study
 from ntkhpc.studies.memory import MARGIN
 
 TEXTS = {
-    "ensemble": tiny_text().replace(
+    "ensemble": tiny_text().replace("trace_points", "leap_members = 20\ntrace_points").replace(
         "[infinite_width]",
         '[infinite_width]\nn_train = [12, 30]\ntile = 16\ntimes = ["steps", "infinite", "posterior"]\nnoise = 0.1',
     ),

@@ -28,6 +28,8 @@ steps = {{ factor = 8.0, power = 0.0 }}
 n_train = {n_train}
 members = {members}
 shard_members = {members}
+leap_members = {members}
+twin = true
 trace_points = 8
 [infinite_width]
 n_train = {curve}

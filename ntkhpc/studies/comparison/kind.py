@@ -16,7 +16,10 @@ from ntkhpc.studies.ensemble.probe import speed
 _OF_KERNELS = ("factor_column", "kernel_tile", "tile_row", "tile_column", "error_part")
 """Dimensions of what a comparison does not compute: kernels in tiles, and curves without any."""
 
-DIMS = (lifted.DIM, *(lifted.dim(one) for one in of_ensemble.DIMS if one.name not in _OF_KERNELS))
+_OF_LEAPS = ("leap_member", "leap_tile")
+"""The same of networks that are trained in leaps."""
+
+DIMS = (lifted.DIM, *(lifted.dim(one) for one in of_ensemble.DIMS if one.name not in (*_OF_KERNELS, *_OF_LEAPS)))
 
 CONSTANTS = tuple(map(lifted.constant, of_ensemble.CONSTANTS))
 

@@ -14,9 +14,10 @@ from ntkhpc.references import Reference
 from ntkhpc.studies.base import NAME, Study
 from ntkhpc.studies.ensemble import exact
 from ntkhpc.studies.ensemble.curve import InfiniteWidth
+from ntkhpc.studies.ensemble.members import Ensemble
 from ntkhpc.studies.ensemble.network import Network
 from ntkhpc.studies.ensemble.study import EnsembleStudy
-from ntkhpc.studies.ensemble.train import Ensemble, TrainingSettings
+from ntkhpc.studies.ensemble.train import TrainingSettings
 
 S = TypeVar("S", bound=Settings)
 
@@ -61,6 +62,12 @@ class ComparisonStudy(Study, frozen=True, kw_only=True):
                 raise ValueError(f"a variant has the name {name!r}: letters, digits, '.', '_', '-' are allowed")
             if names.count(name) > 1:
                 raise ValueError(f"two variants have the name {name!r}")
+        if self.ensemble.leapt:
+            field = "method" if self.ensemble.method == "leaps" else "leap_members"
+            raise ValueError(
+                f"ensemble.{field} = {getattr(self.ensemble, field)!r}: variants are compared by networks that are "
+                "trained step by step; leave it out, or run a study of kind ensemble for leaps"
+            )
         seen: dict[EnsembleStudy, str] = {}
         for name in names:
             try:

@@ -16,6 +16,7 @@ from ntkhpc.studies.ensemble import (
     iterative_curve,
     kernel,
     law,
+    leaps,
     moments,
     nngp_factor,
     recheck,
@@ -31,10 +32,15 @@ DIMS = (
     Dim("width", lambda study: study.network.widths, "hidden units per layer", label="w"),
     Dim("n_train", lambda study: study.ensemble.n_train, "training-set size N_D", label="n"),
     Dim("draw", lambda study: range(study.ensemble.draws), "number of the draw of the training set", label="d"),
-    Dim("member", lambda study: range(study.ensemble.members), "number of the initialisation",
+    Dim("member", lambda study: range(study.trained_members), "number of the initialisation",
         every=lambda study: study.ensemble.shard_members, label="m"),
-    Dim("tile", size=lambda study: math.ceil(study.ensemble.members / study.ensemble.tile),
+    Dim("tile", size=lambda study: math.ceil(study.trained_members / study.ensemble.tile),
         every=lambda study: study.ensemble.tile, follows="member"),
+    Dim("leap_member", lambda study: range(study.leapt_members),
+        "number of the initialisation of a network trained in leaps; those of `member` are the same",
+        every=leaps.shard_members, label="m"),
+    Dim("leap_tile", size=lambda study: math.ceil(study.leapt_members / leaps.tile_members(study)),
+        every=leaps.tile_members, follows="leap_member"),
     Dim("trace_point", size=lambda study: study.ensemble.trace_points),
     Dim("cumulant", size=lambda study: 4),
     dims.quantile("law_quantile"),
@@ -70,7 +76,8 @@ CONSTANTS = (
 
 
 def analysis_seconds(study: EnsembleStudy, block: Block) -> float:
-    return 15.0 + _cells(study) * study.ensemble.members * study.data.test * 30e-9
+    members = study.trained_members + study.leapt_members
+    return 15.0 + _cells(study) * members * study.data.test * 30e-9
 
 
 def analysis_bytes(study: EnsembleStudy) -> int:
@@ -78,16 +85,18 @@ def analysis_bytes(study: EnsembleStudy) -> int:
     from parts of shards, one of numbers in work, and mean predictions of few tiles."""
     ensemble, threads = study.ensemble, memory.REPORT_THREADS
     part = max(train.chunk_bytes(study, name) for name in ("test_point_loss", "prediction_mean"))
+    part = max(part, leaps.chunk_bytes(study, "leap_point_loss"))
     joined = max(part, min(memory.BLOCK, part * _shards(study)))
-    tiles = min(memory.HELD_TILES, math.ceil(ensemble.members / ensemble.tile))
+    tiles = min(memory.HELD_TILES, math.ceil(study.trained_members / ensemble.tile))
     held = min(_cells(study), threads) * memory.of_numbers(tiles * study.data.test * study.outputs)
     return memory.REPORT["ensemble"] + threads * (part + joined) + held + kept_bytes(study)
 
 
 def kept_bytes(study: EnsembleStudy) -> int:
     """What the analysis keeps of all members, test points and shards."""
-    cells, ensemble = _cells(study), study.ensemble
-    numbers = memory.of_numbers(cells * (memory.MEMBER * ensemble.members + memory.POINT * study.data.test))
+    cells, members = _cells(study), study.trained_members + study.leapt_members
+    points = (2 if study.leapt_members else 1) * study.data.test  # of trained members, and of leapt ones
+    numbers = memory.of_numbers(cells * (memory.MEMBER * members + memory.POINT * points))
     return numbers + memory.RECEIPT * cells * _shards(study)
 
 
@@ -97,17 +106,19 @@ def _cells(study: EnsembleStudy) -> int:
 
 def _shards(study: EnsembleStudy) -> int:
     """Of each cell."""
-    return math.ceil(study.ensemble.members / study.ensemble.shard_members)
+    leapt = math.ceil(study.leapt_members / leaps.shard_members(study))
+    return math.ceil(study.trained_members / study.ensemble.shard_members) + leapt
 
 
 def remarks(study: EnsembleStudy, load: Callable[[str], Any]) -> tuple[str, ...]:
     """What a user must know before using the results: members that diverged."""
-    return remarks_on(study, load("members_used"))
+    said = remarks_on(study, load("members_used"))
+    return (*said, *leaps.remarks(study, load("leap_status"))) if study.leapt_members else said
 
 
 def remarks_on(study: EnsembleStudy, used: Any) -> tuple[str, ...]:
     """The same, from the members of each cell that did not diverge."""
-    lost = int(used.size * study.ensemble.members - used.sum())
+    lost = int(used.size * study.trained_members - used.sum())
     if not lost:
         return ()
     rate = "learning_rate_fraction" if study.training.algorithm.entry.bound else "learning_rate"
@@ -120,6 +131,7 @@ def remarks_on(study: EnsembleStudy, used: Any) -> tuple[str, ...]:
 _PHASES = (
     data.PHASE,
     train.PHASE,
+    leaps.PHASE,
     law.PHASE,
     law.LAZY_PHASE,
     kernel.PHASE,

@@ -78,7 +78,7 @@ def bias_and_variance(count: int, mean: np.ndarray, m2: np.ndarray, y: np.ndarra
 def seconds(study: "EnsembleStudy", block: Block) -> float:
     ensemble = study.ensemble
     cells = len(study.network.widths) * len(ensemble.n_train) * ensemble.draws
-    shards = cells * math.ceil(ensemble.members / ensemble.shard_members)
+    shards = cells * math.ceil(study.trained_members / ensemble.shard_members)
     return 1.0 + shards * train.chunk_bytes(study, *_MOMENTS) / 200e6
 
 
@@ -86,7 +86,7 @@ def memory_bytes(study: "EnsembleStudy") -> int:
     """Of one cell the moments of its tiles; of all cells what is written, twice as it is read back and compared."""
     ensemble, points = study.ensemble, study.data.test
     cells = len(study.network.widths) * len(ensemble.n_train) * ensemble.draws
-    tiles = math.ceil(ensemble.members / ensemble.tile)
+    tiles = math.ceil(study.trained_members / ensemble.tile)
     return memory.WORKER + memory.of_numbers(2 * tiles * points * study.outputs + 3 * cells * points)
 
 

@@ -86,7 +86,7 @@ def most_suspicious(reason: np.ndarray, last_rise: np.ndarray, loss: np.ndarray)
 
 def most(study: "EnsembleStudy") -> int:
     """How many members of a cell are trained again at most."""
-    wanted = study.ensemble.recheck * study.ensemble.members
+    wanted = study.ensemble.recheck * study.trained_members
     return max(1, int(wanted + 1e-9)) if wanted else 0
 
 
@@ -137,7 +137,7 @@ def tile_seconds(study: "EnsembleStudy", block: Block) -> float:
 
 def memory_bytes(study: "EnsembleStudy") -> int:
     """The whole split, and one network; of a cell a few numbers a member."""
-    members = 64 * study.ensemble.members
+    members = 64 * study.trained_members
     return memory.SECOND_TRAINING + memory.rows(study) + members + training_cost.network_bytes(study, precision(study))
 
 

@@ -4,10 +4,11 @@ from typing import Literal
 
 from ntkhpc.references import EHK, FEATURE_STRENGTH, LAYERWISE_RATES, LEE, NEURAL_TANGENTS, Reference
 from ntkhpc.studies.base import Study
-from ntkhpc.studies.ensemble import algorithms, exact, redraws, standing
+from ntkhpc.studies.ensemble import algorithms, exact, leaps, redraws, standing
 from ntkhpc.studies.ensemble.curve import InfiniteWidth, Time
+from ntkhpc.studies.ensemble.members import Ensemble
 from ntkhpc.studies.ensemble.network import Network, require_built
-from ntkhpc.studies.ensemble.train import Ensemble, StepRule, TrainingSettings
+from ntkhpc.studies.ensemble.train import StepRule, TrainingSettings
 
 __all__ = ["Ensemble", "EnsembleStudy", "InfiniteWidth", "Network", "StepRule", "Time", "TrainingSettings"]
 
@@ -28,6 +29,7 @@ class EnsembleStudy(Study, frozen=True, kw_only=True):
         if exact.has_curves(self):
             self.infinite_width.require_possible(self.curve_sizes)
         exact.require_possible(self)
+        leaps.require_possible(self)
         if self.network.architecture and (self.facts or self.data.facts()):
             require_built(self)
         for n in (*self.ensemble.n_train, *self.curve_sizes):
@@ -88,6 +90,16 @@ class EnsembleStudy(Study, frozen=True, kw_only=True):
                 f"The law is the mixture of those of {exact.ORDERS} orders, which are not those of the networks. "
             )
         return known
+
+    @property
+    def trained_members(self) -> int:
+        """Networks of each cell that are trained step by step."""
+        return self.ensemble.trained
+
+    @property
+    def leapt_members(self) -> int:
+        """Networks of each cell that are trained in leaps; the first of them are those trained step by step."""
+        return self.ensemble.leapt
 
     @property
     def orders(self) -> int:

@@ -1,13 +1,13 @@
 """Phase `ensemble`: members of one (width, n_train, draw) trained tile by tile.
 
-Here are its sections of a study file ([training] and [ensemble]), its arrays, its cost and its computation.
+Here are its section of a study file ([training]), its arrays, its cost and its computation.
 """
 
 import itertools
 import math
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
 from msgspec import Meta
@@ -17,21 +17,12 @@ from ntkhpc.optimisers import Algorithm, OptimiserName, Order, Schedule, Target
 from ntkhpc.phase.array import Array
 from ntkhpc.phase.block import Block
 from ntkhpc.phase.phase import Phase
-from ntkhpc.phase.settings import (
-    Increasing,
-    Natural,
-    NonNegativeFloat,
-    Positive,
-    PositiveFloat,
-    Settings,
-    require_increasing,
-)
+from ntkhpc.phase.settings import Natural, NonNegativeFloat, PositiveFloat, Settings
 from ntkhpc.phase.work import Values, Work
 from ntkhpc.studies import memory
 from ntkhpc.studies.dims import CELL
 from ntkhpc.studies.ensemble import algorithms, network, training_cost
 from ntkhpc.studies.ensemble.network import mlp
-from ntkhpc.words import count, numbers
 
 if TYPE_CHECKING:
     from ntkhpc.studies.ensemble.study import EnsembleStudy
@@ -122,47 +113,6 @@ class TrainingSettings(Settings, frozen=True, kw_only=True):
         )
 
 
-class Ensemble(Settings, frozen=True, kw_only=True):
-    """Members of the initialisation ensemble, and how they are cut into tiles and shards."""
-
-    introduced: ClassVar[dict[str, object]] = {"recheck": 0.0}
-
-    n_train: Increasing
-    members: Annotated[int, Meta(ge=2)]
-    draws: Positive = 1
-    tile: Positive = 10
-    shard_members: Positive = 100
-    trace_points: Annotated[int, Meta(ge=2)] = 12
-    predictions: bool = False
-    recheck: Annotated[float, Meta(ge=0, le=1)] = 0.05
-
-    def __post_init__(self) -> None:
-        require_increasing("n_train", self.n_train)
-        if self.shard_members % self.tile:
-            raise ValueError(
-                f"shard_members = {self.shard_members} must be a multiple of tile = {self.tile}: "
-                f"try {max(1, round(self.shard_members / self.tile)) * self.tile}"
-            )
-
-    def description(self, seed: int) -> str:
-        """The ensemble in sentences of a methods section; `seed` is the study's."""
-        return (
-            f"For each width and each size of the training set there are {self.members:,} networks, which differ by "
-            f"their initialisation alone (seed {seed}). Sizes are N_D = {numbers(self.n_train)}; every size has the "
-            "same initialisations, and each training set begins with the one before. "
-            f"There {'is' if self.draws == 1 else 'are'} {count(self.draws, 'draw')} of the training set."
-            + self._recheck()
-        )
-
-    def _recheck(self) -> str:
-        if not self.recheck:
-            return ""
-        return (
-            f" At most {100 * self.recheck:g} % of the networks of each cell, those whose training loss rose or that "
-            "carry much of sigma_L^2 first, are trained a second time in the other precision (float64 for float32)."
-        )
-
-
 ARRAYS = (
     Array("test_point_loss", (*CELL, "member", "test_point"), "f4", "1",
           "sum over outputs of (f-y)^2 / (2 outputs) at each test point"),
@@ -208,7 +158,7 @@ def compute(work: "Work[EnsembleStudy]") -> Values:
             members=range(first, first + tile),
             lanes=lanes(study, trained_as.width, n, work.lane_bytes),
         )
-        real = min(study.ensemble.members - first, tile)
+        real = min(study.trained_members - first, tile)
         values = tile_values(trained_as.trace_steps, trained, inputs["y_test"], real, most_growth(study))
         return {name: values[name] for name in written}  # predictions are as large as the losses
 
@@ -247,10 +197,10 @@ def lanes(study: "EnsembleStudy", width: int, n_train: int, usable: int | None) 
     """
     if study.network.architecture:
         return MAPPED
-    return lanes_for(_sizes(study, width, n_train), study.training.algorithm, study.ensemble.tile, usable)
+    return lanes_for(sizes(study, width, n_train), study.training.algorithm, study.ensemble.tile, usable)
 
 
-def _sizes(study: "EnsembleStudy", width: int, n_train: int) -> Sizes:
+def sizes(study: "EnsembleStudy", width: int, n_train: int) -> Sizes:
     itemsize = np.dtype(study.training.precision).itemsize
     depth = study.network.depth
     return Sizes(study.features, width, depth, study.outputs, n_train, study.data.test, itemsize)
@@ -338,7 +288,7 @@ def _lanes_bytes(study: "EnsembleStudy") -> int:
     found, algorithm = 0, study.training.algorithm
     for width, n in itertools.product(study.network.widths, study.ensemble.n_train):
         if (chosen := lanes(study, width, n, None)).count:
-            training = replace(_sizes(study, width, n), n_test=0)
+            training = replace(sizes(study, width, n), n_test=0)
             found = max(found, chosen.count * lane_bytes(training, algorithm, chosen.dual))
     return found
 
@@ -346,7 +296,7 @@ def _lanes_bytes(study: "EnsembleStudy") -> int:
 def chunk_bytes(study: "EnsembleStudy", *names: str) -> int:
     """Size of one shard's chunks, with their checksums, of all arrays or of those that are named."""
     ensemble = study.ensemble
-    members = min(ensemble.members, ensemble.shard_members)
+    members = min(study.trained_members, ensemble.shard_members)
     along = {
         **dict.fromkeys(CELL, 1),
         "member": members,
