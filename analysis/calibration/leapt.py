@@ -64,7 +64,6 @@ leaps of the calorimeter at their worst and on average."""
 UNEQUAL = 0.4
 """Standard deviation of the logarithm of the random function's size over networks."""
 
-
 STUDIES = 25
 """Studies on one draw of the training set: laws of a draw take longer than a study."""
 

@@ -4,7 +4,6 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from analysis import leaps
@@ -65,7 +64,7 @@ def accuracy_rows(results: EnsembleResults) -> list[Sequence[str]]:
             (
                 f"{one.width:,}", f"{one.n_train:,}", f"{found.networks:,} of {one.leapt:,}",
                 percent(found.bias) if found.bias.parts else "-", _percentage(found.rms),
-                _number(found.correlation, ".4f"), _number(found.reduction, ".3g"), _number(one.leaps, ".1f"),
+                _number(found.correlation, ".4f"), _number(found.reduction), _number(one.leaps, ".1f"),
                 _percentage(one.error), "refused" if one.refusal else "",
             )
         )  # fmt: skip
@@ -211,12 +210,12 @@ def cells(results: EnsembleResults) -> list[dict[str, Any]]:
 
 
 def records(results: EnsembleResults) -> list[dict[str, Any]]:
-    """One record for each quantity, width and n_train with a two-level estimate."""
+    """One record for each quantity, width and n_train with a two-level estimate, which may be negative for eps_pop."""
     return [
         {
             "quantity": name, "width": width, "n_train": n,
             **_columns("trained", results.value(name, width, list(results.sizes).index(n))),
-            **_columns("two_level", two.estimate()),
+            **_columns("two_level", two.estimate()), "two_level": two.value,
             **_columns("correction", results.correction(name, width, n)),
             **({"law": float(results.law_mean[name].sel(n_train=n))} if results.has_law else {}),
         }
@@ -251,8 +250,11 @@ def _percentage(value: float) -> str:
     return f"{100 * value:.1f} %" if math.isfinite(value) else "-"
 
 
-def _number(value: float, spec: str) -> str:
-    return f"{value:{spec}}" if np.isfinite(value) else "-"
+def _number(value: float, spec: str = "") -> str:
+    """Two digits where no format is asked for."""
+    if not math.isfinite(value):
+        return "-"
+    return f"{value:{spec}}" if spec else two_digits(value)
 
 
 SECTION: Section[EnsembleResults] = Section(

@@ -25,6 +25,9 @@ from analysis.two_level import Quantity
 
 STEPS = ("initial kernel", "training beyond it", "both")
 
+SHARE = 0.25
+"""Of the distance between sizes over which widths are moved apart: hollow and filled points of one belong together."""
+
 CAPTION = (
     "What finite width does, against infinite width (solid black: the exact law of the same samples and steps). "
     "Hollow: networks linearised at their own initial weights and trained as the others were, which differ from "
@@ -94,7 +97,7 @@ def _points(axis: Any, mine: Sequence[Changes], step: str, look: Look, hollow: b
         return
     n, ratio, half = (np.array(one) for one in zip(*((n, e.value, e.half()) for n, e in there), strict=True))
     shape = {**look.points, **({"mfc": "white", "mec": look.color, "mew": 1.1} if hollow else {})}
-    at = look.apart(n)
+    at = look.apart(n, SHARE)
     axis.errorbar(at, ratio, half, **shape, label=label)
     axis.plot(at, ratio, color=look.color, lw=0.8, ls=":" if hollow else "-", zorder=1.2)
 
