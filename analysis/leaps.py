@@ -90,7 +90,7 @@ def cells(store: xarray.Dataset) -> list[LeaptCell]:
 
 
 @dataclass(frozen=True)
-class Split:
+class FiniteWidth:
     """What finite width does to one width, n_train and draw, from the same networks throughout.
 
     By "mu_L" and "eps_L": `twin` of networks linearised where they began, `trained` of the networks themselves: the
@@ -109,7 +109,7 @@ class Split:
 SPLIT = ("mu_L", "eps_L")
 
 
-def splits(store: xarray.Dataset) -> list[Split]:
+def splits(store: xarray.Dataset) -> list[FiniteWidth]:
     """Every cell in the order of CELL."""
     numbers, found = _Numbers.of(store), []
     twins = np.where(numbers.others["twin_status"] == OK, numbers.others["twin_loss"], np.nan)
@@ -127,7 +127,7 @@ def splits(store: xarray.Dataset) -> list[Split]:
         kernel = None if kernels is None else _fluctuation(kernels[cell][there])
         width, n_train, draw = numbers.coordinates(cell)
         twin_of, network_of = ({name: one[name] for name in SPLIT} for one in (both, own))
-        found.append(Split(width, n_train, draw, twin_of, network_of, kernel))
+        found.append(FiniteWidth(width, n_train, draw, twin_of, network_of, kernel))
     return found
 
 

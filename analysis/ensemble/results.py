@@ -17,7 +17,7 @@ from analysis.ensemble.curves import CONTAINED, DRAW, FITTED, MEMBERS, POINTS, R
 from analysis.ensemble.resolution import Resolution
 from analysis.ensemble.spread import Spread
 from analysis.floor import Levelling
-from analysis.leaps import LeaptCell, Split
+from analysis.leaps import FiniteWidth, LeaptCell
 from analysis.opened import opened
 from analysis.report import completeness
 from analysis.two_level import Quantity
@@ -30,7 +30,7 @@ from ntkhpc.studies.ensemble.train import DIVERGED, OK
 
 K = TypeVar("K")
 V = TypeVar("V")
-C = TypeVar("C", LeaptCell, Split)
+C = TypeVar("C", LeaptCell, FiniteWidth)
 
 
 @dataclass(frozen=True)
@@ -231,7 +231,7 @@ class EnsembleResults:
         )
 
     @cached_property
-    def splits(self) -> dict[tuple[int, int], list[Split]]:
+    def splits(self) -> dict[tuple[int, int], list[FiniteWidth]]:
         """By (width, n_train): networks linearised where they began beside the networks themselves, at each draw.
 
         Needs leaps.TWIN.
