@@ -34,7 +34,7 @@ def _variable(stored: xarray.DataArray, array: Confirmed) -> xarray.Variable:
     return xarray.Variable(stored.dims, values, stored.attrs)
 
 
-JOINED = ("member", "tile", "leap_member")
+JOINED = ("member", "leap_member", "tile")
 """Dimensions that a cell has whole. Of blocks joined along others, each of several cells would read all."""
 
 
