@@ -38,8 +38,12 @@ CAPTION = (
 
 NOTE = (
     "Relative changes with half of their 68 % intervals. Initial kernel: from infinite width to networks linearised "
-    "where they began. Training beyond it: from these to the networks themselves, by pairs of the same seeds. Kernel: "
-    "relative standard deviation over networks of the mean diagonal of the neural tangent kernel they begin with."
+    "where they began. Training beyond it: from these to the networks themselves, by pairs of the same seeds."
+)
+
+KERNEL_NOTE = (
+    "Relative standard deviation over networks of the mean, over training samples and outputs, of the diagonal of the "
+    "neural tangent kernel that they begin with, ± half of its 68 % interval."
 )
 
 
@@ -103,12 +107,19 @@ def _points(axis: Any, mine: Sequence[Changes], step: str, look: Look, hollow: b
 
 
 def tables(results: EnsembleResults) -> list[Table]:
-    rows: list[Sequence[str]] = [("quantity", "width", "N_D", *STEPS, "kernel")]
-    for one in changes(results):
-        kernel = results.splits[one.width, one.n_train][0].kernel
-        shown = percent(kernel).removeprefix("+") if kernel and one.quantity == "mu_L" else ""
-        rows.append((one.quantity, f"{one.width:,}", f"{one.n_train:,}", *map(one.percent, STEPS), shown))
-    return [Table(rows, NOTE)]
+    rows: list[Sequence[str]] = [("quantity", "width", "N_D", *STEPS)]
+    rows += [(one.quantity, f"{one.width:,}", f"{one.n_train:,}", *map(one.percent, STEPS)) for one in changes(results)]
+    kernels = kernel_rows(results)
+    return [Table(rows, NOTE), *([Table(kernels, KERNEL_NOTE)] if kernels[1:] else [])]
+
+
+def kernel_rows(results: EnsembleResults) -> list[Sequence[str]]:
+    """How much the kernel that networks begin with varies, of the first draw."""
+    rows: list[Sequence[str]] = [("width", "N_D", "spread of the initial kernel")]
+    for (width, n), (first, *_) in results.splits.items():
+        if first.kernel:
+            rows.append((f"{width:,}", f"{n:,}", percent(first.kernel).removeprefix("+")))
+    return rows
 
 
 def sentences(results: EnsembleResults) -> list[str | list[str]]:
