@@ -64,11 +64,13 @@ class LeaptCell:
 
 
 def cells(store: xarray.Dataset) -> list[LeaptCell]:
-    """Every cell in the order of CELL. Without the arrays POINTS there is no eps_pop."""
+    """Every cell with leapt networks, in the order of CELL. Without the arrays POINTS there is no eps_pop."""
     numbers, found = _Numbers.of(store), []
     points = _points(store, numbers) if all(name in store for name in POINTS) else None
     for i, cell in enumerate(numbers.cells):
         trained, leapt = numbers.trained[cell], numbers.leapt[cell]
+        if not np.isfinite(leapt).any():
+            continue
         used, losses = np.isfinite(leapt), (trained, np.where(np.isfinite(trained), leapt, np.nan), leapt)
         spreads = [None] * 3 if points is None else [one[i] for one in points]
         levels = Levels(*map(_sample, losses, spreads))

@@ -120,6 +120,8 @@ def _exponent_row(results: EnsembleResults, name: str, width: int, curve: Curve)
 
 
 def tables(results: EnsembleResults) -> list[Table]:
+    if not results.leaps:
+        return []
     draws = WORST if results.store.sizes["draw"] > 1 else ""
     found = [Table(accuracy_rows(results), ACCURACY_NOTE.format(draws=draws))]
     if len(values := value_rows(results)) > 1:
@@ -130,6 +132,8 @@ def tables(results: EnsembleResults) -> list[Table]:
 
 
 def sentences(results: EnsembleResults) -> list[str]:
+    if not results.leaps:
+        return []
     return [ABOUT, *(one for one in (_judged(results), _gained(results)) if one)]
 
 

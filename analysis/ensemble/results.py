@@ -203,11 +203,12 @@ class EnsembleResults:
 
     @cached_property
     def two_level(self) -> dict[tuple[str, int, int], Quantity]:
-        """By (quantity, width, n_train): means over draws, where leaps of all draws are accepted and add networks."""
+        """By (quantity, width, n_train): means over draws, where those of all are there, accepted, and add networks."""
+        draws = self.store.sizes["draw"]
         return {
             (name, *cell): two_level.over_draws([one.quantities[name] for one in found])
             for cell, found in _by_size(self.leaps).items()
-            if all(one.adds for one in found)
+            if len(found) == draws and all(one.adds for one in found)
             for name in FITTED
         }
 

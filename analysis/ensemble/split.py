@@ -20,7 +20,7 @@ from analysis.leaps import SPLIT
 from analysis.report.look import EXACT, Look
 from analysis.report.numbers import percent
 from analysis.report.plotting import legend_below, log_x
-from analysis.report.section import Section, Table
+from analysis.report.section import Section, Table, led
 from analysis.two_level import Quantity
 
 STEPS = ("initial kernel", "training beyond it", "both")
@@ -78,10 +78,13 @@ def _against(one: Quantity, exact: float) -> Estimate | None:
     return number(one.value / exact, one.sources()) if one.is_known and exact > 0 else None
 
 
-def finite_width(results: EnsembleResults) -> Figure:
+def finite_width(results: EnsembleResults) -> Figure | None:
     """mu_L and eps_L over infinite width against n_train: linearised networks hollow, networks themselves filled."""
+    found = changes(results)
+    if all(one.steps[STEPS[0]] is None for one in found):
+        return None
     figure = Figure(figsize=(10, 4.4))
-    axes, found = figure.subplots(1, 2), changes(results)
+    axes = figure.subplots(1, 2)
     for axis, name in zip(axes, SPLIT, strict=True):
         for width, look in widths(results):
             mine = [one for one in found if (one.quantity, one.width) == (name, width)]
@@ -108,7 +111,10 @@ def _points(axis: Any, mine: Sequence[Changes], step: str, look: Look, hollow: b
 
 def tables(results: EnsembleResults) -> list[Table]:
     rows: list[Sequence[str]] = [("quantity", "width", "N_D", *STEPS)]
-    rows += [(one.quantity, f"{one.width:,}", f"{one.n_train:,}", *map(one.percent, STEPS)) for one in changes(results)]
+    rows += [(one.quantity, f"{one.width:,}", f"{one.n_train:,}", *map(one.percent, STEPS))
+             for one in changes(results) if one.steps[STEPS[0]]]  # fmt: skip
+    if not rows[1:]:
+        return []
     kernels = kernel_rows(results)
     return [Table(rows, NOTE), *([Table(kernels, KERNEL_NOTE)] if kernels[1:] else [])]
 
@@ -127,7 +133,7 @@ def sentences(results: EnsembleResults) -> list[str | list[str]]:
     found = changes(results)
     said = [_sentence(name, int(width), [one for one in found if (one.quantity, one.width) == (name, width)])
             for name in SPLIT for width in results.mean.width.values]  # fmt: skip
-    return [LEAD, [one for one in said if one]]
+    return led(LEAD, said)
 
 
 LEAD = (

@@ -145,6 +145,26 @@ def test_leaps_of_too_few_trained_networks_are_refused_everywhere(made: Ensemble
     json.dumps(section.fits(few) | {"finite_width": split.records(few)}, allow_nan=False)
 
 
+def test_of_leaps_that_were_not_computed_yet_nothing_is_said(made: EnsembleResults) -> None:
+    def lose(arrays: dict[str, np.ndarray], *cells: tuple[int, int]) -> None:
+        for cell in cells:
+            arrays["leap_status"][cell], arrays["leap_loss"][cell] = MISSING, np.nan
+            arrays["twin_status"][cell], arrays["twin_loss"][cell] = MISSING, np.nan
+
+    partial = changed(made, lambda arrays: lose(arrays, (0, 1)))
+    lost = (int(made.store.width[0]), int(made.sizes[1]))
+    assert {(w, n) for _, w, n in made.two_level} - {(w, n) for _, w, n in partial.two_level} == {lost}
+    assert section.cautions(partial) == []
+    assert len(section.accuracy_rows(partial)) == 8
+    assert len(split.tables(partial)[0].rows) == 15
+    nothing = changed(made, lambda arrays: lose(arrays, *np.ndindex(2, 4)))
+    for one in (section.SECTION, split.SECTION):
+        assert not one.tables(nothing)
+        assert not one.sentences(nothing)
+        assert not one.cautions(nothing)
+        assert one.figure(nothing) is None
+
+
 def test_leaps_that_were_all_trained_are_judged_and_add_nothing(made: EnsembleResults) -> None:
     short = of(made, made.store.isel(leap_member=slice(0, 15)))
     assert short.two_level == {}
