@@ -20,6 +20,11 @@ Errors of all quantities are those of two independent samples, each by the jackk
 too, and those that were leapt alone. Intervals are those of `analysis.contrasts`: Student's, with degrees of freedom
 from the kurtosis of the deviates and after Welch and Satterthwaite.
 
+Of 400 synthetic studies of 20 trained among 1,000 leapt networks, with leaps biased by 1.5 % and Var(L)/Var(L - P) of
+25 and 300 (`make calibrate`), 68 % intervals of the four quantities and their exponents covered 64.8 to 70.0 %, 95 %
+ones 93.4 to 97.2 %; those of mu_L by leaps as they are 8 to 11 and 33 to 37 %. Ratios to linearised networks, whose
+error the 20 pairs make, covered 67 and 95 % for mu_L, 59 to 60 and 93 to 96 % for eps_L.
+
 The coefficient of P is one. That of least squares, Cov(L, P)/Var(P), differs from one by the bias of leaps, about 2 %:
 it would take (0.02)^2 Var(P)/m off the variance of the mean, about a hundredth, where its own error at m = 20 adds
 Var(L - P)/m/(m - 3), and a bias. Nor are leaps taken as they are where their bias seems small: all that is known of
