@@ -11,7 +11,9 @@ linear in r_0 and w_0 = J v_0. Plain descent at a constant rate has p = 0 and is
 
     q = (eta/c) [1 - (1 - x)^m]/x  r_0
 
-Eigenvalues count as no more than half of what is stable: a few narrow networks begin beyond, and would overflow.
+Of eigenvalues up to the stability bound this is exact: at half the bound, where learning rates of studies usually put
+the largest one of infinite width, those of finite networks lie on both sides. A few narrow networks begin beyond the
+bound, where the sum would overflow: more than one step then takes such a mode's residual away.
 """
 
 from typing import Any, NamedTuple
@@ -50,10 +52,17 @@ def is_known(algorithm: Algorithm) -> bool:
 
 
 def closed(values: Array, rate: Any, c: int, steps: Any) -> Array:
-    """q (k,) of plain descent at eigenvalues (k,) of T, after so many steps."""
-    x = jnp.clip(values * (rate / c), 0, 1)
-    moving = jnp.where(x > 0, x, 1)
-    return rate / c * jnp.where(x > 0, -jnp.expm1(steps * jnp.log1p(-moving)) / moving, steps)
+    """q (k,) of plain descent at eigenvalues (k,) of T: with x = eta l/c, (eta/c) [1 - (1 - x)^steps]/x.
+
+    Between x = 1 and the stability bound 2 the residual changes its sign with every step, and still dies out. Beyond
+    the bound several steps take it away, as those of a network do once its curvature has fallen.
+    """
+    x = jnp.maximum(values * (rate / c), 0)
+    slow, fast = jnp.where((x > 0) & (x < 1), x, 0.5), jnp.clip(x, 1, 2)
+    # Between 1 and the stability bound 2 the residual changes its sign with every step.
+    left = jnp.where(x < 2, (-1.0) ** (steps % 2) * jnp.exp(steps * jnp.log(fast - 1)), 0)
+    done = jnp.where(x < 1, -jnp.expm1(steps * jnp.log1p(-slow)) / slow, (1 - left) / jnp.maximum(x, 1))
+    return rate / c * jnp.where((x > 0) & (steps > 1), done, steps)
 
 
 def stepped(
@@ -63,7 +72,10 @@ def stepped(
     beta, nesterov = algorithm.momentum, algorithm.optimiser == "nesterov"
     bound = optimisers.OPTIMISERS[algorithm.optimiser].bound
     assert bound is not None
-    values = jnp.clip(values, 0, bound(beta) / 2 * c / rate)
+    stable, values = bound(beta) * c / rate, jnp.maximum(values, 0)
+    beyond = values >= stable
+    scale = jnp.where(beyond & (steps > 1), stable / 2 / jnp.maximum(values, stable), 1)
+    values = jnp.where(beyond, stable / 2, values)
     zero, one = jnp.zeros_like(values), jnp.ones_like(values)
     unit = jnp.ones((), values.dtype)
 
@@ -84,4 +96,4 @@ def stepped(
 
     state = ((one, zero, zero, zero), (zero, one, zero, zero), unit, jnp.zeros_like(unit))
     (_, _, p, q), (_, _, p_, q_), b, d = jax.lax.fori_loop(first, first + steps, one_step, state)
-    return Answers(Answer(q, p), Answer(q_, p_), d, b)
+    return Answers(Answer(scale * q, scale * p), Answer(scale * q_, scale * p_), d, b)
