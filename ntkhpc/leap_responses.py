@@ -11,8 +11,9 @@ linear in r_0 and w_0 = J v_0. Plain descent at a constant rate has p = 0 and is
 
     q = (eta/c) [1 - (1 - x)^m]/x  r_0
 
-Modes beyond what is stable, with which a few narrow networks begin, oscillate without growing in leaps of two steps or
-more, which would overflow otherwise.
+Of eigenvalues up to the stability bound this is exact: at half the bound, where learning rates of studies usually put
+the largest one of infinite width, those of finite networks lie on both sides. A few narrow networks begin beyond the
+bound, where the sum would overflow: more than one step then takes such a mode's residual away.
 """
 
 from typing import Any, NamedTuple
@@ -41,15 +42,27 @@ class Answers(NamedTuple):
     kept: Array
 
 
+def is_known(algorithm: Algorithm) -> bool:
+    """Whether its steps can be taken in leaps: full-batch descent, with momentum and schedules or without.
+
+    Mini-batches have another kernel at every step, adam is not linear in the gradient, and decay of the weights needs
+    products with the weights themselves.
+    """
+    return algorithm.is_linear and not algorithm.weight_decay
+
+
 def closed(values: Array, rate: Any, c: int, steps: Any) -> Array:
-    """q (k,) of plain descent at eigenvalues (k,) of T, after so many steps."""
-    x = jnp.maximum(values, 0) * (rate / c)
-    moving = jnp.where(x > 0, x, 1)
-    # (1 - x)^m: by log1p where x is small, and with its sign beyond 1.
-    size = jnp.exp(steps * jnp.log(jnp.minimum(jnp.abs(1 - moving), 1)))
-    beyond = 1 - jnp.where(steps % 2 == 1, -size, size)
-    moved = jnp.where(moving < 1, -jnp.expm1(steps * jnp.log1p(-jnp.minimum(moving, 1))), beyond) / moving
-    return rate / c * jnp.where((x > 0) & (steps > 1), moved, steps)
+    """q (k,) of plain descent at eigenvalues (k,) of T: with x = eta l/c, (eta/c) [1 - (1 - x)^steps]/x.
+
+    Between x = 1 and the stability bound 2 the residual changes its sign with every step, and still dies out. Beyond
+    the bound several steps take it away, as those of a network do once its curvature has fallen.
+    """
+    x = jnp.maximum(values * (rate / c), 0)
+    slow, fast = jnp.where((x > 0) & (x < 1), x, 0.5), jnp.clip(x, 1, 2)
+    # Between 1 and the stability bound 2 the residual changes its sign with every step.
+    left = jnp.where(x < 2, (-1.0) ** (steps % 2) * jnp.exp(steps * jnp.log(fast - 1)), 0)
+    done = jnp.where(x < 1, -jnp.expm1(steps * jnp.log1p(-slow)) / slow, (1 - left) / jnp.maximum(x, 1))
+    return rate / c * jnp.where((x > 0) & (steps > 1), done, steps)
 
 
 def stepped(
@@ -59,7 +72,10 @@ def stepped(
     beta, nesterov = algorithm.momentum, algorithm.optimiser == "nesterov"
     bound = optimisers.OPTIMISERS[algorithm.optimiser].bound
     assert bound is not None
-    values = jnp.clip(values, 0, 0.999 * bound(beta) * c / rate)
+    stable, values = bound(beta) * c / rate, jnp.maximum(values, 0)
+    beyond = values >= stable
+    scale = jnp.where(beyond & (steps > 1), stable / 2 / jnp.maximum(values, stable), 1)
+    values = jnp.where(beyond, stable / 2, values)
     zero, one = jnp.zeros_like(values), jnp.ones_like(values)
     unit = jnp.ones((), values.dtype)
 
@@ -80,4 +96,4 @@ def stepped(
 
     state = ((one, zero, zero, zero), (zero, one, zero, zero), unit, jnp.zeros_like(unit))
     (_, _, p, q), (_, _, p_, q_), b, d = jax.lax.fori_loop(first, first + steps, one_step, state)
-    return Answers(Answer(q, p), Answer(q_, p_), d, b)
+    return Answers(Answer(scale * q, scale * p), Answer(scale * q_, scale * p_), d, b)

@@ -10,6 +10,7 @@ from functools import cache
 
 import numpy as np
 
+from analysis.calibration import leapt
 from analysis.calibration.checks import OPEN, Population, Tally, check, check_laws
 from analysis.calibration.judge import ENOUGH, Row, marks, promise, verdict
 from analysis.calibration.points import check_points
@@ -144,8 +145,12 @@ def lines(tally: Tally, members: int, studies: int) -> Iterator[str]:
     yield f"  {verdict(marked)}"
 
 
-LAWS, POINTS = "exact laws", "test points"
+LAWS, POINTS, LEAPS = "exact laws", "test points", "leaps"
 """What is checked beside the kinds of studies."""
+
+LEAPT, TRAINED = 1000, 20
+"""Networks of a study that are leapt, and how many of them are trained too. Two-level intervals are promised to cover
+as those of many networks: the leapt ones make most of the error, as long as leaps are accurate."""
 
 TEST_SETS = 16
 """Test sets of one draw that share no point, others at each draw. All of them together stand for an endless one."""
@@ -171,13 +176,17 @@ def _part(job: tuple[Scenario, Sequence[Pool], Sequence[int]]) -> Tally:
     return run(world_of(scenario), scenario, of, numbers)
 
 
+def _leapt(numbers: Sequence[int]) -> Tally:
+    return leapt.run(leapt.world_of(TRAINED), LEAPT, SEED, numbers)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="make calibrate", description=__doc__)
     parser.add_argument(
         "--studies", type=int, default=400, help="synthetic studies of each kind, and four times as many of 20 members"
     )
     parser.add_argument("--pools", type=int, default=1600, help="pools of samples, whose draws are the truth")
-    parser.add_argument("--only", default="", help=f"kinds with this in their name, {LAWS!r} or {POINTS!r}")
+    parser.add_argument("--only", default="", help=f"kinds with this in their name, {LAWS!r}, {POINTS!r} or {LEAPS!r}")
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
     options = parser.parse_args()
     errors = [100 * np.sqrt(p * (1 - p) / options.studies) for p in (0.683, 0.95, 0.01)]
@@ -198,6 +207,12 @@ def main() -> int:
         if options.only in POINTS:
             print(f"\n{POINTS}")
             print("\n".join(lines(run_points(options.studies), ENOUGH, options.studies)), flush=True)
+        if options.only in LEAPS:
+            leaps = Tally()
+            for part in executor.map(_leapt, shares(options.studies)):
+                leaps.merge(part)
+            print(f"\n{LEAPS}: {LEAPT:,} leapt networks, {TRAINED} of them trained too")
+            print("\n".join(lines(leaps, ENOUGH, options.studies)), flush=True)
         of: list[Pool] = []
         if wanted or options.only in LAWS:
             parts = list(executor.map(_pools, shares(options.pools)))

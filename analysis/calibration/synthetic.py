@@ -70,35 +70,34 @@ def make(world: World, losses: Losses, pool: Pool, rng: np.random.Generator) -> 
     draws = world.draws(world.rows(rng, pool.rows, study.ensemble.draws))
     own = [[LawMoments.of(law, world.split.y_test, losses.tail) for law in row] for row in draws.laws]
     members = study.ensemble.members
-    widths = [_width(world, losses, sample(world, draws, members, rng), rng) for _ in study.network.widths]
-    arrays = {name: np.stack([one[name] for one in widths]) for name in widths[0]}
-    trained = {name: ((*CELL, *_DIMS[name]), value) for name, value in arrays.items()}
+    widths = [width_arrays(world, losses, sample(world, draws, members, rng), rng) for _ in study.network.widths]
     store = xarray.Dataset(
-        trained | _law(world, losses, draws.laws, own) | _others(study, pool, losses.tail) | _data(world),
-        coords=_coordinates(study) | {
+        trained_arrays(widths) | law_arrays(world, draws.laws, own, tabulated=not losses.tail)
+        | _others(study, pool, losses.tail) | data_arrays(world),
+        coords=coordinates(study) | {
             "width": list(study.network.widths), "draw": range(study.ensemble.draws), "quantile": list(PROBABILITIES),
         },
-        attrs=_attributes(study),
+        attrs=attributes(study),
     )  # fmt: skip
-    return Synthetic(_results(study, store), own)
+    return Synthetic(results_of(study, store), own)
 
 
 def laws_alone(study: EnsembleStudy, pool: Pool, tail: float) -> EnsembleResults:
     """Of a study that trained no network."""
-    store = xarray.Dataset(_others(study, pool, tail), coords=_coordinates(study), attrs=_attributes(study))
-    return _results(study, store)
+    store = xarray.Dataset(_others(study, pool, tail), coords=coordinates(study), attrs=attributes(study))
+    return results_of(study, store)
 
 
-def _coordinates(study: EnsembleStudy) -> dict[str, Any]:
+def coordinates(study: EnsembleStudy) -> dict[str, Any]:
     sizes = list(study.ensemble.n_train)
     return {"n_train": sizes, "curve_n_train": sizes, "test_size": list(study.test_sizes), "time": [0]}
 
 
-def _attributes(study: EnsembleStudy) -> dict[str, Any]:
+def attributes(study: EnsembleStudy) -> dict[str, Any]:
     return {"study_toml": studies.dumps(study).decode(), "format": 2}
 
 
-def _results(study: EnsembleStudy, store: xarray.Dataset) -> EnsembleResults:
+def results_of(study: EnsembleStudy, store: xarray.Dataset) -> EnsembleResults:
     run: Any = SimpleNamespace(study=study)
     return EnsembleResults(run, store, "")
 
@@ -114,7 +113,12 @@ _DIMS: dict[str, tuple[str, ...]] = {
 }
 
 
-def _width(world: World, losses: Losses, f: np.ndarray, rng: np.random.Generator) -> dict[str, np.ndarray]:
+def trained_arrays(widths: Sequence[dict[str, np.ndarray]]) -> dict[str, Any]:
+    """Of all widths, with their dimensions."""
+    return {name: ((*CELL, *_DIMS[name]), np.stack([one[name] for one in widths])) for name in widths[0]}
+
+
+def width_arrays(world: World, losses: Losses, f: np.ndarray, rng: np.random.Generator) -> dict[str, np.ndarray]:
     """Arrays (n_train, draw, ...) of one width from outputs f (draw, n_train, member, test_point)."""
     f = np.swapaxes(f, 0, 1)
     members, tile = f.shape[2], world.study.ensemble.tile
@@ -144,7 +148,8 @@ def _width(world: World, losses: Losses, f: np.ndarray, rng: np.random.Generator
     }
 
 
-def _law(world: World, losses: Losses, laws: list[list[Any]], own: list[list[LawMoments]]) -> dict[str, Any]:
+def law_arrays(world: World, laws: list[list[Any]], own: list[list[LawMoments]], *, tabulated: bool) -> dict[str, Any]:
+    """The phase `law`; the distribution of the largest size is tabulated where it is asked for."""
     y, count = world.split.y_test, len(world.study.test_sizes)
     cell = ("draw", "n_train")
 
@@ -152,7 +157,7 @@ def _law(world: World, losses: Losses, laws: list[list[Any]], own: list[list[Law
         return np.array([[value(i, j) for j in range(len(world.sizes))] for i in range(len(laws))])
 
     def quantiles(i: int, j: int) -> np.ndarray:
-        if losses.tail or j < len(world.sizes) - 1:  # no table of this distribution; or one that nobody looks at
+        if not tabulated or j < len(world.sizes) - 1:  # nobody looks at those of other sizes
             return np.full(len(PROBABILITIES), np.nan)
         mean, covariance = laws[i][j]
         return loss_law.quantiles(mean, covariance, y, np.array(PROBABILITIES))
@@ -187,7 +192,7 @@ def _others(study: EnsembleStudy, pool: Pool, tail: float) -> dict[str, Any]:
     return found
 
 
-def _data(world: World) -> dict[str, Any]:
+def data_arrays(world: World) -> dict[str, Any]:
     split = world.split
     return {
         "y_test": (("test_point", "output"), split.y_test),

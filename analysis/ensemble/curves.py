@@ -5,14 +5,16 @@ draw and test points; where it was iterated, draw and iteration. What another dr
 exact laws of further draws, and taken to be the same relative change at finite width.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import xarray
 
-from analysis import test_points
+from analysis import test_points, two_level
 from analysis.contrasts import Curve, ErrorSource
 from analysis.fits import NOISE
+from analysis.two_level import LEAPT, Quantity
 
 MEMBERS, DRAW, POINTS, ITERATION = "members", "draw", "test points", "iteration"
 
@@ -25,12 +27,12 @@ SOURCES = {
 FITTED = ("mu_L", "sigma_L", "eps_L", "eps_pop")
 
 CONTAINED = {
-    name: (MEMBERS, DRAW, ITERATION, *((POINTS,) if name == "eps_pop" else ())) for name in FITTED
+    name: (MEMBERS, LEAPT, DRAW, ITERATION, *((POINTS,) if name == "eps_pop" else ())) for name in FITTED
 }  # fmt: skip
 """Sources that the errors of exponents contain. mu_L, sigma_L and eps_L are those of these test points; eps_pop speaks
 of an endless test set, of which these points are a sample."""
 
-REQUIRED = {name: {DRAW, *CONTAINED[name]} - {MEMBERS, ITERATION} for name in FITTED}
+REQUIRED = {name: {DRAW, *CONTAINED[name]} - {MEMBERS, LEAPT, ITERATION} for name in FITTED}
 """Sources without which nothing is tested of an exact curve: it could not be told what another one would be."""
 
 LARGEST_SHARE_OF_POOL = 0.9
@@ -50,6 +52,23 @@ def trained(cell: xarray.Dataset, name: str, others: tuple[ErrorSource, ...]) ->
     kept = (replace(one, deviates=one.deviates[there]) for one in others)
     sources = (ErrorSource(MEMBERS, deviates[there]), *kept)
     return Curve(n[there], value[there], sources)
+
+
+def leapt(n: np.ndarray, found: Sequence[Quantity | None], others: tuple[ErrorSource, ...]) -> Curve | None:
+    """Of one width and quantity, two-level estimates at sizes n (k,), None where leaps are refused or add nothing.
+
+    Without those sizes; None with fewer than 3 others, or values that could be zero. `others` are as of `trained`.
+    """
+    there = [i for i, one in enumerate(found) if one is not None]
+    kept = [one for one in found if one is not None]
+    if len(kept) < 3 or not all(one.is_known for one in kept):
+        return None
+    deviates = np.stack([one.deviates for one in kept])
+    if (np.sqrt((deviates**2).sum(axis=1)) > 1 / NOISE).any():
+        return None
+    own = two_level.sources(deviates, kept[0].paired)
+    elsewhere = (replace(one, deviates=one.deviates[there]) for one in others)
+    return Curve(n[there].astype(float), np.array([one.value for one in kept]), (*own, *elsewhere))
 
 
 @dataclass(frozen=True)

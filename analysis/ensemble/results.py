@@ -1,5 +1,6 @@
 """What the report of an ensemble is made from: the store of a run, and what is computed from it, once, when asked."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TypeVar
@@ -8,7 +9,7 @@ import numpy as np
 import pandas as pd
 import xarray
 
-from analysis import aggregate, agreement, dominance, floor, infinite, second_run, width
+from analysis import aggregate, agreement, dominance, floor, infinite, leaps, second_run, two_level, width
 from analysis.agreement import AgainstLaw
 from analysis.contrasts import Curve, ErrorSource, Estimate, number, relative
 from analysis.ensemble import curves, resolution, spread
@@ -16,8 +17,10 @@ from analysis.ensemble.curves import CONTAINED, DRAW, FITTED, MEMBERS, POINTS, R
 from analysis.ensemble.resolution import Resolution
 from analysis.ensemble.spread import Spread
 from analysis.floor import Levelling
+from analysis.leaps import FiniteWidth, LeaptCell
 from analysis.opened import opened
 from analysis.report import completeness
+from analysis.two_level import Quantity
 from analysis.width import WidthLine
 from ntkhpc.engine import conflicts
 from ntkhpc.engine.run import Run
@@ -27,6 +30,7 @@ from ntkhpc.studies.ensemble.train import DIVERGED, OK
 
 K = TypeVar("K")
 V = TypeVar("V")
+C = TypeVar("C", LeaptCell, FiniteWidth)
 
 
 @dataclass(frozen=True)
@@ -192,6 +196,49 @@ class EnsembleResults:
                 found[key] = found[key].untested()
         return found
 
+    @cached_property
+    def leaps(self) -> list[LeaptCell]:
+        """Leapt networks beside the trained ones; needs leaps.ARRAYS."""
+        return leaps.cells(self.store)
+
+    @cached_property
+    def two_level(self) -> dict[tuple[str, int, int], Quantity]:
+        """By (quantity, width, n_train): means over draws, where those of all are there, accepted, and add networks."""
+        draws = self.store.sizes["draw"]
+        return {
+            (name, *cell): two_level.over_draws([one.quantities[name] for one in found])
+            for cell, found in _by_size(self.leaps).items()
+            if len(found) == draws and all(one.adds for one in found)
+            for name in FITTED
+        }
+
+    def correction(self, name: str, width: int, n_train: int) -> Estimate | None:
+        """By what fraction the two-level estimate lies above that of leaps as they are, means over draws."""
+        raw = two_level.over_draws([one.raw[name] for one in _by_size(self.leaps)[width, n_train]])
+        found = self.two_level[name, width, n_train].log_ratio(raw)
+        return found and found.of_ratio()
+
+    @cached_property
+    def two_level_curves(self) -> dict[tuple[str, int], Curve]:
+        """By (quantity, width): two-level estimates with every source of error that is known."""
+        return _there(
+            {
+                (name, int(w)): curves.leapt(
+                    self.sizes, [self.two_level.get((name, int(w), int(n))) for n in self.sizes], self._elsewhere[name]
+                )
+                for name in FITTED
+                for w in self.mean.width.values
+            }
+        )
+
+    @cached_property
+    def splits(self) -> dict[tuple[int, int], list[FiniteWidth]]:
+        """By (width, n_train): networks linearised where they began beside the networks themselves, at each draw.
+
+        Needs leaps.TWIN.
+        """
+        return _by_size(leaps.splits(self.store))
+
     @property
     def knows_draws(self) -> bool:
         """Whether the errors of exponents hold what another draw of the training set would change."""
@@ -345,6 +392,14 @@ def frame(dataset: xarray.Dataset, dims: tuple[str, ...]) -> pd.DataFrame:
     kept = [name for name in dataset.data_vars if set(dataset[name].dims) <= set(dims)]
     found = dataset[kept].to_dataframe(dim_order=list(dims)).reset_index()
     return found[[*dims, *[name for name in kept if np.issubdtype(found[name].dtype, np.number)]]]
+
+
+def _by_size(found: Sequence[C]) -> dict[tuple[int, int], list[C]]:
+    """Cells by (width, n_train), a list over draws."""
+    table: dict[tuple[int, int], list[C]] = {}
+    for one in found:
+        table.setdefault((one.width, one.n_train), []).append(one)
+    return table
 
 
 def _there(found: dict[K, V | None]) -> dict[K, V]:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
+from analysis import leaps
 from analysis.ensemble.drawing import NAMES
 from analysis.ensemble.results import EnsembleResults
 from analysis.infinite import LAW
@@ -69,7 +70,8 @@ def rows(results: EnsembleResults) -> list[Sequence[str]]:
 
 def sentences(results: EnsembleResults) -> list[str]:
     failing = {(fit.quantity, fit.n_train) for fit in results.width_lines.values() if not fit.holds}
-    said = [UNKNOWN] if any(one.differs for one in results.comparisons.values()) else []
+    told = all(name in results.store for name in leaps.TWIN)
+    said = [UNKNOWN] if not told and any(one.differs for one in results.comparisons.values()) else []
     if failing and len(failing) > len(results.width_lines) / 2:
         said.insert(0, "At most sizes these widths do not follow a 1/width law towards infinite width: infinite width "
                        "is no guide to networks as narrow as these.")  # fmt: skip
