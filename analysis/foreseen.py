@@ -16,6 +16,7 @@ from analysis.budget import Shared, Target
 from analysis.contrasts import ErrorSource, slope_weights
 from analysis.ensemble import curves
 from analysis.ensemble.curves import Drawn
+from ntkhpc.studies.ensemble.study import EnsembleStudy
 
 VALUES = ("mu_L", "sigma_L", "eps_L")
 EXPONENTS = {"exponent_mu_L": "mu_L", "exponent_eps_L": "eps_L"}
@@ -38,7 +39,8 @@ class Foreseen:
 
     `trained`, `leapt` and `difference` are covariances by members, as `analysis.budget` needs them. `draw` and `points`
     are the sources of errors by the draw of the training set and by the test points, by quantity, where they are known.
-    `said` are sentences on where it all comes from.
+    `common` tells what of a member's part draws have in common where `trained` is of one draw: as covariances of
+    several, whose share is taken.
     """
 
     n: np.ndarray
@@ -49,7 +51,13 @@ class Foreseen:
     draw: Mapping[str, ErrorSource | None]
     points: Mapping[str, ErrorSource | None]
     drawn: Drawn
-    said: tuple[str, ...] = ()
+    common: Covariances | None = None
+
+    @classmethod
+    def of_nothing(cls, study: EnsembleStudy) -> "Foreseen":
+        """Where no law tells anything."""
+        n = np.array(study.ensemble.n_train, float)
+        return cls(n, (), {}, {}, {}, {}, {}, Drawn(study.data.pool))
 
     def targets(self, quantity: str) -> list[Target]:
         """The numbers that a quantity of QUANTITIES is: one for each width and size, or the exponent of each width.
@@ -72,10 +80,20 @@ class Foreseen:
         source = self.points.get(of)
         return Target(
             name,
-            *(_shared(one[of][w], weights) for one in (self.trained, self.leapt, self.difference)),
-            draws,
-            0.0 if source is None else float(((weights @ source.deviates) ** 2).sum()),
+            trained=self._shared(self.trained[of][w], weights, of),
+            leapt=self._shared(self.leapt[of][w], weights, of),
+            difference=self._shared(self.difference[of][w], weights, of),
+            draws=draws,
+            points=0.0 if source is None else float(((weights @ source.deviates) ** 2).sum()),
         )
+
+    def _shared(self, covariance: np.ndarray, weights: np.ndarray, of: str) -> Shared:
+        """Of a contrast, from (draw, size, draw, size)."""
+        found = _contrast(covariance, weights)
+        if len(covariance) > 1 or self.common is None:
+            return found
+        other = _contrast(self.common[of][0], weights)
+        return Shared(found.own, found.own * other.between / other.own)
 
     @cached_property
     def _still(self) -> np.ndarray:
@@ -90,12 +108,12 @@ class Foreseen:
         return np.array([((weights @ one) ** 2).sum() for one in means])
 
 
-def _shared(covariance: np.ndarray, weights: np.ndarray) -> Shared:
-    """Of a contrast, from (draw, size, draw, size). What a single draw has in common with others nobody knows: all."""
+def _contrast(covariance: np.ndarray, weights: np.ndarray) -> Shared:
+    """What a single draw has in common with others nobody knows: all of it."""
     table = np.einsum("i,aibj,j->ab", weights, covariance, weights)
-    count = len(table)
-    own = float(np.trace(table)) / count
-    return Shared(own, float(table.sum() - np.trace(table)) / (count * (count - 1)) if count > 1 else own)
+    count, trace = len(table), float(np.trace(table))
+    own = trace / count
+    return Shared(own, (float(table.sum()) - trace) / (count * (count - 1)) if count > 1 else own)
 
 
 def with_usual_leaps(trained: Covariances) -> tuple[Covariances, Covariances]:

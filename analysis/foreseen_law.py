@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from analysis.contrasts import ErrorSource
 from analysis.ensemble import curves
 from analysis.ensemble.curves import Drawn
 from analysis.foreseen import VALUES, Foreseen, draw_sources, with_usual_leaps
@@ -72,13 +73,29 @@ def foresee(study: EnsembleStudy, split: Split) -> Foreseen:
     )
 
 
+def seconds(study: EnsembleStudy) -> float:
+    """Projected for one reference core: cells with all moments, two draws together, and further draws."""
+    sizes, test, few = study.ensemble.n_train, min(study.data.test, MOST_POINTS), min(study.data.test, FEW_POINTS)
+    pairs = 2 * len(sizes) * (2 * len(sizes) + 1) / 2
+    moments = (len(sizes) * 6.0 * test**3 + pairs * 8.0 * few**3) / cost.FLOPS_FLOAT64
+    further = min(_draws(study), study.infinite_width.redraws)
+    kernel = network.kernel_seconds(study, test**2 / 2)
+    return kernel + moments + _draw_seconds(study, test) + (2 + further) * _draw_seconds(study, few)
+
+
 def _draws(study: EnsembleStudy) -> int:
-    sizes, test = study.ensemble.n_train, min(study.data.test, FEW_POINTS)
+    """Further draws whose laws are computed at most."""
+    each = _draw_seconds(study, min(study.data.test, FEW_POINTS))
+    return max(FEWEST_DRAWS, int(SECONDS_FOR_DRAWS / each))
+
+
+def _draw_seconds(study: EnsembleStudy, test: int) -> float:
+    """Laws of all sizes of one draw, at so many test points."""
+    sizes = study.ensemble.n_train
     pairs = sizes[-1] ** 2 / 2 + sizes[-1] * test
     flops = sum(30.0 * n**3 + 4 * n**2 * test + (2 * n + 250) * test**2 for n in sizes)
     batched = sum(exact.batched_seconds(study, n, study.training.steps(n)) for n in sizes)
-    each = network.kernel_seconds(study, pairs) + flops / cost.FLOPS_FLOAT64 + batched
-    return max(FEWEST_DRAWS, int(SECONDS_FOR_DRAWS / each))
+    return network.kernel_seconds(study, pairs) + flops / cost.FLOPS_FLOAT64 + batched
 
 
 def _spread(count: int, most: int) -> np.ndarray:
@@ -100,7 +117,7 @@ def _responses(study: EnsembleStudy, blocks: Panels) -> Iterator[Response]:
 
 def _cells(
     study: EnsembleStudy, blocks: Panels, y_train: np.ndarray, y_test: np.ndarray
-) -> tuple[dict[str, np.ndarray], dict[str, curves.ErrorSource | None]]:
+) -> tuple[dict[str, np.ndarray], dict[str, ErrorSource | None]]:
     """Errors of the logarithms by one member (size,), and what the test points do, by quantity."""
     errors, moments = [], []
     order = exact.orders(study)[0]
