@@ -26,12 +26,12 @@ FEWEST = 20
 BIAS = 0.03
 """Error below which leaps alone are not offered: theirs is one of about 1 %, which trained networks alone tell."""
 
-_STEPS = 60
+_STEPS = 120
 """Numbers of trained networks that are tried beside leaps."""
 
 
 @dataclass(frozen=True)
-class Shared:
+class MemberVariance:
     """What one member adds to the variance of a logarithm: `own` at one draw, of which `between` is common to all."""
 
     own: float
@@ -41,8 +41,8 @@ class Shared:
         """Of the mean over so many draws."""
         return self.between + (self.own - self.between) / draws
 
-    def less(self, other: "Shared") -> "Shared":
-        return Shared(self.own - other.own, self.between - other.between)
+    def less(self, other: "MemberVariance") -> "MemberVariance":
+        return MemberVariance(self.own - other.own, self.between - other.between)
 
 
 @dataclass(frozen=True)
@@ -55,9 +55,9 @@ class Target:
     """
 
     name: str
-    trained: Shared
-    leapt: Shared
-    difference: Shared
+    trained: MemberVariance
+    leapt: MemberVariance
+    difference: MemberVariance
     draws: np.ndarray
     points: float = 0.0
 
@@ -75,10 +75,15 @@ class Target:
 
 @dataclass(frozen=True)
 class Seconds:
-    """What one network takes in all cells of one draw, trained and leapt."""
+    """What one network takes in all cells of one draw, trained and leapt, and what a draw takes besides."""
 
     trained: float
-    leapt: float
+    leapt: float = 0.0
+    draw: float = 0.0
+
+    def of(self, trained: int, leapt: int, draws: int) -> float:
+        """Of a study, but for what every study takes."""
+        return draws * (self.trained * trained + self.leapt * leapt + self.draw)
 
 
 @dataclass(frozen=True)
@@ -114,14 +119,15 @@ def cheapest(
             f"leaps alone have a bias of about 1 % that only trained networks tell: not below {100 * BIAS:g} %"
         )
     most = min(len(target.draws) for target in targets)
-    found = [
-        (seconds.trained * draws * trained + seconds.leapt * draws * leapt, draws, trained, leapt)
-        for draws in range(fewest_draws, most + 1)
-        for trained, leapt in _numbers(targets, error, way, draws, multiple)
-    ]
+    found: list[tuple[float, int, int, int]] = []
+    for draws in range(fewest_draws, most + 1):
+        if found and draws * seconds.draw > found[0][0]:
+            break  # more draws cost more
+        tried = _numbers(targets, error, way, draws, multiple)
+        found = sorted(found[:1] + [(seconds.of(*numbers, draws), draws, *numbers) for numbers in tried])
     if not found:
         raise ValueError(_unreachable(targets, error, fewest_draws, most))
-    cost, draws, trained, leapt = min(found)
+    cost, draws, trained, leapt = found[0]
     worst = max(targets, key=lambda target: target.variance(trained, leapt, draws))
     return Design(way, trained, leapt, draws, cost, math.sqrt(worst.variance(trained, leapt, draws)), worst.name)
 

@@ -12,7 +12,7 @@ from functools import cached_property
 import numpy as np
 import xarray
 
-from analysis.budget import Shared, Target
+from analysis.budget import MemberVariance, Target
 from analysis.contrasts import ErrorSource, slope_weights
 from analysis.ensemble import curves
 from analysis.ensemble.curves import Drawn
@@ -87,13 +87,13 @@ class Foreseen:
             points=0.0 if source is None else float(((weights @ source.deviates) ** 2).sum()),
         )
 
-    def _shared(self, covariance: np.ndarray, weights: np.ndarray, of: str) -> Shared:
+    def _shared(self, covariance: np.ndarray, weights: np.ndarray, of: str) -> MemberVariance:
         """Of a contrast, from (draw, size, draw, size)."""
         found = _contrast(covariance, weights)
         if len(covariance) > 1 or self.common is None:
             return found
         other = _contrast(self.common[of][0], weights)
-        return Shared(found.own, found.own * other.between / other.own)
+        return MemberVariance(found.own, found.own * other.between / other.own)
 
     @cached_property
     def _still(self) -> np.ndarray:
@@ -108,12 +108,12 @@ class Foreseen:
         return np.array([((weights @ one) ** 2).sum() for one in means])
 
 
-def _contrast(covariance: np.ndarray, weights: np.ndarray) -> Shared:
+def _contrast(covariance: np.ndarray, weights: np.ndarray) -> MemberVariance:
     """What a single draw has in common with others nobody knows: all of it."""
     table = np.einsum("i,aibj,j->ab", weights, covariance, weights)
     count, trace = len(table), float(np.trace(table))
     own = trace / count
-    return Shared(own, (float(table.sum()) - trace) / (count * (count - 1)) if count > 1 else own)
+    return MemberVariance(own, (float(table.sum()) - trace) / (count * (count - 1)) if count > 1 else own)
 
 
 def with_usual_leaps(trained: Covariances) -> tuple[Covariances, Covariances]:

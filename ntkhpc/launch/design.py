@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import tomli_w
-from msgspec import structs, to_builtins
+from msgspec import structs
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -15,15 +14,15 @@ from rich.table import Table
 from ntkhpc import files, studies
 from ntkhpc.engine import plan
 from ntkhpc.errors import StudyError
-from ntkhpc.launch import speed
+from ntkhpc.launch import speed, study_file
 from ntkhpc.launch.profile import Profile
-from ntkhpc.studies import toml
 from ntkhpc.studies.base import Study
 from ntkhpc.studies.ensemble import algorithms, standing, train
 from ntkhpc.studies.ensemble.study import EnsembleStudy
+from ntkhpc.words import named
 
 if TYPE_CHECKING:  # loaded where they are needed: they take seconds
-    from analysis.budget import Design, Seconds, Target
+    from analysis.budget import Design, Seconds, Target, Way
     from analysis.foreseen import Foreseen
     from analysis.pilot import Pilot
 
@@ -34,7 +33,7 @@ _SAMPLE = 100
 
 
 @dataclass(frozen=True)
-class Asked:
+class Goal:
     """What a user asks for: an error, of one quantity or of all, and where the study file goes."""
 
     error: float
@@ -88,7 +87,7 @@ class Choice:
     points: int
 
 
-def show(wanted: Study, path: Path, asked: Asked, runs: Path, profile: Profile | None, console: Console) -> None:
+def show(wanted: Study, path: Path, goal: Goal, runs: Path, profile: Profile | None, console: Console) -> None:
     """Print the budget of every quantity, the cheapest way first, and the study file, or write it.
 
     `path` is the file of the study. Raises StudyError where there is no budget, saying why.
@@ -96,7 +95,7 @@ def show(wanted: Study, path: Path, asked: Asked, runs: Path, profile: Profile |
     from analysis import foreseen as foreseeing
     from analysis import pilot as pilots
 
-    asked.require_sense(foreseeing.QUANTITIES)
+    goal.require_sense(foreseeing.QUANTITIES)
     study = _ensemble(wanted, path)
     pilot = pilots.find(runs, study)
     law = _law(study, console) if standing.is_own(study) else None
@@ -104,10 +103,10 @@ def show(wanted: Study, path: Path, asked: Asked, runs: Path, profile: Profile |
     if known is None:
         raise StudyError(_unknown(study), where=path, cause=_lacking(pilot), todo=_try(study))
     clock = _clock(study, pilot, profile)
-    console.print(f"study [bold]{escape(study.name)}[/bold], to {100 * asked.error:g} %")
+    console.print(f"study [bold]{escape(study.name)}[/bold], to {100 * goal.error:g} %")
     for line in _sources(known, law, pilot, clock, study):
         console.print(f"  {escape(line)}")
-    quantities = [asked.quantity] if asked.quantity else list(foreseeing.QUANTITIES)
+    quantities = [goal.quantity] if goal.quantity else list(foreseeing.QUANTITIES)
     found: list[Choice] = []
     notes: list[str] = []
     together: list[Target] = []
@@ -118,16 +117,20 @@ def show(wanted: Study, path: Path, asked: Asked, runs: Path, profile: Profile |
             notes.append(str(error))
             continue
         together += targets
-        found += _choices(quantity, targets, study, asked, clock, notes)
+        found += _choices(quantity, targets, study, goal, clock, notes)
     if len(quantities) > 1 and together:
-        found += _choices(ALL, together, study, asked, clock, notes)
+        found += _choices(ALL, together, study, goal, clock, notes)
     console.print(_table(found, clock))
+    console.print(
+        "  error: relative, of exponents absolute; h: of all phases; N_T: test points so that another test set changes "
+        "no more"
+    )
     for note in dict.fromkeys(notes):
         console.print(escape(f"  {note}"))
-    last = [choice for choice in found if choice.quantity == (asked.quantity or ALL)]
+    last = [choice for choice in found if choice.quantity == (goal.quantity or ALL)]
     if not last:
         raise StudyError("no study reaches this error", where=path, cause="; ".join(dict.fromkeys(notes)))
-    _hand_over(last[0], path, asked, clock, console)
+    _hand_over(last[0], path, goal, clock, console)
 
 
 def _ensemble(wanted: Study, path: Path) -> EnsembleStudy:
@@ -198,7 +201,7 @@ def _clock(study: EnsembleStudy, pilot: "Pilot | None", profile: Profile | None)
 
 
 def _choices(
-    quantity: str, targets: "Sequence[Target]", study: EnsembleStudy, asked: Asked, clock: Clock, notes: list[str]
+    quantity: str, targets: "Sequence[Target]", study: EnsembleStudy, goal: Goal, clock: Clock, notes: list[str]
 ) -> list[Choice]:
     """The ways that reach the error, the cheapest first; `notes` says of the others why they do not."""
     from analysis import budget
@@ -207,84 +210,80 @@ def _choices(
     for way, seconds in _ways(study, clock, notes):
         try:
             design = budget.cheapest(
-                targets, seconds, asked.error, way,
+                targets, seconds, goal.error, way,
                 fewest_draws=study.ensemble.draws, multiple=study.ensemble.tile,
             )  # fmt: skip
         except ValueError as error:
             notes.append(f"{quantity} by {way}: {error}")
             continue
-        made = _made(study, design)
-        points = budget.points_needed(targets, asked.error, study.data.test)
+        made = _made(study, design.trained, design.leapt, design.draws)
+        points = budget.points_needed(targets, goal.error, study.data.test)
         found.append(Choice(quantity, design, made, clock.seconds(plan.make(made)) / 3600, points))
     return sorted(found, key=lambda choice: choice.hours)
 
 
-def _ways(study: EnsembleStudy, clock: Clock, notes: list[str]) -> "list[tuple[Any, Seconds]]":
-    from analysis.budget import Seconds
+def _ways(study: EnsembleStudy, clock: Clock, notes: list[str]) -> "list[tuple[Way, Seconds]]":
+    """What networks and draws of the study take, in each way that is open to it; `notes` says why leaps are not."""
+    from analysis.budget import FEWEST, Seconds
 
-    trained = _seconds(structs.replace(study, ensemble=_training(study, _SAMPLE, study.ensemble.draws)), clock)
-    return [("training", Seconds(trained, 0.0))]
+    def seconds(trained: int, leapt: int, draws: int) -> float:
+        return clock.seconds(plan.make(_made(study, trained, leapt, draws)))
+
+    one = seconds(_SAMPLE, 0, 1)
+    trained = (seconds(2 * _SAMPLE, 0, 1) - one) / _SAMPLE
+    draw = seconds(_SAMPLE, 0, 2) - one - _SAMPLE * trained
+    ways: list[tuple[Way, Seconds]] = [("training", Seconds(trained, draw=draw))]
+    try:
+        leapt = (seconds(FEWEST, 2 * _SAMPLE, 1) - seconds(FEWEST, _SAMPLE, 1)) / _SAMPLE
+    except ValueError as error:
+        notes.append(f"leaps are not open to this study: {error}")
+        return ways
+    return [*ways, ("leaps", Seconds(trained, leapt, draw)), ("both", Seconds(trained, leapt, draw))]
 
 
-def _seconds(study: EnsembleStudy, clock: Clock) -> float:
-    """Of one network, in all cells of one draw."""
-    planned = plan.make(study).of_phase(train.PHASE.name)
-    factor = clock.factors.get(train.PHASE.name, clock.usual)
-    return factor * sum(shard.seconds for shard in planned) / (study.ensemble.members * study.ensemble.draws)
+def _made(study: EnsembleStudy, trained: int, leapt: int, draws: int) -> EnsembleStudy:
+    """With so many networks, of which 0 leapt ones is training. Raises ValueError where leaps are not known."""
+    if not leapt:
+        numbers = {"members": trained, **_LEAPS["training"]}
+    else:
+        numbers = {"members": leapt, "validation": trained, **_LEAPS["leaps"]}
+    if unknown := numbers.keys() - set(train.Ensemble.__struct_fields__):
+        raise ValueError(f"this version has no {named(tuple(sorted(unknown)))} in [ensemble]")
+    return structs.replace(study, ensemble=structs.replace(study.ensemble, draws=draws, **numbers))
 
 
-def _training(study: EnsembleStudy, members: int, draws: int) -> train.Ensemble:
-    return structs.replace(study.ensemble, members=members, draws=draws)
-
-
-def _made(study: EnsembleStudy, design: "Design") -> EnsembleStudy:
-    return structs.replace(study, ensemble=_training(study, design.trained, design.draws))
+_LEAPS: dict[str, dict[str, Any]] = {"training": {}, "leaps": {"method": "leaps", "leap_members": 0}}
+"""Fields of [ensemble] besides numbers of networks."""
 
 
 def _table(found: Sequence[Choice], clock: Clock) -> Table:
-    table = Table()
-    columns = ("quantity", "by", "trained", "leapt", "trained share", "draws", "error", f"{clock.processor} hours",
-               "N_T for any test set")  # fmt: skip
+    table = Table(box=None, padding=(0, 1, 0, 0))
+    columns = ("quantity", "by", "trained", "leapt", "share", "draws", "error", f"{clock.processor} h", "N_T")
     for column in columns:
-        table.add_column(column, justify="left" if column in ("quantity", "by") else "right")
+        table.add_column(column, justify="left" if column in ("quantity", "by") else "right", no_wrap=True)
     before = ""
     for choice in found:
         one = choice.design
-        share = f"{100 * one.trained / one.leapt:.1f} %" if one.leapt and one.trained else ""
+        share = f"{100 * one.trained / one.leapt:.2g} %" if one.leapt and one.trained else ""
         table.add_row(
             choice.quantity if choice.quantity != before else "", one.way, f"{one.trained:,}" if one.trained else "",
             f"{one.leapt:,}" if one.leapt else "", share, str(one.draws), f"{100 * one.error:.2g} %",
-            f"{choice.hours:,.3g}", f"{choice.points:,}",
+            f"{choice.hours:,.2g}", f"{choice.points:,}",
         )  # fmt: skip
         before = choice.quantity
     return table
 
 
-def _hand_over(choice: Choice, path: Path, asked: Asked, clock: Clock, console: Console) -> None:
-    text = study_file(path, choice, asked, clock)
-    if asked.out is None:
-        console.print("\nThe cheapest, as a study file (OUT=path.toml writes it):\n")
+def _hand_over(choice: Choice, path: Path, goal: Goal, clock: Clock, console: Console) -> None:
+    one = choice.design
+    text = (
+        f"# {choice.quantity} to {100 * goal.error:g} %, by {one.way}: {100 * one.error:.2g} % is promised for "
+        f"{one.decided_by}.\n# All phases take about {choice.hours:.2g} {clock.processor} hours ({clock.said}), "
+        f"by make design.\n{study_file.text(path, choice.study)}"
+    )
+    if goal.out is None:
+        console.print("the cheapest, as a study file (OUT=path.toml writes it):\n")
         print(text, end="")
         return
-    files.write_atomic(asked.out, text.encode())
-    console.print(f"the cheapest is in {escape(str(asked.out))}: make submit TASK={escape(str(asked.out))}")
-
-
-def study_file(path: Path, choice: Choice, asked: Asked, clock: Clock) -> str:
-    """The file of the study at `path` with the numbers of the choice, and what it promises above them.
-
-    Relative paths of data become absolute, as the file may lie elsewhere.
-    """
-    raw, made = toml.parse(toml.read(path)), to_builtins(choice.study)
-    if "path" in raw["data"]:
-        raw["data"]["path"] = made["data"]["path"]
-    raw["ensemble"] |= {name: made["ensemble"][name] for name in ("members", "draws")}
-    one = choice.design
-    head = (
-        f"# {choice.quantity} to {100 * asked.error:g} %, by {one.way}: {100 * one.error:.2g} % is promised for "
-        f"{one.decided_by}.\n# All phases take about {choice.hours:.3g} {clock.processor} hours ({clock.said}).\n"
-        "# make design wrote it; jobs/template.toml explains every field.\n"
-    )
-    text = head + tomli_w.dumps(raw)
-    studies.loads(text, "the study file")
-    return text
+    files.write_atomic(goal.out, text.encode())
+    console.print(f"the cheapest is in {escape(str(goal.out))}: make submit TASK={escape(str(goal.out))}")
