@@ -128,8 +128,8 @@ def _design(options: argparse.Namespace) -> int:
     if options.error is None:
         raise StudyError("no error was named", todo="give the one to reach, ERROR=2%")
     wanted, path = _study(options.task), studies.find(options.task)
-    asked = design.Asked(options.error, options.quantity, options.out)
-    design.show(wanted, path, asked, options.runs, choose.choose(options.profile, _console), _console)
+    goal = design.Goal(options.error, options.quantity, options.out)
+    design.show(wanted, path, goal, options.runs, choose.choose(options.profile, _console), _console)
     return 0
 
 

@@ -31,7 +31,14 @@ def text(path: Path, wanted: EnsembleStudy) -> str:
     edited = _edited(said, changed)
     if "path" in raw["data"]:
         raw["data"]["path"] = made["data"]["path"]
-    return edited if toml.parse(edited) == raw else tomli_w.dumps(raw)
+    return edited if _says(edited, raw) else tomli_w.dumps(raw)
+
+
+def _says(text: str, wanted: dict[str, Any]) -> bool:
+    try:
+        return toml.parse(text) == wanted
+    except ValueError:  # a key in quotes, which is there twice then
+        return False
 
 
 def _edited(text: str, changed: dict[str, Any]) -> str:

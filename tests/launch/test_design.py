@@ -13,7 +13,7 @@ from analysis.foreseen import QUANTITIES
 from ntkhpc import cli, studies
 from ntkhpc.engine import plan
 from ntkhpc.engine.run import Run
-from ntkhpc.launch import design
+from ntkhpc.launch import design, study_file
 from ntkhpc.studies.ensemble.study import EnsembleStudy
 
 STUDY = """
@@ -68,6 +68,14 @@ def test_without_a_quantity_all_are_reached_together(task: Path, capsys: pytest.
     text = said.partition("study file (OUT=path.toml writes it):\n")[2]
     assert f"# {design.ALL} to 10 %" in text
     assert studies.loads(text).of_kind(EnsembleStudy).ensemble.members >= 20
+
+
+@pytest.mark.parametrize("line", ['"members" = 30', "members = 30\n'draws' = 1", "members = 3_0"])
+def test_spellings_that_an_edit_does_not_know_are_no_trouble(line: str, task: Path) -> None:
+    task.write_text(STUDY.replace("members = 30   # networks", line))
+    before = studies.load(task).of_kind(EnsembleStudy)
+    wanted = structs.replace(before, ensemble=structs.replace(before.ensemble, members=70, draws=3))
+    assert studies.loads(study_file.text(task, wanted)) == wanted
 
 
 def test_a_file_that_cannot_be_edited_line_by_line_is_written_anew(task: Path, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 from msgspec import structs
 
 from analysis import foreseen_law
-from analysis.budget import FEWEST, Design, Seconds, MemberVariance, Target, cheapest, points_needed
+from analysis.budget import FEWEST, Design, MemberVariance, Seconds, Target, cheapest, points_needed
 from analysis.calibration import __main__ as calibration
 from analysis.calibration.__main__ import Scenario
 from analysis.calibration.synthetic import PLAIN, Pool, make
