@@ -36,8 +36,8 @@ _RECEIPTS = 100
 class Pilot:
     """Measured covariances by members, None where there are too few, in cells of the study; and seconds.
 
-    `members` and `pairs` are the fewest of a cell. `factors` are measured over projected seconds of phases, on a
-    `processor` that is "core" or "GPU".
+    `members` are those that tell the spread, trained or else leapt ones, the fewest of a cell, as `pairs` are.
+    `factors` are measured over projected seconds of phases, on a `processor` that is "core" or "GPU".
     """
 
     path: Path
@@ -113,19 +113,20 @@ def _measured(pilot: Run, study: EnsembleStudy) -> Pilot | None:
         leaps = _losses(store, "leap_loss", "leap_status", "leap_member") if "leap_loss" in store else None
     except NtkhpcError:
         return None
-    if not (members := _fewest(losses)):
+    members, number = _fewest(losses), 0 if leaps is None else _fewest(leaps)
+    if not max(members, number):
         return None
-    trained = covariances(losses, losses) if members >= ENOUGH else None
-    leapt = difference = None
-    pairs = 0
+    leapt = covariances(leaps, leaps) if leaps is not None and number >= ENOUGH else None
+    trained = covariances(losses, losses) if members >= ENOUGH else leapt
+    difference, pairs = None, 0
     if leaps is not None:
         both = min(losses.shape[-1], leaps.shape[-1])
         one, other = losses[..., :both], leaps[..., :both]
         there = np.isfinite(one) & np.isfinite(other)
         one, other = (np.where(there, values, np.nan) for values in (one, other))
-        leapt = covariances(leaps, leaps) if _fewest(leaps) >= ENOUGH else None
         if (pairs := _fewest(one)) >= PAIRS:
             difference = covariances(one, other, differ=True)
+    members = members if members >= ENOUGH else max(members, number)
     factors, processor = _speed(pilot)
     return Pilot(pilot.path, members, pairs, trained, leapt, difference, factors, processor)
 

@@ -268,7 +268,7 @@ def _table(found: Sequence[Choice], clock: Clock) -> Table:
         table.add_row(
             choice.quantity if choice.quantity != before else "", one.way, f"{one.trained:,}" if one.trained else "",
             f"{one.leapt:,}" if one.leapt else "", share, str(one.draws), f"{100 * one.error:.2g} %",
-            f"{choice.hours:,.2g}", f"{choice.points:,}",
+            f"{choice.hours:,.2g}", f"{choice.points:,}" if choice.points else "",
         )  # fmt: skip
         before = choice.quantity
     return table

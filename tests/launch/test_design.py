@@ -11,9 +11,9 @@ from support.runs import ROOT, tiny_text
 from analysis import aggregate, foreseen_law, pilot
 from analysis.foreseen import QUANTITIES
 from ntkhpc import cli, studies
-from ntkhpc.engine import plan
+from ntkhpc.engine import plan, receipts
 from ntkhpc.engine.run import Run
-from ntkhpc.launch import design, study_file
+from ntkhpc.launch import design, profile, study_file
 from ntkhpc.studies.ensemble.study import EnsembleStudy
 
 STUDY = """
@@ -194,3 +194,38 @@ def test_a_study_whose_run_is_the_pilot_says_so(
     assert "too few to tell the spread" in said
     assert f"time: as measured in {tmp_path / 'runs' / finished.path.name}" in said
     assert "no exponent is fitted to fewer than 3 sizes" in said
+
+
+def test_times_of_a_pilot_are_measured_over_projected_seconds_also_of_gpus(
+    finished: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Of shards that were computed in one go: those that went on from kept tiles tell nothing."""
+    shutil.copytree(finished.path, tmp_path / "runs" / finished.path.name)
+    read = receipts.read
+
+    def slow(run: Run, shard: plan.Shard) -> receipts.Receipt:
+        found = read(run, shard)
+        assert found is not None
+        reused = 3 if shard.region.get("member", (0,))[0] and shard.phase == "ensemble" else 0
+        changes = {"seconds": 10 * shard.seconds * (1 + reused), "tiles_reused": reused}
+        return structs.replace(found, fingerprint={"platform": "gpu"}, **changes)
+
+    monkeypatch.setattr(pilot.receipts, "read", slow)
+    study = finished.study.of_kind(EnsembleStudy)
+    found = pilot.find(tmp_path / "runs", study)
+    assert found is not None
+    assert found.processor == "GPU"
+    assert found.factors["ensemble"] == pytest.approx(10)
+    clock = design._clock(study, found, None)
+    assert clock.seconds(plan.make(study)) == pytest.approx(10 * plan.make(study).seconds)
+
+
+def test_times_of_a_cluster_are_those_that_doctor_measured(finished: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    study, gpu = finished.study.of_kind(EnsembleStudy), profile.find("gpu")
+    label = gpu.partition_of("ensemble")
+    monkeypatch.setattr(design.speed, "speeds", lambda *_: {label: 20.0})
+    clock = design._clock(study, None, gpu)
+    assert clock.processor == ("GPU" if gpu["ensemble"].gpu else "core")
+    assert clock.factors["ensemble"] == pytest.approx(1 / 20)
+    monkeypatch.setattr(design.speed, "speeds", lambda *_: {})
+    assert design._clock(study, None, gpu).factors == {}
