@@ -4,7 +4,7 @@ import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from msgspec import structs
 from rich.console import Console
@@ -16,10 +16,10 @@ from ntkhpc.engine import plan
 from ntkhpc.errors import StudyError
 from ntkhpc.launch import speed, study_file
 from ntkhpc.launch.profile import Profile
+from ntkhpc.studies import content
 from ntkhpc.studies.base import Study
 from ntkhpc.studies.ensemble import algorithms, standing, train
 from ntkhpc.studies.ensemble.study import EnsembleStudy
-from ntkhpc.words import named
 
 if TYPE_CHECKING:  # loaded where they are needed: they take seconds
     from analysis.budget import Design, Seconds, Target, Way
@@ -30,6 +30,9 @@ ALL = "all of these"
 
 _SAMPLE = 100
 """Networks of the study by which the cost of one is projected."""
+
+_LEAST = 2
+"""Networks that a study of leaps alone trains: it has to have some."""
 
 
 @dataclass(frozen=True)
@@ -110,6 +113,7 @@ def show(wanted: Study, path: Path, goal: Goal, runs: Path, profile: Profile | N
     found: list[Choice] = []
     notes: list[str] = []
     together: list[Target] = []
+    ways = _ways(study, clock, notes)
     for quantity in quantities:
         try:
             targets = known.targets(quantity)
@@ -117,9 +121,9 @@ def show(wanted: Study, path: Path, goal: Goal, runs: Path, profile: Profile | N
             notes.append(str(error))
             continue
         together += targets
-        found += _choices(quantity, targets, study, goal, clock, notes)
+        found += _choices(quantity, targets, ways, study, goal, clock, notes)
     if len(quantities) > 1 and together:
-        found += _choices(ALL, together, study, goal, clock, notes)
+        found += _choices(ALL, together, ways, study, goal, clock, notes)
     console.print(_table(found, clock))
     console.print(
         "  error: relative, of exponents absolute; h: of all phases; N_T: test points so that another test set changes "
@@ -201,13 +205,19 @@ def _clock(study: EnsembleStudy, pilot: "Pilot | None", profile: Profile | None)
 
 
 def _choices(
-    quantity: str, targets: "Sequence[Target]", study: EnsembleStudy, goal: Goal, clock: Clock, notes: list[str]
+    quantity: str,
+    targets: "Sequence[Target]",
+    ways: "Sequence[tuple[Way, Seconds]]",
+    study: EnsembleStudy,
+    goal: Goal,
+    clock: Clock,
+    notes: list[str],
 ) -> list[Choice]:
     """The ways that reach the error, the cheapest first; `notes` says of the others why they do not."""
     from analysis import budget
 
     found = []
-    for way, seconds in _ways(study, clock, notes):
+    for way, seconds in ways:
         try:
             design = budget.cheapest(
                 targets, seconds, goal.error, way,
@@ -242,18 +252,15 @@ def _ways(study: EnsembleStudy, clock: Clock, notes: list[str]) -> "list[tuple[W
 
 
 def _made(study: EnsembleStudy, trained: int, leapt: int, draws: int) -> EnsembleStudy:
-    """With so many networks, of which 0 leapt ones is training. Raises ValueError where leaps are not known."""
+    """With so many networks, of which no leapt ones is training. Raises ValueError where leaps are not known."""
+    usual = content.introduced(type(study.ensemble))
     if not leapt:
-        numbers = {"members": trained, **_LEAPS["training"]}
+        fields = {name: usual[name] for name in study_file.OF_LEAPS if name in usual} | {"members": trained}
+    elif "method" in usual:
+        fields = {"method": "leaps", "leap_members": 0, "members": leapt, "validation": trained or _LEAST}
     else:
-        numbers = {"members": leapt, "validation": trained, **_LEAPS["leaps"]}
-    if unknown := numbers.keys() - set(train.Ensemble.__struct_fields__):
-        raise ValueError(f"this version has no {named(tuple(sorted(unknown)))} in [ensemble]")
-    return structs.replace(study, ensemble=structs.replace(study.ensemble, draws=draws, **numbers))
-
-
-_LEAPS: dict[str, dict[str, Any]] = {"training": {}, "leaps": {"method": "leaps", "leap_members": 0}}
-"""Fields of [ensemble] besides numbers of networks."""
+        raise ValueError("this version trains step by step")
+    return structs.replace(study, ensemble=structs.replace(study.ensemble, draws=draws, **fields))
 
 
 def _table(found: Sequence[Choice], clock: Clock) -> Table:
@@ -266,7 +273,7 @@ def _table(found: Sequence[Choice], clock: Clock) -> Table:
         one = choice.design
         share = f"{100 * one.trained / one.leapt:.2g} %" if one.leapt and one.trained else ""
         table.add_row(
-            choice.quantity if choice.quantity != before else "", one.way, f"{one.trained:,}" if one.trained else "",
+            choice.quantity if choice.quantity != before else "", one.way, f"{one.trained:,}" if one.trained else "-",
             f"{one.leapt:,}" if one.leapt else "", share, str(one.draws), f"{100 * one.error:.2g} %",
             f"{choice.hours:,.2g}", f"{choice.points:,}" if choice.points else "",
         )  # fmt: skip

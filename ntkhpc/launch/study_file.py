@@ -10,8 +10,11 @@ from msgspec import to_builtins
 from ntkhpc.studies import content, toml
 from ntkhpc.studies.ensemble.study import EnsembleStudy
 
-_FIELDS = ("method", "members", "leap_members", "validation", "draws")
-"""Of [ensemble], which a design decides."""
+OF_LEAPS = ("method", "leap_members", "leap_tolerance", "validation", "twin")
+"""Fields of [ensemble] that say what is leapt."""
+
+_FIELDS = ("members", "draws", *OF_LEAPS)
+"""Those that a design decides."""
 
 
 def text(path: Path, wanted: EnsembleStudy) -> str:
