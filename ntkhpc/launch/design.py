@@ -28,6 +28,10 @@ if TYPE_CHECKING:  # loaded where they are needed: they take seconds
 
 ALL = "all of these"
 
+BIASED = (
+    "leaps: their bias, of about 1 %, is not in the error, as trained networks alone tell it; no study file is of them"
+)
+
 _SAMPLE = 100
 """Networks of the study by which the cost of one is projected."""
 
@@ -131,7 +135,9 @@ def show(wanted: Study, path: Path, goal: Goal, runs: Path, profile: Profile | N
     )
     for note in dict.fromkeys(notes):
         console.print(escape(f"  {note}"))
-    last = [choice for choice in found if choice.quantity == (goal.quantity or ALL)]
+    last = [choice for choice in found if choice.quantity == (goal.quantity or ALL) and choice.design.way != "leaps"]
+    if any(choice.design.way == "leaps" for choice in found):
+        console.print(f"  {BIASED}")
     if not last:
         raise StudyError("no study reaches this error", where=path, cause="; ".join(dict.fromkeys(notes)))
     _hand_over(last[0], path, goal, clock, console)
@@ -274,7 +280,7 @@ def _table(found: Sequence[Choice], clock: Clock) -> Table:
         share = f"{100 * one.trained / one.leapt:.2g} %" if one.leapt and one.trained else ""
         table.add_row(
             choice.quantity if choice.quantity != before else "", one.way, f"{one.trained:,}" if one.trained else "-",
-            f"{one.leapt:,}" if one.leapt else "", share, str(one.draws), f"{100 * one.error:.2g} %",
+            f"{one.leapt:,}" if one.leapt else "", share, str(one.draws), f"{100 * one.error:.2g} %{' + bias' if one.way == 'leaps' else ''}",
             f"{choice.hours:,.2g}", f"{choice.points:,}" if choice.points else "",
         )  # fmt: skip
         before = choice.quantity
