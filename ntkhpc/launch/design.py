@@ -277,10 +277,11 @@ def _table(found: Sequence[Choice], clock: Clock) -> Table:
     before = ""
     for choice in found:
         one = choice.design
+        error = f"{100 * one.error:.2g} %" + (" + bias" if one.way == "leaps" else "")
         share = f"{100 * one.trained / one.leapt:.2g} %" if one.leapt and one.trained else ""
         table.add_row(
             choice.quantity if choice.quantity != before else "", one.way, f"{one.trained:,}" if one.trained else "-",
-            f"{one.leapt:,}" if one.leapt else "", share, str(one.draws), f"{100 * one.error:.2g} %{' + bias' if one.way == 'leaps' else ''}",
+            f"{one.leapt:,}" if one.leapt else "", share, str(one.draws), error,
             f"{choice.hours:,.2g}", f"{choice.points:,}" if choice.points else "",
         )  # fmt: skip
         before = choice.quantity
