@@ -10,12 +10,15 @@ export NTKHPC_TASK := $(call given,TASK)
 export NTKHPC_RUNS := $(call given,RUNS)
 export NTKHPC_CORES := $(call given,CORES)
 export NTKHPC_PROFILE := $(call given,PROFILE)
+export NTKHPC_ERROR := $(call given,ERROR)
+export NTKHPC_QUANTITY := $(call given,QUANTITY)
+export NTKHPC_OUT := $(call given,OUT)
 export NTKHPC_RETRY := $(call given,RETRY)
 export NTKHPC_ACCEPT_CHANGE := $(call given,ACCEPT_CHANGE)
 export NTKHPC_TAKE_OVER := $(call given,TAKE_OVER)
 export NTKHPC_PARTIAL := $(call given,PARTIAL)
 export NTKHPC_SET_ASIDE := $(call given,SET_ASIDE)
-unexport TASK RUNS RUN CORES PROFILE RETRY ACCEPT_CHANGE TAKE_OVER PARTIAL SET_ASIDE
+unexport TASK RUNS RUN CORES PROFILE ERROR QUANTITY OUT RETRY ACCEPT_CHANGE TAKE_OVER PARTIAL SET_ASIDE
 # What would change Python, pip or the libraries that compute and draw reaches no recipe; ntkhpc/surroundings.py says why.
 FOREIGN := PYTHON% PIP_% JAX_% XLA_% LIBTPU_% TPU_% TF_% NPY_% NUMPY% SCIPY_% OPENBLAS_% GOTO_% OMP_% GOMP_% KMP_% MKL_% \
     BLIS_% NUMEXPR_% VECLIB_% DASK_% DISTRIBUTED_% MPL% MATPLOTLIB% ZARR_% XARRAY_% PANDAS_% ARROW_% PYARROW_% HDF5_% \
@@ -30,7 +33,7 @@ export PYTHONPATH := $(CURDIR)
 export PYTHONSAFEPATH := 1
 NTKHPC := sh containers/ntkhpc.sh
 
-.PHONY: help venv lock image image-test plan submit status resume report verify clean-kernels showers doctor efficiency test test-cluster bench calibrate docs check clean
+.PHONY: help venv lock image image-test plan design submit status resume report verify clean-kernels showers doctor efficiency test test-cluster bench calibrate docs check clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -45,6 +48,7 @@ help: ## show this list
 #: RUNS=runs            where run directories are
 #: PROFILE=local        a cluster profile by name or path, or `local`
 #: CORES=2              worker processes on this machine
+#: ERROR=2%             design: the error to reach        QUANTITY=mu_L   of one quantity        OUT=new.toml   the study file
 #: RETRY=1              submit, resume: try shards again that failed by a bug
 #: ACCEPT_CHANGE=1      submit, resume: run missing shards with other code, packages or image; recorded
 #: TAKE_OVER=1          submit, resume: run shards claimed on other hosts
@@ -68,6 +72,9 @@ image-test: ## check the image of the lock, or IMAGE, and measure what starting 
 
 plan: ## show what TASK would compute and cost; writes nothing
 	@$(NTKHPC) plan
+
+design: ## what networks and draws reach ERROR, and the cheapest study of them; trains nothing
+	@$(NTKHPC) design
 
 submit: ## run TASK: whatever of it has no receipt yet
 	@$(NTKHPC) submit

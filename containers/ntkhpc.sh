@@ -97,7 +97,7 @@ binds=${APPTAINER_BIND:-}$there
 runs=${NTKHPC_RUNS:-runs}
 if [ -n "${NTKHPC_RUN:-}" ]; then runs=$(dirname "$NTKHPC_RUN"); else mkdir -p "$runs"; fi
 if [ -n "${NTKHPC_DATA:-}" ]; then mkdir -p "$NTKHPC_DATA"; fi
-for folder in "$PWD" "$bridge" "$runs" "$(dirname "${NTKHPC_TASK:-.}")" "${NTKHPC_DATA:-.}" "$HOME"; do
+for folder in "$PWD" "$bridge" "$runs" "$(dirname "${NTKHPC_TASK:-.}")" "$(dirname "${NTKHPC_OUT:-.}")" "${NTKHPC_DATA:-.}" "$HOME"; do
     [ -d "$folder" ] && binds=$binds,$(cd "$folder" && pwd -P)
 done
 # NTKHPC_* reach the program as they are, by the environment that Apptainer passes on: --env would expand them.

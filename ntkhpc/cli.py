@@ -13,7 +13,16 @@ from ntkhpc import files, studies, terminal
 from ntkhpc.engine import arrays, claims, conflicts, frozen_code, plan, published, run, siblings, status
 from ntkhpc.engine.discrepancies import FROM_A_COPY, MADE_AGAIN
 from ntkhpc.engine.run import Run
-from ntkhpc.errors import DamagedError, DataError, NtkhpcError, RunError, SchedulerError, show_calls, unexpected
+from ntkhpc.errors import (
+    DamagedError,
+    DataError,
+    NtkhpcError,
+    RunError,
+    SchedulerError,
+    StudyError,
+    show_calls,
+    unexpected,
+)
 from ntkhpc.launch import submissions
 from ntkhpc.launch.console import console
 from ntkhpc.options import parse
@@ -110,6 +119,17 @@ def _plan(options: argparse.Namespace) -> int:
     if refusal:
         _console.print(f"note: this is as if there were no run yet, but make submit would refuse: {escape(refusal)}")
     _console.print(f"{'is' if there else 'would be'} in {escape(str(place))}; nothing was written")
+    return 0
+
+
+def _design(options: argparse.Namespace) -> int:
+    from ntkhpc.launch import choose, design
+
+    if options.error is None:
+        raise StudyError("no error was named", todo="give the one to reach, ERROR=2%")
+    wanted, path = _study(options.task), studies.find(options.task)
+    goal = design.Goal(options.error, options.quantity, options.out)
+    design.show(wanted, path, goal, options.runs, choose.choose(options.profile, _console), _console)
     return 0
 
 
@@ -367,6 +387,7 @@ def _study(task: str) -> Study:
 
 _VERBS: dict[str, Callable[[argparse.Namespace], int]] = {
     "plan": _plan,
+    "design": _design,
     "submit": _submit,
     "status": _status,
     "resume": _resume,

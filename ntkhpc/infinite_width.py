@@ -29,13 +29,14 @@ from ntkhpc.kernels import nngp_ntk
 from ntkhpc.loss_law import loss_moments
 from ntkhpc.optimisers import Algorithm
 from ntkhpc.output_scale import ONE, OutputScale
+from ntkhpc.responses import Response
 
 if TYPE_CHECKING:
     import xarray
 
 __all__ = [
-    "Panels", "Training", "finite_time_laws", "learning_curve", "learning_rate", "loss_moments", "nested_laws",
-    "panels", "trained_law",
+    "Panels", "Training", "finite_time_laws", "finite_time_responses", "learning_curve", "learning_rate",
+    "loss_moments", "nested_laws", "panels", "trained_law",
 ]  # fmt: skip
 
 Kind = Literal["ntk", "nngp"]
@@ -287,11 +288,28 @@ def finite_time_laws(
     Raises ValueError for a learning rate at which descent diverges, and for infinite time,
     where `nested_laws` tells a singular kernel from another.
     """
+    for found in finite_time_responses(blocks, y_train.shape[1], trainings, ridge=ridge):
+        covariance = _covariance(blocks, found.of_start)
+        if found.scale != 1:
+            covariance *= found.scale**2
+        yield found.scale * (found.of_targets.T @ y_train), covariance
+
+
+def finite_time_responses(
+    blocks: Panels, outputs: int, trainings: Sequence[Training], *, ridge: float = 0.0
+) -> Iterator[Response]:
+    """How outputs at the test points answer to those before training, f_0, for the trainings of `finite_time_laws`:
+
+        f_* = scale [f_0* - of_start^T f_0 + of_targets^T y] ,  of_start and of_targets (n, n_test)
+
+    Networks that begin with the same weights have the same f_0 at every training set: what they do together follows.
+    Raises ValueError as `finite_time_laws` does.
+    """
     if any(training.time == math.inf for training in trainings):
         raise ValueError("time = inf is for nested_laws")
     if ridge and any(_is_decayed(training.trained_by) or training.trained_by.batch for training in trainings):
         raise ValueError(f"ridge = {ridge:g} is for full batches without weight decay to zero")
-    n, outputs = y_train.shape
+    n = len(blocks.ntk_train)
     kernel = blocks.ntk_train + ridge * np.eye(n) if ridge else blocks.ntk_train
     if all(training.trained_by.batch for training in trainings):
         largest = kernels.lambda_max(kernel)
@@ -307,7 +325,7 @@ def finite_time_laws(
         eta = learning_rate(training, largest, n * outputs, np.diag(kernel))
         if algorithm.is_plain:
             plain = weights(filtered_inverse(values, training, eta / (n * outputs)))
-            yield plain.T @ y_train, _covariance(blocks, plain)
+            yield Response(plain, plain)
             continue
         rates = eta * optimisers.multipliers(algorithm.schedule, steps)
         if algorithm.batch:
@@ -317,9 +335,7 @@ def finite_time_laws(
         else:
             found = responses.of_eigenvalues(values, algorithm, rates, n * outputs, training.degree)
             start, targets = weights(found.of_start), weights(found.of_targets)
-        covariance = _covariance(blocks, start)
-        covariance *= found.scale**2
-        yield found.scale * (targets.T @ y_train), covariance
+        yield Response(start, targets, found.scale)
 
 
 def _is_decayed(algorithm: Algorithm) -> bool:

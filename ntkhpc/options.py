@@ -13,6 +13,7 @@ from ntkhpc import __version__
 
 VERBS = {
     "plan": "show what a study would compute and cost, and with a profile its scripts; writes nothing",
+    "design": "what networks and draws reach an error, and the cheapest study of them; runs nothing",
     "submit": "make the run of a study and run every shard that has no receipt",
     "status": "one table: done, running, failed, missing, cost left",
     "resume": "run the missing shards of a run",
@@ -33,6 +34,9 @@ SWITCHES = {
     "set_aside": "set damaged shards aside, so that resume runs them again",
 }
 """Each option without a value and what it does."""
+
+LARGEST_ERROR = 0.5
+"""That is designed for: errors are to first order, which larger ones are not."""
 
 _ON, _OFF = ("1", "yes", "true", "on"), ("0", "no", "false", "off")
 
@@ -80,12 +84,17 @@ def _parser() -> argparse.ArgumentParser:
         for name, text in VERBS.items()
     }
     _study(subs["plan"])
+    _study(subs["design"])
+    text = "the error to reach: 2%% or 0.02; relative, of exponents absolute"
+    _value(subs["design"], "error", text, type=_share, default=_given("error"))
+    _value(subs["design"], "quantity", "one quantity, such as mu_L or exponent_eps_L", default=_given("quantity") or "")
+    _value(subs["design"], "out", "write the study file there, .toml", type=Path, default=_given("out"))
     _study(subs["submit"])
     _study(subs["doctor"], "time this study on a compute node, for `plan`: a name of jobs/, or a path")
     for name in ("status", "resume", "report", "efficiency", "verify", "clean-kernels"):
         _study(subs[name])
         _value(subs[name], "run", "a run directory, instead of --task and --runs")
-    for name in ("plan", "submit", "resume", "doctor"):
+    for name in ("plan", "design", "submit", "resume", "doctor"):
         _value(subs[name], "profile", "a cluster profile by name or path, or `local`", default=_given("profile") or "")
     for name in ("submit", "resume"):
         text = "worker processes (default: every core this process may use)"
@@ -122,6 +131,19 @@ def _positive(text: str) -> int:
     if not (text.isascii() and text.isdigit()) or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a positive whole number")
     return int(text)
+
+
+def _share(text: str) -> float:
+    number = text.strip().removesuffix("%")
+    try:
+        value = float(number) / (100 if text.strip().endswith("%") else 1)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number: say 2% or 0.02") from None
+    if not 1e-4 <= value <= LARGEST_ERROR:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is {100 * value:g} %, and errors are between 0.01 % and {100 * LARGEST_ERROR:g} %"
+        )
+    return value
 
 
 def _switch(text: str | None) -> bool:

@@ -25,7 +25,8 @@ from ntkhpc.optimisers import Algorithm
 
 @dataclass(frozen=True)
 class Response:
-    """B and C, each (n,) of as many eigenvalues or (n, n), and rho^k."""
+    """B and C, each (n,) of as many eigenvalues or (n, n), and rho^k; or, at m test points, B^T T_X* and C^T T_X*
+    (n, m) (infinite_width.py)."""
 
     of_start: np.ndarray
     of_targets: np.ndarray

@@ -26,7 +26,7 @@ FLOORS = (
      "ntkhpc.probes", "ntkhpc.residuals", "ntkhpc.iterative", "ntkhpc.stax_text", "ntkhpc.stax_relu",
      "ntkhpc.stax_network", "ntkhpc.kernel_batches", "ntkhpc.traced", "ntkhpc.stax_cost",
      "ntkhpc.optimisers", "ntkhpc.output_scale", "ntkhpc.precisions", "ntkhpc.responses", "ntkhpc.minibatches",
-     "ntkhpc.mixtures", "ntkhpc.symmetric",
+     "ntkhpc.mixtures", "ntkhpc.symmetric", "ntkhpc.joint_loss",
      "ntkhpc.initial_weights", "ntkhpc.lanczos", "ntkhpc.tangent_products", "ntkhpc.leap_responses", "ntkhpc.leaps",
      "ntkhpc.twins", "ntkhpc.orthants", "ntkhpc.four_points", "ntkhpc.finite_width"},
     {"ntkhpc.data"},

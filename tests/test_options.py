@@ -9,7 +9,7 @@ from ntkhpc.options import SWITCHES, VERBS, parse, variable
 
 @pytest.fixture(autouse=True)
 def _nothing_exported(monkeypatch: pytest.MonkeyPatch) -> None:
-    for option in ("task", "runs", "run", "cores", "profile", *SWITCHES):
+    for option in ("task", "runs", "run", "cores", "profile", "error", "quantity", "out", *SWITCHES):
         monkeypatch.delenv(variable(option), raising=False)
 
 
@@ -50,6 +50,13 @@ def test_an_exported_run_hides_no_task_of_the_command_line(monkeypatch: pytest.M
     assert parse(["status"]).run == "runs/old"
     assert parse(["status", "--task=new"]).run == ""
     assert parse(["status", "--run=runs/new"]).run == "runs/new"
+
+
+@pytest.mark.parametrize("word", ["2%", " 2 % ", "0.02", "2e-2"])
+def test_errors_to_reach_are_shares(word: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    exported(monkeypatch, error=word, quantity="mu_L", out="a.toml")
+    options = parse(["design"])
+    assert (options.error, options.quantity, options.out) == (pytest.approx(0.02), "mu_L", Path("a.toml"))
 
 
 @pytest.mark.parametrize("word", ["0", "no", "False", "off", ""])

@@ -284,7 +284,9 @@ def test_a_worker_that_cannot_fit_is_refused_before_anything_is_made(runs: Path)
     assert not runs.exists()
 
 
-@pytest.mark.parametrize("verb", ["plan", "submit", "status", "resume", "report", "verify", "doctor", "efficiency"])
+@pytest.mark.parametrize(
+    "verb", ["plan", "design", "submit", "status", "resume", "report", "verify", "doctor", "efficiency"]
+)
 def test_a_recipe_is_one_verb(verb: str, checkout: Path) -> None:
     said = make(checkout, "-n", verb, "TASK=calorimeter", "SET_ASIDE=1", "RETRY=1").stdout
     assert said == f"sh containers/ntkhpc.sh {verb}\n"
@@ -297,6 +299,8 @@ def test_switches_reach_the_program_and_nonsense_is_refused(checkout: Path) -> N
     assert given["NTKHPC_TASK"] == "calorimeter"
     assert given["NTKHPC_RUN"] == ""  # a task that was named hides an exported run
     assert (given["NTKHPC_SET_ASIDE"], given["NTKHPC_PARTIAL"], given["NTKHPC_RETRY"]) == ("0", "1", "1")
+    given = make(checkout, "design", "ERROR=2%", "OUT=a b.toml", NTKHPC_QUANTITY="mu_L").stdout.splitlines()
+    assert {"NTKHPC_ERROR=2%", "NTKHPC_OUT=a b.toml", "NTKHPC_QUANTITY=mu_L"} <= set(given)
     given = make(checkout, "verify", "RETRY=0", NTKHPC_RUN="old", NTKHPC_RETRY="1").stdout.splitlines()
     assert {"NTKHPC_RUN=old", "NTKHPC_RETRY=0"} <= set(given)
     assert "NTKHPC_SET_ASIDE: 'maybe' is neither on" in ntkhpc("verify", NTKHPC_SET_ASIDE="maybe").stderr
