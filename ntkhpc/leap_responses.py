@@ -42,15 +42,6 @@ class Answers(NamedTuple):
     kept: Array
 
 
-def is_known(algorithm: Algorithm) -> bool:
-    """Whether its steps can be taken in leaps: full-batch descent, with momentum and schedules or without.
-
-    Mini-batches have another kernel at every step, adam is not linear in the gradient, and decay of the weights needs
-    products with the weights themselves.
-    """
-    return algorithm.is_linear and not algorithm.weight_decay
-
-
 def closed(values: Array, rate: Any, c: int, steps: Any) -> Array:
     """q (k,) of plain descent at eigenvalues (k,) of T: with x = eta l/c, (eta/c) [1 - (1 - x)^steps]/x.
 
