@@ -260,12 +260,9 @@ def _ways(study: EnsembleStudy, clock: Clock, notes: list[str]) -> "list[tuple[W
 def _made(study: EnsembleStudy, trained: int, leapt: int, draws: int) -> EnsembleStudy:
     """With so many networks, of which no leapt ones is training. Raises ValueError where leaps are not known."""
     usual = content.introduced(type(study.ensemble))
-    if not leapt:
-        fields = {name: usual[name] for name in study_file.OF_LEAPS if name in usual} | {"members": trained}
-    elif "method" in usual:
+    fields = {name: usual[name] for name in study_file.OF_LEAPS} | {"members": trained}
+    if leapt:
         fields = {"method": "leaps", "leap_members": 0, "members": leapt, "validation": trained or _LEAST}
-    else:
-        raise ValueError("this version trains step by step")
     return structs.replace(study, ensemble=structs.replace(study.ensemble, draws=draws, **fields))
 
 

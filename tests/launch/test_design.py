@@ -1,5 +1,6 @@
 """`make design`: budgets of a study file, the file that it writes, and the runs that it learns from."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -229,3 +230,63 @@ def test_times_of_a_cluster_are_those_that_doctor_measured(finished: Run, monkey
     assert clock.factors["ensemble"] == pytest.approx(1 / 20)
     monkeypatch.setattr(design.speed, "speeds", lambda *_: {})
     assert design._clock(study, None, gpu).factors == {}
+
+
+WIDE = """
+name = "wide"
+[data]
+source = "calorimeter"
+pool = 400
+test = 40
+[network]
+widths = [512]
+[ensemble]
+n_train = [64, 128, 256]
+members = 30
+[infinite_width]
+redraws = 0
+"""
+
+
+def test_where_leaps_are_cheaper_the_study_has_them_beside_trained_networks(
+    task: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    task.write_text(WIDE)
+    out = task.parent / "new.toml"
+    assert made(task, "--error=3%", "--quantity=mu_L", f"--out={out}") == 0
+    said, ensemble = capsys.readouterr().out, studies.load(out).of_kind(EnsembleStudy).ensemble
+    assert (ensemble.method, ensemble.leap_members) == ("leaps", 0)
+    assert 20 <= ensemble.trained < ensemble.leapt / 3
+    rows = [line.split() for line in said.splitlines() if re.match(r"(mu_L)? +(training|both|leaps) ", line)]
+    ways = {next(word for word in row if word != "mu_L"): row for row in rows}
+    assert {f"{ensemble.trained:,}", f"{ensemble.leapt:,}"} <= set(ways["both"])
+    assert "bias" in ways["leaps"]
+    assert "no study file is of them" in said
+    hours = {way: float(words[-2]) for way, words in ways.items()}
+    assert hours["both"] < hours["training"]
+
+
+def test_leaps_alone_are_refused_below_their_bias(task: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    task.write_text(WIDE)
+    assert made(task, "--error=2%", "--quantity=mu_L") == 0
+    assert "mu_L by leaps: leaps alone have a bias of about 1 %" in capsys.readouterr().out
+
+
+def test_without_leaps_of_its_algorithm_a_study_is_trained(task: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    task.write_text(f'{STUDY}\n[training]\nweight_decay = 0.01\ndecay_towards = "start"\n')
+    assert made(task, "--error=10%", "--quantity=mu_L") == 0
+    said = capsys.readouterr().out
+    assert "leaps are not open to this study" in said
+    assert not re.search(r"^mu_L +(leaps|both)", said, re.MULTILINE)
+
+
+def test_a_study_that_is_trained_has_no_field_of_leaps_left(task: Path) -> None:
+    task.write_text(STUDY.replace("members = 30", "members = 30\nmethod = 'leaps'\nvalidation = 25\ntwin = true"))
+    before = studies.load(task).of_kind(EnsembleStudy)
+    trained = design._made(before, 60, 0, 1)
+    assert (trained.trained_members, trained.leapt_members) == (60, 0)
+    again = studies.loads(study_file.text(task, trained))
+    assert again == trained
+    leapt = design._made(before, 40, 700, 2)
+    assert (leapt.trained_members, leapt.leapt_members, leapt.ensemble.twin) == (40, 700, True)
+    assert studies.loads(study_file.text(task, leapt)) == leapt
