@@ -133,7 +133,7 @@ def test_exponents_cover_what_they_say_and_would_be_found_out_if_they_did_not(ta
 def test_verdicts_at_one_percent_are_rarely_false(tally: Tally) -> None:
     """At a rate of 2 % more than 7 of 48 studies, or 14 of 96 widths, alarm with a probability below 1e-4."""
     for name, alarms in tally.alarms.items():
-        if CONTROL not in name:
+        if not name.startswith("(control)"):
             assert np.mean(alarms) < 0.15, (name, np.mean(alarms))
 
 
