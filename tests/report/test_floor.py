@@ -245,3 +245,11 @@ def test_the_interval_of_the_floor_holds_zero_where_a_power_law_is_not_refused()
         refused = curve.curvature().p_value() < 0.05
         agreed += (low <= 0 <= high) != refused
     assert agreed == 41
+
+
+@pytest.mark.parametrize("value", [(0.76, 0.786, 0.649, 0.929), (0.867, 0.994, 0.835, 0.828, 0.954)])
+def test_a_curve_of_noise_whose_power_law_is_steep_between_two_offsets_has_a_floor(value: tuple[float, ...]) -> None:
+    curve = Curve(32.0 * 2.0 ** np.arange(len(value)), np.array(value))
+    found = floor.find(curve)
+    assert 0 < found.offset < max(value)
+    assert abs(found.exponent) <= offset_fit.STEEPEST
