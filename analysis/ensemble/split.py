@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from analysis import infinite, leaps, two_level
 from analysis.contrasts import Estimate, number
 from analysis.ensemble.drawing import NAMES, widths
-from analysis.ensemble.results import EnsembleResults
+from analysis.ensemble.results import KERNEL_SAMPLES, EnsembleResults
 from analysis.leaps import SPLIT
 from analysis.report.look import EXACT, Look
 from analysis.report.numbers import percent
@@ -43,8 +43,10 @@ NOTE = (
 
 KERNEL_NOTE = (
     "Relative standard deviation over networks of the mean, over training samples and outputs, of the diagonal of the "
-    "neural tangent kernel that they begin with, ± half of its 68 % interval."
+    "neural tangent kernel that they begin with, ± half of its 68 % interval.{theory}"
 )
+
+THEORY_NOTE = " At order 1/width: as the cumulants of random networks predict it, of at most {samples} samples."
 
 
 @dataclass(frozen=True)
@@ -116,15 +118,20 @@ def tables(results: EnsembleResults) -> list[Table]:
     if not rows[1:]:
         return []
     kernels = kernel_rows(results)
-    return [Table(rows, NOTE), *([Table(kernels, KERNEL_NOTE)] if kernels[1:] else [])]
+    theory = THEORY_NOTE.format(samples=KERNEL_SAMPLES) if results.kernel_fluctuations else ""
+    return [Table(rows, NOTE), *([Table(kernels, KERNEL_NOTE.format(theory=theory))] if kernels[1:] else [])]
 
 
 def kernel_rows(results: EnsembleResults) -> list[Sequence[str]]:
     """How much the kernel that networks begin with varies, of the first draw."""
-    rows: list[Sequence[str]] = [("width", "N_D", "spread of the initial kernel")]
+    predicted = results.kernel_fluctuations
+    rows: list[Sequence[str]] = [
+        ("width", "N_D", "spread of the initial kernel", *(["at order 1/width"] if predicted else []))
+    ]
     for (width, n), (first, *_) in results.splits.items():
         if first.kernel:
-            rows.append((f"{width:,}", f"{n:,}", percent(first.kernel).removeprefix("+")))
+            theory = (f"{100 * predicted[width, n]:.3g} %",) if predicted else ()
+            rows.append((f"{width:,}", f"{n:,}", percent(first.kernel).removeprefix("+"), *theory))
     return rows
 
 
@@ -177,6 +184,7 @@ def records(results: EnsembleResults) -> list[dict[str, Any]]:
             row[f"{key}_p_value"] = known.p_value() if known else None
         row["kernel_fluctuation"] = kernel and kernel.value
         row["kernel_fluctuation_stderr"] = kernel and kernel.stderr
+        row["kernel_fluctuation_predicted"] = results.kernel_fluctuations.get((one.width, one.n_train))
         found.append(row)
     return found
 

@@ -19,6 +19,8 @@ from analysis.ensemble.results import EnsembleResults
 from analysis.report.compose import Cover, compose
 from analysis.report.section import aligned
 from analysis.two_level import Levels
+from ntkhpc.finite_width import kernel_fluctuations
+from ntkhpc.networks import MLP
 from ntkhpc.studies.dims import CELL
 from ntkhpc.studies.ensemble.train import DIVERGED, MISSING
 
@@ -271,6 +273,22 @@ def test_what_training_does_beyond_the_kernel_is_found_and_the_kernel_is_not_bla
         assert "told from zero at no size" in kernel
         assert "told from zero at every size" in beyond
         assert beyond.startswith("+")
+
+
+def test_the_predicted_spread_of_the_initial_kernel_stands_beside_the_measured_one(made: EnsembleResults) -> None:
+    """In a store that has the samples: of the first draw's own, over the square root of the width."""
+    rng = np.random.default_rng(4)
+    x, order = rng.normal(size=(300, 5)), np.stack([rng.permutation(300) for _ in range(2)])
+    samples = {"x_train": (("pool", "feature"), x), "permutation": (("order", "pool"), order)}
+    found = of(made, made.store.assign(samples))
+    for width, n in found.splits:
+        expected = kernel_fluctuations(MLP(depth=1, activation="relu"), x[order[0, :n]]) / np.sqrt(width)
+        assert found.kernel_fluctuations[width, n] == pytest.approx(expected)
+    (heading, first, *_) = split.kernel_rows(found)
+    assert heading[-1] == "at order 1/width"
+    assert first[-1] == f"{100 * found.kernel_fluctuations[64, 32]:.3g} %"
+    assert "of at most 256 samples" in split.tables(found)[1].note
+    assert len(split.kernel_rows(made)[0]) == 3
 
 
 @pytest.fixture(scope="module")
