@@ -40,7 +40,7 @@ class Foreseen:
     `trained`, `leapt` and `difference` are covariances by members, as `analysis.budget` needs them. `draw` and `points`
     are the sources of errors by the draw of the training set and by the test points, by quantity, where they are known.
     `common` tells what of a member's part draws have in common where `trained` is of one draw: as covariances of
-    several, whose share is taken.
+    several, whose share is taken. `drawn` tells how the study makes its own draws, each a permutation of the pool.
     """
 
     n: np.ndarray
@@ -122,7 +122,7 @@ def with_usual_leaps(trained: Covariances) -> tuple[Covariances, Covariances]:
 
 
 def draw_sources(tables: Mapping[str, np.ndarray], n: Sequence[int], drawn: Drawn) -> dict[str, ErrorSource | None]:
-    """By quantity, what a draw does, from values (draw, size) of further draws at the sizes n."""
+    """By quantity, what a draw does, from values (draw, size) of draws at the sizes n made as `drawn` tells."""
     return {
         name: curves.draws(xarray.DataArray(table, dims=("draw", "n_train"), coords={"n_train": list(n)}), drawn)
         for name, table in tables.items()

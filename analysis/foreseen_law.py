@@ -60,16 +60,16 @@ def foresee(study: EnsembleStudy, split: Split) -> Foreseen:
     sets = [first, further[0] if further else orders[-1, : len(first)]]
     covariances = _together(study, split, sets, *less)
     trained = {name: _rescaled(covariances[name], errors[name])[None] for name in VALUES}
-    drawn = Drawn(study.data.pool, redraws.apart(study))
+    cut = Drawn(study.data.pool, redraws.apart(study))
     tables = _tables(study, split, further, *less) if len(further) > 1 else {}
     return Foreseen(
         sizes,
         ("every width",),
         trained,
         *with_usual_leaps(trained),
-        draw_sources(tables, study.ensemble.n_train, drawn),
+        draw_sources(tables, study.ensemble.n_train, cut),
         points,
-        drawn,
+        Drawn(study.data.pool),
     )
 
 

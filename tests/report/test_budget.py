@@ -81,6 +81,24 @@ def test_draws_of_an_exponent_are_a_part_of_its_error(foreseen: Foreseen) -> Non
     assert design.error <= 0.6 * floor
 
 
+def test_draws_of_a_study_share_samples_as_those_of_its_report_do(world: World, pool: Pool, foreseen: Foreseen) -> None:
+    """At the size 256 of a pool of 2048 eight of them leave (1 + 7/8)/8 of the variance of one, not an eighth.
+
+    Further draws, of which eight fit into the pool, share none; those tell what one does.
+    """
+    assert foreseen.drawn == make(world, PLAIN, pool, np.random.default_rng(26)).results.drawn
+    source = foreseen.draw["mu_L"]
+    assert source is not None
+    weights = (foreseen.n == 256).astype(float)
+    variances = foreseen._draws("mu_L", weights)
+    assert variances[0] == pytest.approx((source.deviates[-1] ** 2).sum())
+    assert variances[7] / variances[0] == pytest.approx(15 / 64)
+    many = structs.replace(world.study, ensemble=structs.replace(world.study.ensemble, draws=200))
+    orders = foreseen_law.data_phase.permutations(many)[:200, :256].reshape(100, 2, 256)
+    shared = np.mean([len(np.intersect1d(*pair)) for pair in orders])
+    assert shared / 256 == pytest.approx(1 / 8, rel=0.06)  # each pair to 15.5 %: 4 standard errors
+
+
 def test_members_of_several_draws_have_part_of_their_deviates_in_common(world: World, pool: Pool) -> None:
     """The share that the joint law says, from 4,000 networks at two draws, to 0.05: 3.5 standard deviations at most."""
     from analysis.calibration.world import sample
