@@ -1,7 +1,7 @@
 """What the exact law at infinite width foresees of the errors of a study, before a network is trained."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -20,7 +20,8 @@ from ntkhpc.studies.ensemble.network import mlp
 from ntkhpc.studies.ensemble.study import EnsembleStudy
 
 MOST_POINTS = 2000
-"""Test points whose cumulants are computed; of larger sets they are those of so many."""
+"""Test points whose cumulants are computed. Of a larger set what members do is that of so many points, whose eps_L, the
+error of mu_L by one member, is a little too large; what the choice of the points does is that of the whole set."""
 
 FEW_POINTS = 300
 """Test points by which sizes and draws are compared with one another."""
@@ -118,7 +119,7 @@ def _responses(study: EnsembleStudy, blocks: Panels) -> Iterator[Response]:
 def _cells(
     study: EnsembleStudy, blocks: Panels, y_train: np.ndarray, y_test: np.ndarray
 ) -> tuple[dict[str, np.ndarray], dict[str, ErrorSource | None]]:
-    """Errors of the logarithms by one member (size,), and what the test points do, by quantity."""
+    """Errors of the logarithms by one member (size,), and what all test points do, from these ones, by quantity."""
     errors, moments = [], []
     order = exact.orders(study)[0]
     for n in study.ensemble.n_train:
@@ -129,7 +130,11 @@ def _cells(
         one = loss_law.statistics(mean, covariance, y_test)
         moments.append((one.point_mean, one.point_covariance, one.point_variance))
     table = tuple(np.array(one) for one in zip(*moments, strict=True))
-    points = {name: curves.points(name, *table) for name in VALUES}
+    share = len(y_test) / study.data.test
+    points = {
+        name: one and replace(one, deviates=one.deviates * np.sqrt(share))
+        for name, one in ((name, curves.points(name, *table)) for name in VALUES)
+    }
     return {name: np.array([one[name] for one in errors]) for name in VALUES}, points
 
 

@@ -173,6 +173,24 @@ def test_test_points_go_with_the_square_of_the_error() -> None:
     assert points_needed([target], 0.01, 500) == 2000
 
 
+def test_test_points_that_are_needed_do_not_depend_on_how_many_there_are(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of 80 points of which the law looks at 40, as many are needed as of the study whose test set is these 40."""
+    monkeypatch.setattr(foreseen_law, "MOST_POINTS", 40)
+    large, split = world.study, world.split
+    rows = foreseen_law._spread(TEST, 40)
+    small = structs.replace(large, data=structs.replace(large.data, test=40))
+    part = replace(split, **{name: getattr(split, name)[rows] for name in ("x_test", "y_test", "target_test")})
+    found, expected = foreseen_law.foresee(large, split), foreseen_law.foresee(small, part)
+    for quantity in ("mu_L", "eps_L"):
+        one, other = found.targets(quantity), expected.targets(quantity)
+        needed = points_needed(one, 0.01, TEST)
+        assert needed == pytest.approx(points_needed(other, 0.01, 40), abs=1)
+        assert needed > 100
+        assert one[0].trained.own == pytest.approx(other[0].trained.own)
+
+
 def test_the_jackknife_of_a_large_ensemble_has_the_covariances_of_its_influences() -> None:
     """50,000 pairs of Gaussian losses of relative spread 0.1 and correlation 0.6, to 4 %: 5 standard errors."""
     rng = np.random.default_rng(24)
