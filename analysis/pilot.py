@@ -1,7 +1,7 @@
 """What a run that is there tells a study that is planned: the spread of its networks, the worth of leaps, the speed.
 
 A pilot has the data, the network and the training of the study, and all its widths and sizes; it may have fewer
-members and draws, and another seed.
+members and draws, and another seed. Leaps of another `leap_tolerance` are other leaps: nothing is learned from them.
 """
 
 from collections.abc import Iterator, Mapping
@@ -15,6 +15,7 @@ from msgspec import structs
 from analysis import estimators
 from analysis.foreseen import VALUES, Covariances, Foreseen, with_usual_leaps
 from analysis.opened import opened
+from analysis.pilot_leaps import Judged
 from ntkhpc.engine import receipts, run
 from ntkhpc.engine.run import Run
 from ntkhpc.errors import NtkhpcError
@@ -36,13 +37,14 @@ _RECEIPTS = 100
 class Pilot:
     """Measured covariances by members, None where there are too few, in cells of the study; and seconds.
 
-    `members` are those that tell the spread, trained or else leapt ones, the fewest of a cell, as `pairs` are.
+    `members` are those that tell the spread, trained or else leapt ones, the fewest of a cell. `judged` is of leaps of
+    the tolerance of the study; where they are refused, or too few to be judged, nothing is taken from them.
     `factors` are measured over projected seconds of phases, on a `processor` that is "core" or "GPU".
     """
 
     path: Path
     members: int
-    pairs: int
+    judged: Judged
     trained: Covariances | None
     leapt: Covariances | None
     difference: Covariances | None
@@ -66,10 +68,17 @@ class Pilot:
         return replace(found, widths=widths, trained=trained, leapt=self.leapt or trained, difference=self.difference)
 
     @property
+    def bias(self) -> float | None:
+        """The mean of L_leap/L - 1 in the cell where it is largest; None where there are too few pairs."""
+        return self.judged.bias if self.difference is not None else None
+
+    @property
     def said(self) -> str:
         """In a sentence, what of it is used."""
         used = [f"the spread of {self.members:,} networks"] if self.trained is not None else []
-        used += [f"the worth of leaps by {self.pairs:,} networks"] if self.difference is not None else []
+        if self.difference is not None:
+            bias = f"a bias of {100 * self.judged.bias:+.2g} % in the cell where it is largest"
+            used.append(f"the worth of leaps by {self.judged.pairs:,} networks, with {bias}")
         used += ["seconds of its receipts"] if self.factors else []
         few = f"; {self.members:,} networks are too few to tell the spread" if self.trained is None else ""
         return f"measured by the run {self.path}: {', '.join(used) or 'nothing'}{few}"
@@ -78,7 +87,7 @@ class Pilot:
 def find(runs: Path, study: EnsembleStudy) -> Pilot | None:
     """The best pilot of a folder of runs: that with the most members. Runs that cannot be read are passed over."""
     found = [pilot for one in _runs(runs, study) if (pilot := _measured(one, study)) is not None]
-    return max(found, key=lambda pilot: (pilot.members, pilot.pairs), default=None)
+    return max(found, key=lambda pilot: (pilot.members, pilot.judged.pairs), default=None)
 
 
 def _runs(runs: Path, study: EnsembleStudy) -> Iterator[Run]:
@@ -110,25 +119,31 @@ def _measured(pilot: Run, study: EnsembleStudy) -> Pilot | None:
     try:
         store = opened(pilot).sel(width=list(study.network.widths), n_train=list(study.ensemble.n_train))
         losses = _losses(store, "test_loss", "status", "member")
-        leaps = _losses(store, "leap_loss", "leap_status", "leap_member") if "leap_loss" in store else None
+        leaps = _losses(store, "leap_loss", "leap_status", "leap_member") if _leaps_alike(pilot, study) else None
     except NtkhpcError:
         return None
-    members, number = _fewest(losses), 0 if leaps is None else _fewest(leaps)
-    if not max(members, number):
-        return None
-    leapt = covariances(leaps, leaps) if leaps is not None and number >= ENOUGH else None
-    trained = covariances(losses, losses) if members >= ENOUGH else leapt
-    difference, pairs = None, 0
+    members, number, judged, leapt, difference = _fewest(losses), 0, Judged(), None, None
     if leaps is not None:
         both = min(losses.shape[-1], leaps.shape[-1])
         one, other = losses[..., :both], leaps[..., :both]
         there = np.isfinite(one) & np.isfinite(other)
         one, other = (np.where(there, values, np.nan) for values in (one, other))
-        if (pairs := _fewest(one)) >= PAIRS:
-            difference = covariances(one, other, differ=True)
+        judged = Judged.of(one, other, study.network.widths, study.ensemble.n_train)
+        number = _fewest(leaps) if judged.accepted else 0
+        leapt = covariances(leaps, leaps) if number >= ENOUGH else None
+        difference = covariances(one, other, differ=True) if judged.accepted and judged.pairs >= PAIRS else None
+    if not max(members, number):
+        return None
+    trained = covariances(losses, losses) if members >= ENOUGH else leapt
     members = members if members >= ENOUGH else max(members, number)
     factors, processor = _speed(pilot)
-    return Pilot(pilot.path, members, pairs, trained, leapt, difference, factors, processor)
+    return Pilot(pilot.path, members, judged, trained, leapt, difference, factors, processor)
+
+
+def _leaps_alike(pilot: Run, study: EnsembleStudy) -> bool:
+    """Whether there are leaps of the tolerance that those of the study have, or would have."""
+    theirs = pilot.study.of_kind(EnsembleStudy).ensemble
+    return theirs.leapt > 0 and theirs.leap_tolerance == study.ensemble.leap_tolerance
 
 
 def _losses(store: xarray.Dataset, loss: str, status: str, members: str) -> np.ndarray:
