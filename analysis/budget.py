@@ -23,8 +23,11 @@ Way = Literal["training", "leaps", "both"]
 FEWEST = 20
 """Trained networks of a study: of fewer, the errors themselves are hardly known."""
 
-BIAS = 0.03
-"""Error below which leaps alone are not offered: theirs is one of about 1 %, which trained networks alone tell."""
+BIAS = 0.01
+"""Of leaps, about, where no pilot tells it."""
+
+LEAST_OVER_BIAS = 3.0
+"""Leaps alone are not offered for an error below so many times their bias, which trained networks alone tell."""
 
 _STEPS = 120
 """Numbers of trained networks that are tried beside leaps."""
@@ -47,7 +50,7 @@ class MemberVariance:
 
 @dataclass(frozen=True)
 class Target:
-    """One number whose error is asked for.
+    """One number whose error is asked for: a relative error, or an `absolute` one.
 
     `trained`, `leapt` and `difference` are U, U_leap and U_diff. `draws` (most,) is the variance by the draw of the
     training set of a mean over 1, 2, ... draws: 0 where the number is that of the draws that there are. `points` is
@@ -60,6 +63,7 @@ class Target:
     difference: MemberVariance
     draws: np.ndarray
     points: float = 0.0
+    absolute: bool = False
 
     def variance(self, trained: int, leapt: int, draws: int) -> float:
         """Of a study of so many trained networks and leapt ones (0: none), and draws."""
@@ -88,7 +92,10 @@ class Seconds:
 
 @dataclass(frozen=True)
 class Design:
-    """The cheapest study of its way: networks, draws, their seconds, the error promised and what decides it."""
+    """The cheapest study of its way: networks, draws, their seconds, the error promised and what decides it.
+
+    The error is relative, or `absolute`, as that of what decides it is.
+    """
 
     way: Way
     trained: int
@@ -97,6 +104,7 @@ class Design:
     seconds: float
     error: float
     decided_by: str
+    absolute: bool = False
 
 
 def cheapest(
@@ -107,16 +115,19 @@ def cheapest(
     *,
     fewest_draws: int = 1,
     multiple: int = 1,
+    bias: float = BIAS,
 ) -> Design:
     """The cheapest numbers with which every target has at most the error, in this way.
 
-    Networks are multiples of `multiple` and FEWEST at least. Raises ValueError, in a sentence, where none reach it.
+    Networks are multiples of `multiple` and FEWEST at least; `bias` is that of leaps, relative and without its sign.
+    Raises ValueError, in a sentence, where none reach it.
     """
     if not targets or not error > 0:
         raise ValueError(f"there is nothing to reach: {len(targets)} targets, error {error:g}")
-    if way == "leaps" and error < BIAS:
+    if way == "leaps" and error < (least := LEAST_OVER_BIAS * bias):
         raise ValueError(
-            f"leaps alone have a bias of about 1 % that only trained networks tell: not below {100 * BIAS:g} %"
+            f"leaps alone have a bias of about {100 * bias:.2g} % that only trained networks tell: "
+            f"not below {100 * least:.2g} %"
         )
     most = min(len(target.draws) for target in targets)
     found: list[tuple[float, int, int, int]] = []
@@ -129,7 +140,8 @@ def cheapest(
         raise ValueError(_unreachable(targets, error, fewest_draws, most))
     cost, draws, trained, leapt = found[0]
     worst = max(targets, key=lambda target: target.variance(trained, leapt, draws))
-    return Design(way, trained, leapt, draws, cost, math.sqrt(worst.variance(trained, leapt, draws)), worst.name)
+    promised = math.sqrt(worst.variance(trained, leapt, draws))
+    return Design(way, trained, leapt, draws, cost, promised, worst.name, worst.absolute)
 
 
 def _numbers(targets: Sequence[Target], error: float, way: Way, draws: int, multiple: int) -> list[tuple[int, int]]:
@@ -165,8 +177,11 @@ def _numbers(targets: Sequence[Target], error: float, way: Way, draws: int, mult
 
 
 def _unreachable(targets: Sequence[Target], error: float, fewest: int, most: int) -> str:
-    worst = max(targets, key=lambda target: float(target.draws[-1]))
-    floor = math.sqrt(float(worst.draws[fewest - 1 : most].min()))
+    floors = [float(target.draws[fewest - 1 : most].min()) for target in targets]
+    worst, floor = targets[int(np.argmax(floors))], math.sqrt(max(floors))
+    if floor < error:  # training reaches it, and so do leaps but where they have no use
+        worst = max(targets, key=lambda target: target.difference.over(fewest) / target.trained.over(fewest))
+        return f"{worst.name}: leaps vary as much from training as networks do: they save nothing"
     return (
         f"{worst.name}: draws of the training set alone leave an error of {floor:.2g} with up to {most} draws, more "
         f"than {error:.2g}: a larger error, or a larger data.pool"

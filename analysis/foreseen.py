@@ -7,7 +7,6 @@ Leaps are taken to be worth what was measured at least; a pilot (analysis.pilot)
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 import xarray
@@ -66,7 +65,7 @@ class Foreseen:
         """
         if quantity in VALUES:
             return [
-                self._target(quantity, w, np.eye(len(self.n))[i], f"{quantity}, {name}, N_D {n:,.0f}", self._still)
+                self._target(quantity, w, np.eye(len(self.n))[i], f"{quantity}, {name}, N_D {n:,.0f}")
                 for w, name in enumerate(self.widths)
                 for i, n in enumerate(self.n)
             ]
@@ -76,15 +75,17 @@ class Foreseen:
         draws = self._draws(of, weights)
         return [self._target(of, w, weights, f"exponent of {of}, {name}", draws) for w, name in enumerate(self.widths)]
 
-    def _target(self, of: str, w: int, weights: np.ndarray, name: str, draws: np.ndarray) -> Target:
+    def _target(self, of: str, w: int, weights: np.ndarray, name: str, draws: np.ndarray | None = None) -> Target:
+        """A value is that of the draws that there are, an exponent of all, with the variance `draws` of their means."""
         source = self.points.get(of)
         return Target(
             name,
             trained=self._shared(self.trained[of][w], weights, of),
             leapt=self._shared(self.leapt[of][w], weights, of),
             difference=self._shared(self.difference[of][w], weights, of),
-            draws=draws,
+            draws=np.zeros(MOST_DRAWS) if draws is None else draws,
             points=0.0 if source is None else float(((weights @ source.deviates) ** 2).sum()),
+            absolute=draws is not None,
         )
 
     def _shared(self, covariance: np.ndarray, weights: np.ndarray, of: str) -> MemberVariance:
@@ -95,15 +96,10 @@ class Foreseen:
         other = _contrast(self.common[of][0], weights)
         return MemberVariance(found.own, found.own * other.between / other.own)
 
-    @cached_property
-    def _still(self) -> np.ndarray:
-        """Values are those of the draws that there are."""
-        return np.zeros(MOST_DRAWS)
-
     def _draws(self, of: str, weights: np.ndarray) -> np.ndarray:
         source = self.draw.get(of)
         if source is None:
-            return self._still
+            return np.zeros(MOST_DRAWS)
         means = [curves.averaged(source, self.n, self.drawn, count).deviates for count in range(1, MOST_DRAWS + 1)]
         return np.array([((weights @ one) ** 2).sum() for one in means])
 

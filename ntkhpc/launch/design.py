@@ -28,9 +28,7 @@ if TYPE_CHECKING:  # loaded where they are needed: they take seconds
 
 ALL = "all of these"
 
-BIASED = (
-    "leaps: their bias, of about 1 %, is not in the error, as trained networks alone tell it; no study file is of them"
-)
+BIASED = "leaps: their bias, of {}, is not in the error, as trained networks alone tell it; no study file is of them"
 
 _SAMPLE = 100
 """Networks of the study by which the cost of one is projected."""
@@ -46,6 +44,13 @@ class Goal:
     error: float
     quantity: str = ""
     out: Path | None = None
+
+    def of(self, quantity: str) -> str:
+        """The error in words: that of an exponent is absolute, of all other quantities relative."""
+        relative, absolute = f"{100 * self.error:g} %", f"{self.error:g}"
+        if quantity == ALL:
+            return f"{relative}, of exponents {absolute}"
+        return absolute if quantity.startswith("exponent") else relative
 
     def require_sense(self, known: Sequence[str]) -> None:
         """Raises StudyError for a quantity that is none, and for a file that is there or cannot be made."""
@@ -110,14 +115,14 @@ def show(wanted: Study, path: Path, goal: Goal, runs: Path, profile: Profile | N
     if known is None:
         raise StudyError(_unknown(study), where=path, cause=_lacking(pilot), todo=_try(study))
     clock = _clock(study, pilot, profile)
-    console.print(f"study [bold]{escape(study.name)}[/bold], to {100 * goal.error:g} %")
+    console.print(f"study [bold]{escape(study.name)}[/bold], to {goal.of(goal.quantity or ALL)}")
     for line in _sources(known, law, pilot, clock, study):
         console.print(f"  {escape(line)}")
     quantities = [goal.quantity] if goal.quantity else list(foreseeing.QUANTITIES)
     found: list[Choice] = []
     notes: list[str] = []
     together: list[Target] = []
-    ways = _ways(study, clock, notes)
+    ways, bias = _ways(study, clock, pilot, notes), None if pilot is None else pilot.bias
     for quantity in quantities:
         try:
             targets = known.targets(quantity)
@@ -125,19 +130,19 @@ def show(wanted: Study, path: Path, goal: Goal, runs: Path, profile: Profile | N
             notes.append(str(error))
             continue
         together += targets
-        found += _choices(quantity, targets, ways, study, goal, clock, notes)
+        found += _choices(quantity, targets, ways, study, goal, clock, bias, notes)
     if len(quantities) > 1 and together:
-        found += _choices(ALL, together, ways, study, goal, clock, notes)
+        found += _choices(ALL, together, ways, study, goal, clock, bias, notes)
     console.print(_table(found, clock))
     console.print(
-        "  error: relative, of exponents absolute; h: of all phases; N_T: test points so that another test set changes "
-        "no more"
+        "  error: of values relative, in %, of exponents absolute; h: of all phases; N_T: test points so that another "
+        "test set changes no more"
     )
     for note in dict.fromkeys(notes):
         console.print(escape(f"  {note}"))
     last = [choice for choice in found if choice.quantity == (goal.quantity or ALL) and choice.design.way != "leaps"]
     if any(choice.design.way == "leaps" for choice in found):
-        console.print(f"  {BIASED}")
+        console.print(f"  {BIASED.format('about 1 %' if bias is None else f'{100 * bias:+.2g} % as measured')}")
     if not last:
         raise StudyError("no study reaches this error", where=path, cause="; ".join(dict.fromkeys(notes)))
     _hand_over(last[0], path, goal, clock, console)
@@ -217,6 +222,7 @@ def _choices(
     study: EnsembleStudy,
     goal: Goal,
     clock: Clock,
+    bias: float | None,
     notes: list[str],
 ) -> list[Choice]:
     """The ways that reach the error, the cheapest first; `notes` says of the others why they do not."""
@@ -228,17 +234,22 @@ def _choices(
             design = budget.cheapest(
                 targets, seconds, goal.error, way,
                 fewest_draws=study.ensemble.draws, multiple=study.ensemble.tile,
+                bias=budget.BIAS if bias is None else abs(bias),
             )  # fmt: skip
+            made = _made(study, design.trained, design.leapt, design.draws)
+            hours = clock.seconds(plan.make(made)) / 3600
         except ValueError as error:
             notes.append(f"{quantity} by {way}: {error}")
             continue
-        made = _made(study, design.trained, design.leapt, design.draws)
+        except StudyError as error:  # more shards than are planned
+            notes.append(f"{quantity} by {way}: {'; '.join(filter(None, (error.what, error.cause, error.todo)))}")
+            continue
         points = budget.points_needed(targets, goal.error, study.data.test)
-        found.append(Choice(quantity, design, made, clock.seconds(plan.make(made)) / 3600, points))
+        found.append(Choice(quantity, design, made, hours, points))
     return sorted(found, key=lambda choice: choice.hours)
 
 
-def _ways(study: EnsembleStudy, clock: Clock, notes: list[str]) -> "list[tuple[Way, Seconds]]":
+def _ways(study: EnsembleStudy, clock: Clock, pilot: "Pilot | None", notes: list[str]) -> "list[tuple[Way, Seconds]]":
     """What networks and draws of the study take, in each way that is open to it; `notes` says why leaps are not."""
     from analysis.budget import FEWEST, Seconds
 
@@ -249,6 +260,9 @@ def _ways(study: EnsembleStudy, clock: Clock, notes: list[str]) -> "list[tuple[W
     trained = (seconds(2 * _SAMPLE, 0, 1) - one) / _SAMPLE
     draw = seconds(_SAMPLE, 0, 2) - one - _SAMPLE * trained
     ways: list[tuple[Way, Seconds]] = [("training", Seconds(trained, draw=draw))]
+    if pilot is not None and pilot.judged.refusal:
+        notes.append(f"leaps are refused, as the run {pilot.path} has them: {pilot.judged.refusal}")
+        return ways
     try:
         leapt = (seconds(FEWEST, 2 * _SAMPLE, 1) - seconds(FEWEST, _SAMPLE, 1)) / _SAMPLE
     except ValueError as error:
@@ -274,7 +288,7 @@ def _table(found: Sequence[Choice], clock: Clock) -> Table:
     before = ""
     for choice in found:
         one = choice.design
-        error = f"{100 * one.error:.2g} %" + (" + bias" if one.way == "leaps" else "")
+        error = _promised(one) + (" + bias" if one.way == "leaps" else "")
         share = f"{100 * one.trained / one.leapt:.2g} %" if one.leapt and one.trained else ""
         table.add_row(
             choice.quantity if choice.quantity != before else "", one.way, f"{one.trained:,}" if one.trained else "-",
@@ -285,10 +299,14 @@ def _table(found: Sequence[Choice], clock: Clock) -> Table:
     return table
 
 
+def _promised(design: "Design") -> str:
+    return f"{design.error:.2g}" if design.absolute else f"{100 * design.error:.2g} %"
+
+
 def _hand_over(choice: Choice, path: Path, goal: Goal, clock: Clock, console: Console) -> None:
     one = choice.design
     text = (
-        f"# {choice.quantity} to {100 * goal.error:g} %, by {one.way}: {100 * one.error:.2g} % is promised for "
+        f"# {choice.quantity} to {goal.of(choice.quantity)}, by {one.way}: {_promised(one)} is promised for "
         f"{one.decided_by}.\n# All phases take about {choice.hours:.2g} {clock.processor} hours ({clock.said}), "
         f"by make design.\n{study_file.text(path, choice.study)}"
     )

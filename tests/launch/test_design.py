@@ -6,13 +6,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import xarray
 from msgspec import structs
 from support.runs import ROOT, tiny_text
 
 from analysis import aggregate, foreseen_law, pilot
+from analysis.budget import Seconds, cheapest
 from analysis.foreseen import QUANTITIES
 from ntkhpc import cli, studies
-from ntkhpc.engine import plan, receipts
+from ntkhpc.engine import plan, receipts, run
 from ntkhpc.engine.run import Run
 from ntkhpc.launch import design, profile, study_file
 from ntkhpc.studies.ensemble.study import EnsembleStudy
@@ -290,3 +292,113 @@ def test_a_study_that_is_trained_has_no_field_of_leaps_left(task: Path) -> None:
     leapt = design._made(before, 40, 700, 2)
     assert (leapt.trained_members, leapt.leapt_members, leapt.ensemble.twin) == (40, 700, True)
     assert studies.loads(study_file.text(task, leapt)) == leapt
+
+
+LEAPT = tiny_text(members="150").replace("tile = 2", "tile = 2\nmethod = 'leaps'\nvalidation = 30")
+
+
+def leapt_run(runs: Path, monkeypatch: pytest.MonkeyPatch, rms: float, *, pairs: int = 30) -> EnsembleStudy:
+    """A run of 150 leapt networks in two cells, `pairs` of them trained too, and its study.
+
+    Losses are chi-squared; leaps are 2 % too small, and in the second cell off by `rms` beside. The store is made here.
+    """
+    study = studies.loads(LEAPT.replace("validation = 30", f"validation = {pairs}")).of_kind(EnsembleStudy)
+    run.create(runs, study)
+    rng, shape = np.random.default_rng(8), (1, 2, 1, 150)
+    losses = 1 + 0.2 * (rng.chisquare(8, size=shape) - 8) / 4
+    off = np.where(np.arange(150) % 2, 1, -1) * np.array([0.01, rms])[:, None, None]
+    dims = ("width", "n_train", "draw")
+    arrays = {
+        "test_loss": ((*dims, "member"), losses[..., :pairs]),
+        "status": ((*dims, "member"), np.zeros((1, 2, 1, pairs), np.int8)),
+        "leap_loss": ((*dims, "leap_member"), losses * (0.98 + off)),
+        "leap_status": ((*dims, "leap_member"), np.zeros(shape, np.int8)),
+    }
+    store = xarray.Dataset(arrays, {"width": [4], "n_train": [8, 12]})
+    monkeypatch.setattr(pilot, "opened", lambda _: store)
+    return study
+
+
+def test_leaps_of_a_pilot_tell_the_spread_their_worth_and_their_bias(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    study = leapt_run(tmp_path, monkeypatch, 0.04)
+    found = pilot.find(tmp_path, study)
+    assert found is not None
+    assert (found.members, found.judged.pairs, found.judged.refusal) == (150, 30, "")
+    assert found.trained is not None
+    assert found.trained is found.leapt
+    assert found.trained["mu_L"][0, 0, 0, 0, 0] == pytest.approx(0.2**2, rel=0.5)  # 4.5 standard errors of a variance
+    assert found.difference is not None
+    assert found.difference["mu_L"][0, 0, 1, 0, 1] < found.trained["mu_L"][0, 0, 1, 0, 1] / 5
+    assert found.bias == pytest.approx(-0.02, abs=1e-9)
+    assert "the worth of leaps by 30 networks, with a bias of -2 % in the cell where it is largest" in found.said
+
+
+def test_leaps_of_another_tolerance_or_too_few_pairs_tell_nothing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    study = leapt_run(tmp_path / "one", monkeypatch, 0.2)
+    other = structs.replace(study, ensemble=structs.replace(study.ensemble, leap_tolerance=0.2))
+    found = pilot.find(tmp_path / "one", other)
+    assert found is not None
+    assert (found.members, found.trained, found.leapt, found.difference, found.bias) == (30, None, None, None, None)
+    assert not found.judged.refusal  # of leaps that the study would not have
+    study = leapt_run(tmp_path / "two", monkeypatch, 0.2, pairs=3)
+    found = pilot.find(tmp_path / "two", study)
+    assert found is not None
+    assert (found.members, found.trained, found.leapt, found.judged.accepted) == (3, None, None, False)
+    assert not found.judged.refusal  # nobody knows
+
+
+def test_a_study_whose_leaps_a_pilot_refuses_is_trained(
+    monkeypatch: pytest.MonkeyPatch, task: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Off by 20 % in one of the two cells: neither their spread nor their worth is used, and none are offered."""
+    runs = task.parent / "runs"
+    study = leapt_run(runs, monkeypatch, 0.2)
+    found = pilot.find(runs, study)
+    assert found is not None
+    assert (found.members, found.trained, found.leapt, found.difference) == (30, None, None, None)
+    task.write_text(LEAPT)
+    assert made(task, "--error=5%", "--quantity=mu_L") == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert f"leaps are refused, as the run {found.path} has them: the losses of leaps are off by 20 % rms" in said
+    assert "(width 4, N_D 12, draw 0)" in said
+    assert "30 networks are too few to tell the spread" in said
+    text = said.partition("study file (OUT=path.toml writes it):")[2]
+    assert "mu_L to 5 %, by training" in text
+    assert "leaps" not in text.partition("by make design.")[2]
+
+
+def test_ways_of_more_shards_than_are_planned_are_said_and_others_go_on(
+    monkeypatch: pytest.MonkeyPatch, task: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """At 1 % training takes 40 shards and with leaps 28; at 0.5 % both take more than 30."""
+    task.write_text(WIDE)
+    monkeypatch.setattr(plan, "MAX_SHARDS", 30)
+    assert made(task, "--error=1%", "--quantity=mu_L") == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert re.search(r"mu_L by training: the study has [\d,]+ shards; at most 30 are planned; phase ensemble has", said)
+    assert "# mu_L to 1 %, by both" in said
+    assert made(task, "--error=0.5%", "--quantity=mu_L") == 2
+    assert "mu_L by both: the study has" in " ".join(capsys.readouterr().err.split())
+
+
+def test_errors_of_exponents_are_said_to_be_absolute(task: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    study = studies.load(task).of_kind(EnsembleStudy)
+    known = foreseen_law.foresee(study, study.data.load(study.known))
+    (target,) = known.targets("exponent_mu_L")
+    assert target.absolute
+    assert not any(one.absolute for one in known.targets("mu_L"))
+    promised = cheapest([target], Seconds(1.0), 0.1, "training", multiple=study.ensemble.tile)
+    assert made(task, "--error=10%", "--quantity=exponent_mu_L") == 0
+    said = capsys.readouterr().out
+    assert "study small, to 0.1\n" in said
+    (row,) = re.findall(r"^exponent_mu_L +training .*$", said, re.MULTILINE)
+    assert f"{promised.error:.2g}" in row.split()
+    assert "%" not in row
+    assert "of exponents absolute" in said
+    assert "# exponent_mu_L to 0.1, by training: 0." in said
+    assert made(task, "--error=10%") == 0
+    assert "study small, to 10 %, of exponents 0.1\n" in capsys.readouterr().out

@@ -162,6 +162,22 @@ def test_leaps_alone_are_not_offered_where_their_bias_counts() -> None:
     assert cheapest([target], Seconds(1.0, 0.1), 0.05, "leaps").leapt == 400
 
 
+def test_leaps_alone_are_offered_down_to_three_times_a_measured_bias() -> None:
+    target = still(trained=1.0, leapt=1.0, difference=0.05)
+    with pytest.raises(ValueError, match=r"bias of about 2\.5 % .* not below 7\.5 %"):
+        cheapest([target], Seconds(1.0, 0.1), 0.07, "leaps", bias=0.025)
+    assert cheapest([target], Seconds(1.0, 0.1), 0.02, "leaps", bias=0.005).leapt == 2500
+
+
+def test_leaps_that_vary_as_networks_do_save_nothing_and_draws_are_not_blamed() -> None:
+    """U_diff >= U of one of two targets: training reaches the error, leaps beside it do not."""
+    bad = replace(still(trained=1.0, leapt=1.5, difference=1.2), name="two", draws=np.full(4, 0.0001))
+    targets = [still(trained=1.0, leapt=1.0, difference=0.05), bad]
+    assert cheapest(targets, Seconds(1.0, 0.1), 0.05, "training").trained == 417  # 1/(0.05^2 - 0.01^2)
+    with pytest.raises(ValueError, match=r"^two: leaps vary as much from training as networks do: they save nothing$"):
+        cheapest(targets, Seconds(1.0, 0.1), 0.05, "both")
+
+
 def test_what_draws_leave_is_refused_with_its_size() -> None:
     target = replace(still(trained=1.0, leapt=1.0, difference=0.1), draws=np.array([0.04, 0.01]))
     with pytest.raises(ValueError, match=r"one: draws .* error of 0.1 with up to 2 draws, more than 0.05"):
