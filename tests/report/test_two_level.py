@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 
 from analysis.two_level import LARGEST, LEAPT, NAMES, TRAINED, Accuracy, Levels, Sample, over_draws
+from ntkhpc import kernels, leaps, training
+from ntkhpc.networks import MLP
 
 POINTS, M, FEW = 6, 60, 14
 
@@ -203,3 +205,22 @@ def test_a_variance_that_is_not_positive_has_no_logarithm_and_no_error() -> None
     assert found["mu_L"].is_known
     assert np.isnan(found["sigma_L"].value)
     assert found["sigma_L"].estimate() is found["eps_L"].estimate() is None
+
+
+def test_five_fixed_leaps_of_narrow_deep_networks_are_refused_and_adaptive_ones_are_not() -> None:
+    """Depth 2, erf, 3 outputs, 16 units: the kernel moves most where five leaps are longest."""
+    rng, mlp, n = np.random.default_rng(0), MLP(2, "erf", outputs=3), 64
+    x, mixed = rng.normal(size=(n, 6)), rng.normal(size=(6, 3)) / np.sqrt(6)
+    x_test = rng.normal(size=(200, 6))
+    data = (x, np.sin(2 * x @ mixed), x_test, np.sin(2 * x_test @ mixed))
+    rate = n * mlp.outputs / kernels.lambda_max(kernels.nngp_ntk(mlp, x)[1])
+    program = training.Program(mlp, 16, (0, 4 * n))
+    given = {"learning_rate": rate, "seed": 1, "members": range(20)}
+    trained = training.train_tile(program, *data, **given).test_loss[:, -1]
+    five, adaptive = (
+        Levels.of(trained, leaps.leap_tile(program, *data, **given, **how).test_loss).accuracy()
+        for how in ({"leaps": 5}, {"tolerance": 0.03})
+    )
+    assert "more than 10 %" in five.refusal
+    assert not adaptive.refusal
+    assert adaptive.rms < 0.04
