@@ -178,17 +178,20 @@ def test_leaps_that_were_all_trained_are_judged_and_add_nothing(made: EnsembleRe
     assert one.trained["mu_L"].value == pytest.approx(float(cell.test_loss[:15].mean()))
 
 
+def drawn_twice(first: xarray.Dataset, second: xarray.Dataset) -> xarray.Dataset:
+    """A store of two draws, from two of one."""
+    moved = [name for name in first if "draw" in first[name].dims]
+    both = [first[moved], second.assign_coords(draw=[1])[moved]]
+    return xarray.concat(both, "draw", join="exact").merge(first.drop_vars([*moved, "draw"]), compat="override")
+
+
 def test_several_draws_are_averaged_network_by_network_and_one_refused_draw_refuses_their_mean(
     made: EnsembleResults,
 ) -> None:
     def spoil(arrays: dict[str, np.ndarray]) -> None:
         arrays["leap_loss"][1, 2] *= 1.3
 
-    other = changed(made, spoil).store.assign_coords(draw=[1])
-    moved = [name for name in made.store if "draw" in made.store[name].dims]
-    others = made.store.drop_vars([*moved, "draw"])
-    both = xarray.concat([made.store[moved], other[moved]], "draw", join="exact").merge(others, compat="override")
-    found = of(made, both)
+    found = of(made, drawn_twice(made.store, changed(made, spoil).store))
     width, n = int(made.store.width[0]), int(made.sizes[0])
     mine, twice = made.two_level["eps_L", width, n], found.two_level["eps_L", width, n]
     assert twice.value == pytest.approx(mine.value)
@@ -196,6 +199,22 @@ def test_several_draws_are_averaged_network_by_network_and_one_refused_draw_refu
     lost = (int(made.store.width[1]), int(made.sizes[2]))
     assert lost not in {(w, size) for _, w, size in found.two_level}
     assert [(one.width, one.n_train, one.draw) for one in section.worst(found) if one.refusal] == [(*lost, 1)]
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_draw_that_cannot_be_judged_is_told_before_one_that_is_accurate(made: EnsembleResults, first: bool) -> None:
+    """It has too few networks of both kinds, so that its root mean square is not known; in either order of draws."""
+
+    def lose(arrays: dict[str, np.ndarray]) -> None:
+        arrays["status"][1, 2, 0, 3:] = DIVERGED
+
+    draws = [made.store, changed(made, lose).store]
+    found = of(made, drawn_twice(*(draws[::-1] if first else draws)))
+    lost = (int(made.store.width[1]), int(made.sizes[2]))
+    assert [(one.width, one.n_train, one.draw) for one in section.worst(found) if one.refusal] == [(*lost, 1 - first)]
+    rows = [row for row in section.accuracy_rows(found) if row[-1] == "refused"]
+    assert [row[:2] for row in rows] == [(f"{lost[0]:,}", f"{lost[1]:,}")]
+    assert any("only 3 of the leapt networks were trained too" in said for said in section.cautions(found))
 
 
 def test_exponents_have_the_errors_of_both_samples_of_networks_at_all_sizes(made: EnsembleResults) -> None:
