@@ -172,6 +172,12 @@ def test_a_public_class_name_is_defined_once() -> None:
     assert not twice, f"names with two meanings: {twice}"
 
 
+def test_every_module_of_the_science_is_in_the_table_of_the_floors() -> None:
+    (row,) = re.findall(r"^\| science \|(.*)\|$", (ROOT / "docs" / "architecture.md").read_text(), re.MULTILINE)
+    lacking = {one.removeprefix("ntkhpc.") for one in SCIENCE} - set(re.findall(r"`(\w+)/?`", row))
+    assert not lacking, f"docs/architecture.md lacks {sorted(lacking)}"
+
+
 def test_every_room_of_the_floors_exists() -> None:
     assert {room(name) for name in MODULES} >= set().union(*FLOORS)
     assert len(FLOORS) <= 10
