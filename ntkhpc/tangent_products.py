@@ -18,10 +18,8 @@ import jax.flatten_util
 import jax.numpy as jnp
 from jax import Array
 
+from ntkhpc.leap_sizes import MOST_ROWS
 from ntkhpc.networks import ACTIVATIONS, MLP, FiniteNetwork, Parameters
-
-MOST_ROWS = 4096
-"""N up to which T is made as a matrix: 64 MiB in single precision."""
 
 
 class Tangents(NamedTuple):

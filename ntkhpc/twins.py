@@ -5,7 +5,6 @@ width, twin and trained network differ by one thing each: by the random kernel a
 beyond that kernel. One leap over all steps (leaps.py) trains it in closed form. arXiv:1902.06720, section 2.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,8 +16,8 @@ from jax import Array
 
 from ntkhpc import lanczos, leap_responses, leaps, optimisers, tangent_products
 from ntkhpc.lanes import MAPPED, Lanes
+from ntkhpc.leap_sizes import twin_vectors
 from ntkhpc.leaps import Descent
-from ntkhpc.optimisers import Algorithm
 from ntkhpc.training import Program
 
 
@@ -57,18 +56,12 @@ def twin_tile(
     return Twins(*leaps.over_members(_twin, program, data, learning_rate, seed, members, None, lanes.count))
 
 
-def vectors(algorithm: Algorithm, steps: int, rows: int) -> int:
-    """Of the Krylov space: (1 - x)^t is a polynomial in x of degree sqrt(2 t log(2/e)) but for e, here 1e-5, at any
-    x in [0, 1]; momentum makes steps 1/(1 - beta) times as long. As many as N are exact."""
-    return min(rows, math.ceil(5 * math.sqrt(steps / (1 - algorithm.momentum))) + 1)
-
-
 def _twin(descent: Descent, parameters: Any, how: None) -> tuple[Array, ...]:
     member, algorithm, steps = descent.member(parameters), descent.program.trained_by, descent.program.trace_steps[-1]
     tangents = descent.tangents(member, parameters)
     outputs = member.network.apply(parameters, descent.x)
     residual = (outputs - member.y).reshape(-1)
-    space = lanczos.krylov(tangents.product, residual, vectors(algorithm, steps, descent.count))
+    space = lanczos.krylov(tangents.product, residual, twin_vectors(algorithm, steps, descent.count))
     if algorithm.is_closed:
         weights = leap_responses.closed(space.values, descent.rate, descent.count, steps)
     else:

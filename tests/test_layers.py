@@ -27,8 +27,9 @@ FLOORS = (
      "ntkhpc.stax_network", "ntkhpc.kernel_batches", "ntkhpc.traced", "ntkhpc.stax_cost",
      "ntkhpc.optimisers", "ntkhpc.output_scale", "ntkhpc.precisions", "ntkhpc.responses", "ntkhpc.minibatches",
      "ntkhpc.mixtures", "ntkhpc.symmetric", "ntkhpc.joint_loss",
-     "ntkhpc.initial_weights", "ntkhpc.lanczos", "ntkhpc.tangent_products", "ntkhpc.leap_responses", "ntkhpc.leaps",
-     "ntkhpc.twins", "ntkhpc.orthants", "ntkhpc.four_points", "ntkhpc.finite_width"},
+     "ntkhpc.initial_weights", "ntkhpc.lanczos", "ntkhpc.tangent_products", "ntkhpc.leap_responses",
+     "ntkhpc.leap_sizes", "ntkhpc.leaps", "ntkhpc.twins", "ntkhpc.orthants", "ntkhpc.four_points",
+     "ntkhpc.finite_width"},
     {"ntkhpc.data"},
     {"ntkhpc.studies"},
     {"ntkhpc.engine"},
@@ -169,6 +170,12 @@ def test_a_public_class_name_is_defined_once() -> None:
                 places.setdefault(node.name, []).append(module(path))
     twice = {name: found for name, found in places.items() if len(found) > 1}
     assert not twice, f"names with two meanings: {twice}"
+
+
+def test_every_module_of_the_science_is_in_the_table_of_the_floors() -> None:
+    (row,) = re.findall(r"^\| science \|(.*)\|$", (ROOT / "docs" / "architecture.md").read_text(), re.MULTILINE)
+    lacking = {one.removeprefix("ntkhpc.") for one in SCIENCE} - set(re.findall(r"`(\w+)/?`", row))
+    assert not lacking, f"docs/architecture.md lacks {sorted(lacking)}"
 
 
 def test_every_room_of_the_floors_exists() -> None:

@@ -35,6 +35,7 @@ from ntkhpc.engine.run import Run
 from ntkhpc.refinement import SMALLEST_PIVOT
 from ntkhpc.studies.ensemble import exact, standing
 from ntkhpc.studies.ensemble.network import Network
+from ntkhpc.studies.ensemble.study import EnsembleStudy
 
 SECTIONS: list[Section[EnsembleResults]] = [
     answer.SECTION,
@@ -172,12 +173,20 @@ def _about(results: EnsembleResults) -> str:
     study, sizes = results.study, results.sizes
     widths = ", ".join(f"{int(width):,}" for width in results.mean.width.values)
     return (
-        f"ensembles of {study.trained_members:,} networks of width {widths}, "
+        f"ensembles of {_networks(study)} of width {widths}, "
         f"{study.network.shape()}, at {len(sizes)} training-set "
         f"sizes from {sizes[0]:,} to {sizes[-1]:,}, {count(study.ensemble.draws, 'draw')}; "
         + (f"exact curves at infinite width up to {study.curve_sizes[-1]:,}." if standing.is_own(study)
            else f"{standing.short(study)}.")
     )  # fmt: skip
+
+
+def _networks(study: EnsembleStudy) -> str:
+    """How many a cell has, trained and in leaps."""
+    trained, leapt = study.trained_members, study.leapt_members
+    if not leapt:
+        return f"{trained:,} networks"
+    return f"{trained:,} networks trained step by step and {leapt:,} in leaps ({min(trained, leapt):,} are both)"
 
 
 def _definitions(results: EnsembleResults) -> dict[str, str]:

@@ -45,13 +45,18 @@ EXPONENTS_NOTE = (
 
 
 def worst(results: EnsembleResults) -> Iterator[LeaptCell]:
-    """Of each width and n_train the draw of which leaps are the least accurate."""
+    """Of each width and n_train the draw of which leaps are the least accurate: a refused one, if there is any."""
     found: dict[tuple[int, int], LeaptCell] = {}
     for one in results.leaps:
-        other = found.get((one.width, one.n_train))
-        if other is None or not one.accuracy.rms <= other.accuracy.rms:
-            found[one.width, one.n_train] = one
+        key = one.width, one.n_train
+        found[key] = max(found.get(key, one), one, key=_inaccuracy)
     yield from found.values()
+
+
+def _inaccuracy(one: LeaptCell) -> tuple[bool, float]:
+    """With too few networks to know the root mean square it is as if it were infinite."""
+    rms = one.accuracy.rms
+    return bool(one.refusal), math.inf if math.isnan(rms) else rms
 
 
 def accuracy_rows(results: EnsembleResults) -> list[Sequence[str]]:

@@ -12,8 +12,9 @@ import xarray
 from analysis import aggregate, agreement, dominance, floor, infinite, leaps, second_run, two_level, width
 from analysis.agreement import AgainstLaw
 from analysis.contrasts import Curve, ErrorSource, Estimate, number, relative
-from analysis.ensemble import curves, resolution, spread
+from analysis.ensemble import curves, initial_kernel, resolution, spread
 from analysis.ensemble.curves import CONTAINED, DRAW, FITTED, MEMBERS, POINTS, REQUIRED, Drawn
+from analysis.ensemble.initial_kernel import Fluctuation
 from analysis.ensemble.resolution import Resolution
 from analysis.ensemble.spread import Spread
 from analysis.floor import Levelling
@@ -24,15 +25,9 @@ from analysis.two_level import Quantity
 from analysis.width import WidthLine
 from ntkhpc.engine import conflicts
 from ntkhpc.engine.run import Run
-from ntkhpc.finite_width import kernel_fluctuations
-from ntkhpc.networks import MLP
 from ntkhpc.studies.ensemble import exact, redraws, standing
-from ntkhpc.studies.ensemble.network import mlp
 from ntkhpc.studies.ensemble.study import EnsembleStudy
 from ntkhpc.studies.ensemble.train import DIVERGED, OK
-
-KERNEL_SAMPLES = 256
-"""All pairs of samples are summed over; the mean over pairs of so many is that of more to less than a per cent."""
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -246,19 +241,9 @@ class EnsembleResults:
         return _by_size(leaps.splits(self.store))
 
     @cached_property
-    def kernel_fluctuations(self) -> dict[tuple[int, int], float]:
-        """By (width, n_train): the relative standard deviation of `twin_kernel` that theory predicts at leading order
-        in 1/width, of the first draw and at most KERNEL_SAMPLES of its samples. Empty where there is none: of networks
-        that are not fully connected, and of stores without the samples."""
-        network = mlp(self.study)
-        if not isinstance(network, MLP) or not {"x_train", "permutation"} <= set(self.store):
-            return {}
-        x, order = self.store.x_train.values, self.store.permutation[0].values
-        found: dict[tuple[int, int], float] = {}
-        for n in map(int, self.sizes):
-            scaled = kernel_fluctuations(network, x[order[: min(n, KERNEL_SAMPLES)]])
-            found |= {(int(w), n): scaled / np.sqrt(float(w)) for w in self.mean.width.values}
-        return found
+    def initial_kernels(self) -> list[Fluctuation]:
+        """How much the kernel varies that networks begin with. Needs leaps.TWIN."""
+        return initial_kernel.fluctuations(self.study, self.store, self.splits)
 
     @property
     def knows_draws(self) -> bool:

@@ -14,14 +14,16 @@ from matplotlib.figure import Figure
 
 from analysis import infinite, leaps, two_level
 from analysis.contrasts import Estimate, number
+from analysis.ensemble import initial_kernel
 from analysis.ensemble.drawing import NAMES, widths
-from analysis.ensemble.results import KERNEL_SAMPLES, EnsembleResults
+from analysis.ensemble.results import EnsembleResults
 from analysis.leaps import SPLIT
 from analysis.report.look import EXACT, Look
 from analysis.report.numbers import percent
 from analysis.report.plotting import legend_below, log_x
 from analysis.report.section import Section, Table, led
 from analysis.two_level import Quantity
+from analysis.width import extrapolated
 
 STEPS = ("initial kernel", "training beyond it", "both")
 
@@ -41,22 +43,24 @@ NOTE = (
     "where they began. Training beyond it: from these to the networks themselves, by pairs of the same seeds."
 )
 
-KERNEL_NOTE = (
-    "Relative standard deviation over networks of the mean, over training samples and outputs, of the diagonal of the "
-    "neural tangent kernel that they begin with, ± half of its 68 % interval.{theory}"
+FROM_NARROW = (
+    " From width {width:,}: what both would be if they fell as 1/width from there on; its error holds the size that "
+    "terms of order 1/width^2 then have."
 )
-
-THEORY_NOTE = " At order 1/width: as the cumulants of random networks predict it, of at most {samples} samples."
 
 
 @dataclass(frozen=True)
 class Changes:
-    """Of one quantity, width and n_train, logarithms of ratios by STEPS; None where one is not known."""
+    """Of one quantity, width and n_train, logarithms of ratios by STEPS; None where one is not known.
+
+    `from_narrow` is the relative change of both steps as it follows from the narrowest width alone, None there.
+    """
 
     quantity: str
     width: int
     n_train: int
     steps: dict[str, Estimate | None]
+    from_narrow: Estimate | None
 
     def percent(self, step: str) -> str:
         one = self.steps[step]
@@ -71,8 +75,21 @@ def changes(results: EnsembleResults) -> list[Changes]:
             twin = two_level.over_draws([one.twin[name] for one in draws])
             trained = two_level.over_draws([one.trained[name] for one in draws])
             steps = (_against(twin, exact), trained.log_ratio(twin), _against(trained, exact))
-            found.append(Changes(name, width, n, dict(zip(STEPS, steps, strict=True))))
+            told = _from_narrow(results, name, width, n, exact)
+            found.append(Changes(name, width, n, dict(zip(STEPS, steps, strict=True)), told))
     return found
+
+
+def _from_narrow(results: EnsembleResults, name: str, width: int, n: int, exact: float) -> Estimate | None:
+    narrowest = _narrowest(results)
+    if width == narrowest or not exact > 0:
+        return None
+    found = two_level.over_draws([one.trained[name] for one in results.splits[narrowest, n]]).estimate()
+    return found and extrapolated(found, narrowest, exact, width).less(exact).scaled(1 / exact)
+
+
+def _narrowest(results: EnsembleResults) -> int:
+    return min(width for width, _ in results.splits)
 
 
 def _against(one: Quantity, exact: float) -> Estimate | None:
@@ -112,27 +129,18 @@ def _points(axis: Any, mine: Sequence[Changes], step: str, look: Look, hollow: b
 
 
 def tables(results: EnsembleResults) -> list[Table]:
-    rows: list[Sequence[str]] = [("quantity", "width", "N_D", *STEPS)]
-    rows += [(one.quantity, f"{one.width:,}", f"{one.n_train:,}", *map(one.percent, STEPS))
-             for one in changes(results) if one.steps[STEPS[0]]]  # fmt: skip
-    if not rows[1:]:
+    found = [one for one in changes(results) if one.steps[STEPS[0]]]
+    if not found:
         return []
-    kernels = kernel_rows(results)
-    theory = THEORY_NOTE.format(samples=KERNEL_SAMPLES) if results.kernel_fluctuations else ""
-    return [Table(rows, NOTE), *([Table(kernels, KERNEL_NOTE.format(theory=theory))] if kernels[1:] else [])]
-
-
-def kernel_rows(results: EnsembleResults) -> list[Sequence[str]]:
-    """How much the kernel that networks begin with varies, of the first draw."""
-    predicted = results.kernel_fluctuations
+    narrowest, wider = _narrowest(results), any(one.from_narrow for one in found)
     rows: list[Sequence[str]] = [
-        ("width", "N_D", "spread of the initial kernel", *(["at order 1/width"] if predicted else []))
+        ("quantity", "width", "N_D", *STEPS, *([f"both, from width {narrowest:,}"] if wider else []))
     ]
-    for (width, n), (first, *_) in results.splits.items():
-        if first.kernel:
-            theory = (f"{100 * predicted[width, n]:.3g} %",) if predicted else ()
-            rows.append((f"{width:,}", f"{n:,}", percent(first.kernel).removeprefix("+"), *theory))
-    return rows
+    for one in found:
+        told = (percent(one.from_narrow) if one.from_narrow else "-",) if wider else ()
+        rows.append((one.quantity, f"{one.width:,}", f"{one.n_train:,}", *map(one.percent, STEPS), *told))
+    note = NOTE + (FROM_NARROW.format(width=narrowest) if wider else "")
+    return [Table(rows, note), *initial_kernel.tables(results.initial_kernels)]
 
 
 def sentences(results: EnsembleResults) -> list[str | list[str]]:
@@ -140,7 +148,7 @@ def sentences(results: EnsembleResults) -> list[str | list[str]]:
     found = changes(results)
     said = [_sentence(name, int(width), [one for one in found if (one.quantity, one.width) == (name, width)])
             for name in SPLIT for width in results.mean.width.values]  # fmt: skip
-    return led(LEAD, said)
+    return [*led(LEAD, said), *initial_kernel.sentences(results.initial_kernels)]
 
 
 LEAD = (
@@ -174,17 +182,20 @@ def _range(values: Sequence[float]) -> str:
 
 def records(results: EnsembleResults) -> list[dict[str, Any]]:
     """One record for each quantity, width and n_train: relative changes and their standard errors."""
+    kernels = {(one.width, one.n_train): one for one in results.initial_kernels}
     found = []
     for one in changes(results):
-        kernel = results.splits[one.width, one.n_train][0].kernel
+        kernel = kernels.get((one.width, one.n_train))
         row: dict[str, Any] = {"quantity": one.quantity, "width": one.width, "n_train": one.n_train}
         for step, key in zip(STEPS, ("initial_kernel", "beyond", "both"), strict=True):
             ratio = known.of_ratio() if (known := one.steps[step]) else None
             row[key], row[f"{key}_stderr"] = (ratio.value, ratio.stderr) if ratio else (None, None)
             row[f"{key}_p_value"] = known.p_value() if known else None
-        row["kernel_fluctuation"] = kernel and kernel.value
-        row["kernel_fluctuation_stderr"] = kernel and kernel.stderr
-        row["kernel_fluctuation_predicted"] = results.kernel_fluctuations.get((one.width, one.n_train))
+        row["both_from_narrowest"] = one.from_narrow and one.from_narrow.value
+        row["both_from_narrowest_stderr"] = one.from_narrow and one.from_narrow.stderr
+        row["kernel_fluctuation"] = kernel and kernel.measured.value
+        row["kernel_fluctuation_stderr"] = kernel and kernel.measured.stderr
+        row["kernel_fluctuation_predicted"] = kernel and kernel.predicted
         found.append(row)
     return found
 

@@ -101,7 +101,10 @@ def test_kills_and_shards_change_no_bit(leapt: Run, arrays: xarray.Dataset, runs
         np.testing.assert_array_equal(found[name].values, arrays[name].values, err_msg=name)
     shown = library.OpenRun(target.path)
     assert (shown.moments().members == 4).all()
-    assert "ensembles of 4 networks of width 8" in (target.path / "analysis" / "report.html").read_text()
+    assert (
+        "ensembles of 4 networks trained step by step and 11 in leaps (4 are both) of width 8"
+        in (target.path / "analysis" / "report.html").read_text()
+    )
 
 
 def test_a_report_is_made_with_networks_in_leaps_and_twins(leapt: Run) -> None:

@@ -1,7 +1,8 @@
 """What it takes to train members in leaps: operations, seconds of one reference core, and memory.
 
-Measured on one core that trains 2.5 times as fast as the reference core (ReLU, 25 features, 4 n_train steps, of width
-and n_train 32 and 32, 128 and 128, 512 and 256): leaps 1.1, 2.6 and 15 ms a member, twins .6, 3.1 and 11 ms.
+Measured on one core that trains 2.4 times as fast as the reference core (ReLU, 25 features, 4 n_train steps, of width
+and n_train 32 and 32, 128 and 128, 512 and 256): leaps 0.6, 2.2 and 12 ms a member, at a tolerance of 0.03 0.9, 3.7 and
+18 ms, twins 0.24, 2.2 and 7.7 ms.
 
 A leap is a Krylov space of the kernel of the network at its present weights, a move of the weights, and the network
 after it. The kernel is made as a matrix where that is small (tangent_products.py); else each product with it takes
@@ -12,6 +13,7 @@ import math
 from typing import TYPE_CHECKING
 
 from ntkhpc import lanes
+from ntkhpc.leap_sizes import MOST_ROWS, VECTORS, twin_vectors
 from ntkhpc.studies import cost
 from ntkhpc.studies.ensemble import network, train, training_cost
 from ntkhpc.studies.ensemble.members import TOLERANCE
@@ -19,22 +21,19 @@ from ntkhpc.studies.ensemble.members import TOLERANCE
 if TYPE_CHECKING:
     from ntkhpc.studies.ensemble.study import EnsembleStudy
 
-LEAPS = 9.0
-"""Leaps of a member at the tolerance TOLERANCE, whatever the steps. Errors grow as the square of a leap."""
+LEAPS = 8.0
+"""Leaps of a member at the tolerance TOLERANCE: 5 to 11 of the calorimeter. Errors grow as the square of a leap."""
 
 TRIES = 1.3
 """Leaps tried, by leaps taken."""
 
-VECTORS = 32
-"""Of the Krylov space of a leap."""
-
-MOST_ROWS = 4096
-"""Training points times outputs up to which the kernel is a matrix."""
+PRODUCTS = 24.0
+"""With the kernel, of a leap on average: the first leaps are short, and take one more than they have steps."""
 
 PRODUCT = 1.5
 """Operations of a product with the kernel without its matrix, by those of a step of training."""
 
-SECONDS_PER_LEAP, SECONDS_PER_PRODUCT, SECONDS_PER_STEP = 100e-6, 5e-6, 2e-6
+SECONDS_PER_LEAP, SECONDS_PER_PRODUCT, SECONDS_PER_STEP = 40e-6, 10e-6, 2e-6
 """Beside operations: of a leap with its small eigenproblem, of a product and its orthogonalisation, and of each step of
 the recursion that momentum and schedules need in place of a closed form."""
 
@@ -59,21 +58,27 @@ def leaps(study: "EnsembleStudy", n_train: int) -> float:
     return min(float(study.training.steps(n_train)), expected)
 
 
-def twin_vectors(study: "EnsembleStudy", n_train: int) -> int:
-    """Of the Krylov space of a twin (twins.vectors)."""
-    steps = study.training.steps(n_train) / (1 - study.training.algorithm.momentum)
-    return min(rows(study, n_train), math.ceil(5 * math.sqrt(steps)) + 1)
+def products(study: "EnsembleStudy", n_train: int) -> float:
+    """With the kernel, of a leap of a member on average; of as many vectors is its Krylov space."""
+    steps = study.training.steps(n_train) / leaps(study, n_train)
+    return min(PRODUCTS, float(rows(study, n_train)), steps + 1)
+
+
+def _vectors_of_twin(study: "EnsembleStudy", n_train: int) -> int:
+    return twin_vectors(study.training.algorithm, study.training.steps(n_train), rows(study, n_train))
 
 
 def member_flops(study: "EnsembleStudy", width: int, n_train: int) -> float:
     """One member: its leaps, and the test points once; and its twin, with a product at these too."""
     test = network.forward_flops(study, width, study.data.test)
     step = network.step_flops(study, width, n_train)
-    spaces = (2 if study.training.algorithm.momentum else 1) * _space_flops(study, width, n_train, VECTORS)
+    spaces = (2 if study.training.algorithm.momentum else 1) * _space_flops(
+        study, width, n_train, products(study, n_train)
+    )
     found = leaps(study, n_train) * (_kernel_flops(study, width, n_train) + spaces + TRIES * step) + test
     if not study.ensemble.twin:
         return found
-    space = _space_flops(study, width, n_train, twin_vectors(study, n_train))
+    space = _space_flops(study, width, n_train, _vectors_of_twin(study, n_train))
     return found + 2 * _kernel_flops(study, width, n_train) + space + step + 2 * test
 
 
@@ -85,19 +90,19 @@ def _kernel_flops(study: "EnsembleStudy", width: int, n_train: int) -> float:
     return depth * 2.0 * (n**2 + n_train**2) * width + (depth - 1) * 2.0 * n * width**2
 
 
-def _space_flops(study: "EnsembleStudy", width: int, n_train: int, vectors: int) -> float:
+def _space_flops(study: "EnsembleStudy", width: int, n_train: int, vectors: float) -> float:
     """Of so many products with the kernel, each made orthogonal to all of the space twice; and of the eigenproblem."""
-    n, vectors = rows(study, n_train), min(vectors, rows(study, n_train))
+    n = rows(study, n_train)
     product = 2.0 * n**2 if is_explicit(study, n_train) else PRODUCT * network.step_flops(study, width, n_train)
     return vectors * (product + 8.0 * vectors * n) + 100.0 * vectors**3
 
 
 def member_seconds(study: "EnsembleStudy", width: int, n_train: int) -> float:
     taken, algorithm = leaps(study, n_train), study.training.algorithm
-    products = taken * min(VECTORS, rows(study, n_train)) * (2 if algorithm.momentum else 1)
-    others = taken * SECONDS_PER_LEAP + products * SECONDS_PER_PRODUCT
+    multiplied = taken * products(study, n_train) * (2 if algorithm.momentum else 1)
+    others = taken * SECONDS_PER_LEAP + multiplied * SECONDS_PER_PRODUCT
     if study.ensemble.twin:
-        others += SECONDS_PER_LEAP + twin_vectors(study, n_train) * SECONDS_PER_PRODUCT
+        others += SECONDS_PER_LEAP + _vectors_of_twin(study, n_train) * SECONDS_PER_PRODUCT
     if not algorithm.is_closed:
         others += TRIES * study.training.steps(n_train) * SECONDS_PER_STEP
     operations = member_flops(study, width, n_train) / cost.FLOPS_PER_SECOND
@@ -125,6 +130,6 @@ def _kernel_bytes(study: "EnsembleStudy", width: int, n_train: int) -> int:
     """The kernel, its layers in the making and the gradients of all outputs, or two states of a linearised network;
     and the space."""
     itemsize, n = 8 if study.training.precision == "float64" else 4, rows(study, n_train)
-    vectors = max(VECTORS, twin_vectors(study, n_train) if study.ensemble.twin else 0)
+    vectors = max(VECTORS, _vectors_of_twin(study, n_train) if study.ensemble.twin else 0)
     matrices = 3 * n**2 + 2 * n * width if is_explicit(study, n_train) else 4 * n_train * width * study.network.depth
     return itemsize * (matrices + (vectors + 4) * n + 3 * vectors**2)
