@@ -22,9 +22,9 @@ from ntkhpc.studies.ensemble import algorithms, standing, train
 from ntkhpc.studies.ensemble.study import EnsembleStudy
 
 if TYPE_CHECKING:  # loaded where they are needed: they take seconds
-    from analysis.budget import Design, Seconds, Target, Way
-    from analysis.foreseen import Foreseen
-    from analysis.pilot import Pilot
+    from analysis.budgets.budget import Design, Seconds, Target, Way
+    from analysis.budgets.foreseen import Foreseen
+    from analysis.budgets.pilot import Pilot
 
 ALL = "all of these"
 
@@ -104,8 +104,8 @@ def show(wanted: Study, path: Path, goal: Goal, runs: Path, profile: Profile | N
 
     `path` is the file of the study. Raises StudyError where there is no budget, saying why.
     """
-    from analysis import foreseen as foreseeing
-    from analysis import pilot as pilots
+    from analysis.budgets import foreseen as foreseeing
+    from analysis.budgets import pilot as pilots
 
     goal.require_sense(foreseeing.QUANTITIES)
     study = _ensemble(wanted, path)
@@ -161,7 +161,7 @@ def _ensemble(wanted: Study, path: Path) -> EnsembleStudy:
 
 
 def _law(study: EnsembleStudy, console: Console) -> "Foreseen":
-    from analysis import foreseen_law
+    from analysis.budgets import foreseen_law
 
     split = study.data.load(study.known)
     if (seconds := foreseen_law.seconds(study)) > 60:
@@ -174,7 +174,7 @@ def _unknown(study: EnsembleStudy) -> str:
 
 
 def _lacking(pilot: "Pilot | None") -> str:
-    from analysis.pilot import ENOUGH
+    from analysis.budgets.pilot import ENOUGH
 
     if pilot is None:
         return f"no run has the same networks, at all widths and sizes, which with {ENOUGH} of them would tell it"
@@ -182,7 +182,7 @@ def _lacking(pilot: "Pilot | None") -> str:
 
 
 def _try(study: EnsembleStudy) -> str:
-    from analysis.pilot import ENOUGH
+    from analysis.budgets.pilot import ENOUGH
 
     return f"run a pilot, this study with ensemble.members = {ENOUGH} and draws = 1, then make design again"
 
@@ -226,7 +226,7 @@ def _choices(
     notes: list[str],
 ) -> list[Choice]:
     """The ways that reach the error, the cheapest first; `notes` says of the others why they do not."""
-    from analysis import budget
+    from analysis.budgets import budget
 
     found = []
     for way, seconds in ways:
@@ -251,7 +251,7 @@ def _choices(
 
 def _ways(study: EnsembleStudy, clock: Clock, pilot: "Pilot | None", notes: list[str]) -> "list[tuple[Way, Seconds]]":
     """What networks and draws of the study take, in each way that is open to it; `notes` says why leaps are not."""
-    from analysis.budget import FEWEST, Seconds
+    from analysis.budgets.budget import FEWEST, Seconds
 
     def seconds(trained: int, leapt: int, draws: int) -> float:
         return clock.seconds(plan.make(_made(study, trained, leapt, draws)))

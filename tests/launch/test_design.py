@@ -10,9 +10,10 @@ import xarray
 from msgspec import structs
 from support.runs import ROOT, tiny_text
 
-from analysis import aggregate, foreseen_law, pilot
-from analysis.budget import Seconds, cheapest
-from analysis.foreseen import QUANTITIES
+from analysis import aggregate
+from analysis.budgets import foreseen_law, pilot
+from analysis.budgets.budget import Seconds, cheapest
+from analysis.budgets.foreseen import QUANTITIES
 from ntkhpc import cli, studies
 from ntkhpc.engine import plan, receipts, run
 from ntkhpc.engine.run import Run

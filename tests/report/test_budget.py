@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 from msgspec import structs
 
-from analysis import foreseen_law
-from analysis.budget import FEWEST, Design, MemberVariance, Seconds, Target, cheapest, points_needed
+from analysis.budgets import foreseen_law
+from analysis.budgets.budget import FEWEST, Design, MemberVariance, Seconds, Target, cheapest, points_needed
+from analysis.budgets.foreseen import MOST_DRAWS, Foreseen
+from analysis.budgets.pilot import covariances
 from analysis.calibration import __main__ as calibration
 from analysis.calibration.__main__ import Scenario
 from analysis.calibration.synthetic import PLAIN, Pool, make
 from analysis.calibration.world import World
-from analysis.foreseen import MOST_DRAWS, Foreseen
-from analysis.pilot import covariances
 from analysis.two_level import Levels
 from ntkhpc.studies.ensemble import redraws
 

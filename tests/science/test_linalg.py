@@ -81,7 +81,8 @@ def test_laws_and_posteriors_are_the_same_with_either_driver(monkeypatch: pytest
 
 
 def test_nobody_else_asks_scipy_for_eigenvalues() -> None:
+    """But for the small matrices of Krylov spaces, inside of compiled programs."""
     for path in sorted((ROOT / "ntkhpc").rglob("*.py")):
         calls = [ast.unparse(node.func) for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
         found = {call for call in calls if call.startswith(("scipy.linalg.eig", "jnp.linalg.eig", "jax.numpy.linalg"))}
-        assert not found or path.name == "linalg.py", f"{path}: {found}"
+        assert not found or path.name in ("linalg.py", "lanczos.py"), f"{path}: {found}"

@@ -13,9 +13,9 @@ import xarray
 from msgspec import structs
 
 from analysis import estimators
-from analysis.foreseen import VALUES, Covariances, Foreseen, with_usual_leaps
+from analysis.budgets.foreseen import VALUES, Covariances, Foreseen, with_usual_leaps
+from analysis.budgets.pilot_leaps import Judged
 from analysis.opened import opened
-from analysis.pilot_leaps import Judged
 from ntkhpc.engine import receipts, run
 from ntkhpc.engine.run import Run
 from ntkhpc.errors import NtkhpcError

@@ -5,10 +5,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from analysis.budgets.foreseen import VALUES, Foreseen, draw_sources, with_usual_leaps
 from analysis.contrasts import ErrorSource
 from analysis.ensemble import curves
 from analysis.ensemble.curves import Drawn
-from analysis.foreseen import VALUES, Foreseen, draw_sources, with_usual_leaps
 from ntkhpc import infinite_width, joint_loss, kernels, loss_law
 from ntkhpc.data.split import Split
 from ntkhpc.infinite_width import Panels

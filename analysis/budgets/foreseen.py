@@ -2,7 +2,7 @@
 
 From the exact law at infinite width: its cumulants at every training-set size, the joint cumulants of the sizes, which
 share their members (ntkhpc.joint_loss), and laws of further draws. Networks of finite width spread more or less.
-Leaps are taken to be worth what was measured at least; a pilot (analysis.pilot) measures all of it.
+Leaps are taken to be worth what was measured at least; a pilot (analysis.budgets.pilot) measures all of it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import xarray
 
-from analysis.budget import MemberVariance, Target
+from analysis.budgets.budget import MemberVariance, Target
 from analysis.contrasts import ErrorSource, slope_weights
 from analysis.ensemble import curves
 from analysis.ensemble.curves import Drawn
@@ -36,8 +36,9 @@ Covariances = Mapping[str, np.ndarray]
 class Foreseen:
     """Errors of a study at sizes n (k,), by names of widths (of the law they are all one).
 
-    `trained`, `leapt` and `difference` are covariances by members, as `analysis.budget` needs them. `draw` and `points`
-    are the sources of errors by the draw of the training set and by the test points, by quantity, where they are known.
+    `trained`, `leapt` and `difference` are covariances by members, as `analysis.budgets.budget` needs them. `draw` and
+    `points` are the sources of errors by the draw of the training set and by the test points, by quantity, where they
+    are known.
     `common` tells what of a member's part draws have in common where `trained` is of one draw: as covariances of
     several, whose share is taken. `drawn` tells how the study makes its own draws, each a permutation of the pool.
     """
