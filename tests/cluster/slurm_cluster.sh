@@ -34,13 +34,14 @@ log() { printf 'slurm_cluster: %s\n' "$@" >&2; }
 fail() { log "$@"; exit 1; }
 
 alive() {  # alive PIDFILE NAME -> 0 when the pid in the file runs a program of that name
-  local p; [[ -s $1 ]] || return 1
-  p=$(<"$1"); [[ -n $p && -d /proc/$p ]] || return 1
+  local p; p=$(cat "$1" 2>/dev/null) || return 1  # a daemon that ends removes its file at any moment
+  [[ -n $p && -d /proc/$p ]] || return 1
   [[ $(readlink "/proc/$p/exe") == */$2* ]]
 }
 stop() {   # stop PIDFILE NAME
   alive "$1" "$2" || { rm -f "$1"; return 0; }
-  local p; p=$(<"$1"); kill "$p" 2>/dev/null || true
+  local p; p=$(cat "$1" 2>/dev/null) || return 0
+  kill "$p" 2>/dev/null || true
   for _ in $(seq 100); do alive "$1" "$2" || break; sleep 0.1; done
   if alive "$1" "$2"; then kill -9 "$p" 2>/dev/null || true; fi
   rm -f "$1"
