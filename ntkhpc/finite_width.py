@@ -139,7 +139,8 @@ class _Pairs:
         d_next = with_omega - np.outer(self.values, omega) + self.along(from_v) + self.along(d) * s
         carried = from_d * s + (from_d * s).T + np.outer(s, s) * a
         a_next = both - np.outer(omega, omega) + self.along_omega(from_v) + carried
-        return tuple(self.variance**2 * one for one in (v_next, d_next, a_next))  # type: ignore[return-value]
+        c = self.variance**2
+        return c * v_next, c * d_next, c * a_next
 
 
 def _first(mlp: MLP, x: Any) -> tuple[_Layer, float]:

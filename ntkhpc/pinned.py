@@ -82,7 +82,7 @@ def pinned() -> Iterator[None]:
 def _set(name: str, value: Any) -> None:
     import jax
 
-    jax.config.update(name, value)  # type: ignore[no-untyped-call]
+    jax.config.update(name, value)  # type: ignore[no-untyped-call]  # JAX gives it no type
 
 
 def jax_settings() -> dict[str, str]:

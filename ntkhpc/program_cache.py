@@ -177,8 +177,8 @@ def _hand_to_jax(cache: ProgramCache) -> bool:
         taken: Any = compilation_cache
         if not all(hasattr(taken, name) for name in ("_cache", "_cache_initialized", "reset_cache")):
             return False
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", SHORTEST_SECONDS)  # type: ignore[no-untyped-call]
-        jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)  # type: ignore[no-untyped-call]
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", SHORTEST_SECONDS)  # type: ignore[no-untyped-call]  # JAX gives it no type
+        jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)  # type: ignore[no-untyped-call]  # JAX gives it no type
         taken.reset_cache()
         taken._cache, taken._cache_initialized = Adapter(), True
     except (ImportError, AttributeError, TypeError, ValueError) as error:

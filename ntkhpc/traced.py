@@ -34,7 +34,7 @@ _FREE = frozenset(("broadcast_in_dim", "reshape", "squeeze", "expand_dims", "con
 
 def array(shape: tuple[int, ...], precision: str) -> Any:
     """Stands for an array in a trace."""
-    return jax.ShapeDtypeStruct(shape, np.dtype(precision))  # type: ignore[no-untyped-call]
+    return jax.ShapeDtypeStruct(shape, np.dtype(precision))  # type: ignore[no-untyped-call]  # JAX gives it no type
 
 
 def trace(function: Callable[..., Any], *shapes: Any) -> Any:

@@ -143,14 +143,14 @@ def check(results: EnsembleResults, known: Truth) -> Tally:
     for width in map(int, results.mean.width.values):
         for q in FITTED:
             for i, size in ((0, "smallest"), (len(results.sizes) - 1, "largest")):
-                if (two := results.two_level.get((q, width, int(results.sizes[i])))) is not None:
+                if (two := results.leapt.two_level.get((q, width, int(results.sizes[i])))) is not None:
                     tally.covers(f"two-level {q} at the {size} N_D, width {width}", two.estimate(), truth[q][i])
-            if (curve := results.two_level_curves.get((q, width))) is not None:
+            if (curve := results.leapt.two_level_curves.get((q, width))) is not None:
                 slope = curve.of(MEMBERS, LEAPT).slope()
                 tally.covers(
                     f"two-level exponent of {q}, this draw, width {width}", slope, float(weights @ np.log(truth[q]))
                 )
-        for i, cell in enumerate(one for one in results.leaps if one.width == width):
+        for i, cell in enumerate(one for one in results.leapt.cells if one.width == width):
             tally.alarms[f"(control) leaps of width {width} are refused"].append(bool(cell.refusal))
             if i == len(results.sizes) - 1:
                 raw = cell.raw["mu_L"].estimate()

@@ -47,7 +47,7 @@ EXPONENTS_NOTE = (
 def worst(results: EnsembleResults) -> Iterator[LeaptCell]:
     """Of each width and n_train the draw of which leaps are the least accurate: a refused one, if there is any."""
     found: dict[tuple[int, int], LeaptCell] = {}
-    for one in results.leaps:
+    for one in results.leapt.cells:
         key = one.width, one.n_train
         found[key] = max(found.get(key, one), one, key=_inaccuracy)
     yield from found.values()
@@ -82,7 +82,7 @@ def value_rows(results: EnsembleResults) -> list[Sequence[str]]:
         ("quantity", "width", "N_D", "trained", "two-level", "correction", *(["infinite"] if results.has_law else []))
     ]
     for name in ("mu_L", "eps_L"):
-        for quantity, width, n in results.two_level:
+        for quantity, width, n in results.leapt.two_level:
             if quantity == name:
                 rows.append(_value_row(results, name, width, n))
     return rows
@@ -90,8 +90,8 @@ def value_rows(results: EnsembleResults) -> list[Sequence[str]]:
 
 def _value_row(results: EnsembleResults, name: str, width: int, n: int) -> Sequence[str]:
     i = list(results.sizes).index(n)
-    trained, both = results.value(name, width, i), results.two_level[name, width, n].estimate()
-    moved = results.correction(name, width, n)
+    trained, both = results.value(name, width, i), results.leapt.two_level[name, width, n].estimate()
+    moved = results.leapt.correction(name, width, n)
     exact = (f"{float(results.law_mean[name].isel(n_train=i)):.3g}",) if results.has_law else ()
     return (
         name, f"{width:,}", f"{n:,}", estimate(trained) if trained else "-", estimate(both) if both else "-",
@@ -105,7 +105,7 @@ def exponent_rows(results: EnsembleResults) -> list[Sequence[str]]:
          *(["infinite"] if results.has_law else []))
     ]  # fmt: skip
     for name in FITTED:
-        for (quantity, width), curve in results.two_level_curves.items():
+        for (quantity, width), curve in results.leapt.two_level_curves.items():
             if quantity == name:
                 rows.append(_exponent_row(results, name, width, curve))
     return rows
@@ -125,7 +125,7 @@ def _exponent_row(results: EnsembleResults, name: str, width: int, curve: Curve)
 
 
 def tables(results: EnsembleResults) -> list[Table]:
-    if not results.leaps:
+    if not results.leapt.cells:
         return []
     draws = WORST if results.store.sizes["draw"] > 1 else ""
     found = [Table(accuracy_rows(results), ACCURACY_NOTE.format(draws=draws))]
@@ -137,19 +137,19 @@ def tables(results: EnsembleResults) -> list[Table]:
 
 
 def sentences(results: EnsembleResults) -> list[str]:
-    if not results.leaps:
+    if not results.leapt.cells:
         return []
     return [ABOUT, *(one for one in (_judged(results), _gained(results)) if one)]
 
 
 def _judged(results: EnsembleResults) -> str:
     """How accurate leaps are, over the cells where they are accepted."""
-    found = [one.accuracy for one in results.leaps if not one.refusal]
+    found = [one.accuracy for one in results.leapt.cells if not one.refusal]
     if not found:
         return "Leaps are refused in every cell: no number of the report contains them."
     bias, rms = [100 * one.bias.value for one in found], [100 * one.rms for one in found]
     told = count(len(found), "cell")
-    refused = len(results.leaps) - len(found)
+    refused = len(results.leapt.cells) - len(found)
     where = f"In the {told} where leaps are accepted" if refused else f"Over {told}"
     return (
         f"{where} the losses of leaps are off by {_range(bias, '+.1f')} % on average and by {_range(rms, '.1f')} % "
@@ -162,7 +162,7 @@ def _gained(results: EnsembleResults) -> str:
     said = []
     for name in FITTED:
         factors = []
-        for (quantity, width, n), two in results.two_level.items():
+        for (quantity, width, n), two in results.leapt.two_level.items():
             trained = results.value(name, width, list(results.sizes).index(n)) if quantity == name else None
             together = two.estimate() if trained is not None else None
             if trained is not None and together is not None and together.stderr:
@@ -170,9 +170,9 @@ def _gained(results: EnsembleResults) -> str:
         if factors:
             said.append(f"of {name} {_range(factors, '.2g')} times")
     if not said:
-        whole = all(one.leapt == one.accuracy.networks for one in results.leaps)
+        whole = all(one.leapt == one.accuracy.networks for one in results.leapt.cells)
         return "Every leapt network was trained too: leaps are judged here and add nothing." if whole else ""
-    larger = "" if all(one.adds for one in results.leaps) else ", where they are accepted"
+    larger = "" if all(one.adds for one in results.leapt.cells) else ", where they are accepted"
     return (
         f"Standard errors of the trained networks alone are {joined(said)} those of the two-level estimates{larger}. "
         "These contain what is not known of the bias of leaps, which is why leaps as they are have no error of their "
@@ -189,7 +189,7 @@ def cautions(results: EnsembleResults) -> list[str]:
     ]
     if more := len(refused) - SHOWN:
         said += [f"leaps of {count(more, 'more cell')} are refused (leaps.csv)"] if more > 0 else []
-    if lost := sum(one.lost for one in results.leaps):
+    if lost := sum(one.lost for one in results.leapt.cells):
         noun = (
             "network whose leaps or training diverged is"
             if lost == 1
@@ -214,7 +214,7 @@ def cells(results: EnsembleResults) -> list[dict[str, Any]]:
             "variance_reduction": plain(one.accuracy.reduction),
             "leaps": plain(one.leaps), "residual_error": plain(one.error), "refused": one.refusal,
         }
-        for one in results.leaps
+        for one in results.leapt.cells
     ]  # fmt: skip
 
 
@@ -225,10 +225,10 @@ def records(results: EnsembleResults) -> list[dict[str, Any]]:
             "quantity": name, "width": width, "n_train": n,
             **_columns("trained", results.value(name, width, list(results.sizes).index(n))),
             **_columns("two_level", two.estimate()), "two_level": two.value,
-            **_columns("correction", results.correction(name, width, n)),
+            **_columns("correction", results.leapt.correction(name, width, n)),
             **({"law": float(results.law_mean[name].sel(n_train=n))} if results.has_law else {}),
         }
-        for (name, width, n), two in results.two_level.items()
+        for (name, width, n), two in results.leapt.two_level.items()
     ]  # fmt: skip
 
 
@@ -245,7 +245,7 @@ def fits(results: EnsembleResults) -> dict[str, Any]:
         "leaps": cells(results),
         "two_level": {
             f"{name} width {width}": {"exponent": curve.slope().to_dict(), "curvature": curve.curvature().to_dict()}
-            for (name, width), curve in results.two_level_curves.items()
+            for (name, width), curve in results.leapt.two_level_curves.items()
         },
     }
 

@@ -1,37 +1,29 @@
 """What the report of an ensemble is made from: the store of a run, and what is computed from it, once, when asked."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TypeVar
 
 import numpy as np
 import pandas as pd
 import xarray
 
-from analysis import aggregate, agreement, dominance, floor, infinite, leaps, second_run, two_level, width
+from analysis import aggregate, agreement, dominance, floor, infinite, second_run, width
 from analysis.agreement import AgainstLaw
 from analysis.contrasts import Curve, ErrorSource, Estimate, number, relative
-from analysis.ensemble import curves, initial_kernel, resolution, spread
+from analysis.ensemble import curves, resolution, spread
 from analysis.ensemble.curves import CONTAINED, DRAW, FITTED, MEMBERS, POINTS, REQUIRED, Drawn
-from analysis.ensemble.initial_kernel import Fluctuation
+from analysis.ensemble.leapt_results import LeaptResults, there
 from analysis.ensemble.resolution import Resolution
 from analysis.ensemble.spread import Spread
 from analysis.floor import Levelling
-from analysis.leaps import FiniteWidth, LeaptCell
 from analysis.opened import opened
 from analysis.report import completeness
-from analysis.two_level import Quantity
 from analysis.width import WidthLine
 from ntkhpc.engine import conflicts
 from ntkhpc.engine.run import Run
 from ntkhpc.studies.ensemble import exact, redraws, standing
 from ntkhpc.studies.ensemble.study import EnsembleStudy
 from ntkhpc.studies.ensemble.train import DIVERGED, OK
-
-K = TypeVar("K")
-V = TypeVar("V")
-C = TypeVar("C", LeaptCell, FiniteWidth)
 
 
 @dataclass(frozen=True)
@@ -168,7 +160,7 @@ class EnsembleResults:
     @cached_property
     def curves(self) -> dict[tuple[str, int], Curve]:
         """By (quantity, width), with every source of error that is known; without those that cannot be had."""
-        return _there(
+        return there(
             {
                 (name, int(w)): curves.trained(self.mean.sel(width=w), name, self._elsewhere[name])
                 for name in FITTED
@@ -198,52 +190,9 @@ class EnsembleResults:
         return found
 
     @cached_property
-    def leaps(self) -> list[LeaptCell]:
-        """Leapt networks beside the trained ones; needs leaps.ARRAYS."""
-        return leaps.cells(self.store)
-
-    @cached_property
-    def two_level(self) -> dict[tuple[str, int, int], Quantity]:
-        """By (quantity, width, n_train): means over draws, where those of all are there, accepted, and add networks."""
-        draws = self.store.sizes["draw"]
-        return {
-            (name, *cell): two_level.over_draws([one.quantities[name] for one in found])
-            for cell, found in _by_size(self.leaps).items()
-            if len(found) == draws and all(one.adds for one in found)
-            for name in FITTED
-        }
-
-    def correction(self, name: str, width: int, n_train: int) -> Estimate | None:
-        """By what fraction the two-level estimate lies above that of leaps as they are, means over draws."""
-        raw = two_level.over_draws([one.raw[name] for one in _by_size(self.leaps)[width, n_train]])
-        found = self.two_level[name, width, n_train].log_ratio(raw)
-        return found and found.of_ratio()
-
-    @cached_property
-    def two_level_curves(self) -> dict[tuple[str, int], Curve]:
-        """By (quantity, width): two-level estimates with every source of error that is known."""
-        return _there(
-            {
-                (name, int(w)): curves.leapt(
-                    self.sizes, [self.two_level.get((name, int(w), int(n))) for n in self.sizes], self._elsewhere[name]
-                )
-                for name in FITTED
-                for w in self.mean.width.values
-            }
-        )
-
-    @cached_property
-    def splits(self) -> dict[tuple[int, int], list[FiniteWidth]]:
-        """By (width, n_train): networks linearised where they began beside the networks themselves, at each draw.
-
-        Needs leaps.TWIN.
-        """
-        return _by_size(leaps.splits(self.store))
-
-    @cached_property
-    def initial_kernels(self) -> list[Fluctuation]:
-        """How much the kernel varies that networks begin with. Needs leaps.TWIN."""
-        return initial_kernel.fluctuations(self.study, self.store, self.splits)
+    def leapt(self) -> LeaptResults:
+        """Of networks that were leapt, and of linearised ones."""
+        return LeaptResults(self.store, self.study, self.sizes, self._elsewhere)
 
     @property
     def knows_draws(self) -> bool:
@@ -269,7 +218,7 @@ class EnsembleResults:
         """By quantity: the mean of the laws of further draws at the ensembles' sizes."""
         if not self.has_redraws:
             return {}
-        return _there({name: curves.exact(self.redraws[name], self.redrawn) for name in FITTED})
+        return there({name: curves.exact(self.redraws[name], self.redrawn) for name in FITTED})
 
     @cached_property
     def exact_curves(self) -> dict[tuple[str, str], Curve]:
@@ -286,7 +235,7 @@ class EnsembleResults:
                     continue  # nothing is said without that error
                 others = tuple(one for one in (points, iteration) if one is not None)
                 found[name, str(time)] = curves.exact(self.curve[name].sel(time=time), self.drawn, others)
-        return _there(found)
+        return there(found)
 
     @property
     def is_iterated(self) -> bool:
@@ -331,7 +280,7 @@ class EnsembleResults:
                 exact = float(self.law_mean[name].isel(n_train=i))
                 ratios = [_ratio(self.mean.sel(width=w).isel(n_train=i), name, exact) for w in self.mean.width.values]
                 found[name, int(n)] = width.fit(name, int(n), self.mean.width.values, ratios, exact)
-        return _there(found)
+        return there(found)
 
     @cached_property
     def dominant(self) -> pd.DataFrame:
@@ -398,18 +347,6 @@ def frame(dataset: xarray.Dataset, dims: tuple[str, ...]) -> pd.DataFrame:
     kept = [name for name in dataset.data_vars if set(dataset[name].dims) <= set(dims)]
     found = dataset[kept].to_dataframe(dim_order=list(dims)).reset_index()
     return found[[*dims, *[name for name in kept if np.issubdtype(found[name].dtype, np.number)]]]
-
-
-def _by_size(found: Sequence[C]) -> dict[tuple[int, int], list[C]]:
-    """Cells by (width, n_train), a list over draws."""
-    table: dict[tuple[int, int], list[C]] = {}
-    for one in found:
-        table.setdefault((one.width, one.n_train), []).append(one)
-    return table
-
-
-def _there(found: dict[K, V | None]) -> dict[K, V]:
-    return {key: value for key, value in found.items() if value is not None}
 
 
 def _ratio(cell: xarray.Dataset, name: str, exact: float) -> Estimate | None:

@@ -70,7 +70,7 @@ class Changes:
 def changes(results: EnsembleResults) -> list[Changes]:
     found = []
     for name in SPLIT:
-        for (width, n), draws in results.splits.items():
+        for (width, n), draws in results.leapt.splits.items():
             exact = float(results.law_mean[name].sel(n_train=n))
             twin = two_level.over_draws([one.twin[name] for one in draws])
             trained = two_level.over_draws([one.trained[name] for one in draws])
@@ -84,12 +84,12 @@ def _from_narrow(results: EnsembleResults, name: str, width: int, n: int, exact:
     narrowest = _narrowest(results)
     if width == narrowest or not exact > 0:
         return None
-    found = two_level.over_draws([one.trained[name] for one in results.splits[narrowest, n]]).estimate()
+    found = two_level.over_draws([one.trained[name] for one in results.leapt.splits[narrowest, n]]).estimate()
     return found and extrapolated(found, narrowest, exact, width).less(exact).scaled(1 / exact)
 
 
 def _narrowest(results: EnsembleResults) -> int:
-    return min(width for width, _ in results.splits)
+    return min(width for width, _ in results.leapt.splits)
 
 
 def _against(one: Quantity, exact: float) -> Estimate | None:
@@ -140,7 +140,7 @@ def tables(results: EnsembleResults) -> list[Table]:
         told = (percent(one.from_narrow) if one.from_narrow else "-",) if wider else ()
         rows.append((one.quantity, f"{one.width:,}", f"{one.n_train:,}", *map(one.percent, STEPS), *told))
     note = NOTE + (FROM_NARROW.format(width=narrowest) if wider else "")
-    return [Table(rows, note), *initial_kernel.tables(results.initial_kernels)]
+    return [Table(rows, note), *initial_kernel.tables(results.leapt.initial_kernels)]
 
 
 def sentences(results: EnsembleResults) -> list[str | list[str]]:
@@ -148,7 +148,7 @@ def sentences(results: EnsembleResults) -> list[str | list[str]]:
     found = changes(results)
     said = [_sentence(name, int(width), [one for one in found if (one.quantity, one.width) == (name, width)])
             for name in SPLIT for width in results.mean.width.values]  # fmt: skip
-    return [*led(LEAD, said), *initial_kernel.sentences(results.initial_kernels)]
+    return [*led(LEAD, said), *initial_kernel.sentences(results.leapt.initial_kernels)]
 
 
 LEAD = (
@@ -182,7 +182,7 @@ def _range(values: Sequence[float]) -> str:
 
 def records(results: EnsembleResults) -> list[dict[str, Any]]:
     """One record for each quantity, width and n_train: relative changes and their standard errors."""
-    kernels = {(one.width, one.n_train): one for one in results.initial_kernels}
+    kernels = {(one.width, one.n_train): one for one in results.leapt.initial_kernels}
     found = []
     for one in changes(results):
         kernel = kernels.get((one.width, one.n_train))

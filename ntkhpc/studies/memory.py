@@ -6,6 +6,10 @@ numbers of 8 bytes. The constants were measured with one worker a phase on x86-6
 keeps: a projection may be a tenth too low where all of them are so small, and is close for larger ones.
 """
 
+import math
+from collections.abc import Collection, Mapping, Sequence
+
+from ntkhpc.phase.array import Array
 from ntkhpc.studies.base import Study
 
 MIB = 2**20
@@ -67,6 +71,15 @@ HELD_TILES = 256
 def of_numbers(count: float) -> int:
     """Size of so many numbers in float64."""
     return int(8 * count)
+
+
+def of_chunks(study: Study, arrays: Sequence[Array], along: Mapping[str, int], names: Collection[str] = ()) -> int:
+    """Size of one chunk, with its checksum, of each of the arrays that the study has, or of those that are named.
+
+    `along` is the length of a chunk along each dimension.
+    """
+    chosen = [array for array in arrays if array.when(study) and (array.name in names or not names)]
+    return sum(math.prod(along[dim] for dim in array.dims) * array.itemsize + 4 for array in chosen)
 
 
 def rows(study: Study) -> int:

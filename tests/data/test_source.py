@@ -40,7 +40,7 @@ class Waves(Source, frozen=True, kw_only=True, tag="waves"):
 class WavyStudy(EnsembleStudy, frozen=True, kw_only=True):
     """The line of `ntkhpc.data.sources`."""
 
-    data: AnySource | Waves  # type: ignore[assignment]
+    data: AnySource | Waves  # type: ignore[assignment]  # a field of more types
 
 
 TEXT = tiny_text().replace('"calorimeter"', '"waves"')

@@ -24,7 +24,7 @@ def text(tile: int, method: str = "exact") -> str:
 
 
 def compute(runs: Path, *phases: str, **changes: object) -> Run:
-    target = run.create(runs, studies.loads(text(**changes)))  # type: ignore[arg-type]
+    target = run.create(runs, studies.loads(text(**changes)))  # type: ignore[arg-type]  # of a dict
     for phase in phases:
         done = run_shards(target, [shard.id for shard in target.plan.of_phase(phase)])
         assert done.returncode == 0, done.stdout + done.stderr

@@ -103,7 +103,7 @@ def test_draws_have_probes_of_their_own_and_sizes_of_a_draw_share_them(monkeypat
               "x_test": None, "y_test": np.zeros((5, 1))}  # fmt: skip
     for block in layout.blocks(iterative_curve.PHASE):
         place = (block.value("curve_draw"), block.value("curve_n_train"))
-        iterative_curve.statistics(iterative_curve.Work(study, block, inputs), "infinite")  # type: ignore[arg-type]
+        iterative_curve.statistics(iterative_curve.Work(study, block, inputs), "infinite")  # type: ignore[arg-type]  # a stand-in
     assert len(seeds) == 6
     assert len(set(seeds.values())) == 2
     assert all(seeds[draw, n] == seeds[draw, SIZES[0]] for draw, n in seeds)
@@ -132,7 +132,7 @@ def test_inputs_that_make_a_kernel_singular_are_named_by_their_rows_of_the_pool(
     blocks = studies.layout(study).blocks(iterative_curve.PHASE)
     block = next(one for one in blocks if (one.value("curve_draw"), one.value("curve_n_train")) == (1, 24))
     with pytest.raises(DataError) as caught:
-        iterative_curve.statistics(iterative_curve.Work(study, block, inputs), "infinite")  # type: ignore[arg-type]
+        iterative_curve.statistics(iterative_curve.Work(study, block, inputs), "infinite")  # type: ignore[arg-type]  # a stand-in
     assert caught.value.where == f"draw 1, its first 24 samples{said}"
     assert (caught.value.cause, caught.value.todo) == ("two are equal", "remove one")
 
@@ -174,7 +174,7 @@ def test_no_kernel_is_kept_and_the_exact_curve_has_none_of_these_arrays() -> Non
 )
 def test_what_an_iteration_cannot_do_is_refused(changes: dict[str, str], said: str) -> None:
     with pytest.raises(StudyError, match=said):
-        studies.loads(text(**changes))  # type: ignore[arg-type]
+        studies.loads(text(**changes))  # type: ignore[arg-type]  # of a dict
 
 
 def test_costs_follow_what_is_iterated() -> None:

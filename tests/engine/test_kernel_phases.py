@@ -41,7 +41,7 @@ def text(tile: int = 16, n_train: str = "[10, 16, 30, 38]", times: str = '["step
 
 
 def make(runs: Path, **changes: object) -> Run:
-    return run.create(runs, studies.loads(text(**changes)))  # type: ignore[arg-type]
+    return run.create(runs, studies.loads(text(**changes)))  # type: ignore[arg-type]  # of a dict
 
 
 def names(target: Run, phase: str) -> list[str]:

@@ -46,7 +46,7 @@ def test_what_fails_in_the_middle_leaves_the_old_file_and_nothing_else(tmp_path)
     path = tmp_path / "c"
     write(path, b"old")
     with pytest.raises(TypeError):
-        write(path, b"new", "no bytes")  # type: ignore[arg-type]
+        write(path, b"new", "no bytes")  # type: ignore[arg-type]  # text on purpose
     assert path.read_bytes() == b"old"
     assert os.listdir(tmp_path) == ["c"]
 

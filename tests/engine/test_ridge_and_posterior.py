@@ -231,7 +231,7 @@ def test_both_are_iterated_within_their_errors(whole: Run, runs: Path) -> None:
 )
 def test_what_makes_no_sense_is_refused(changes: dict[str, object], said: str) -> None:
     with pytest.raises(StudyError, match=said):
-        studies.loads(text(**changes))  # type: ignore[arg-type]
+        studies.loads(text(**changes))  # type: ignore[arg-type]  # of a dict
 
 
 def test_a_report_names_the_ridge_and_the_posterior(whole: Run, tmp_path: Path) -> None:

@@ -302,7 +302,7 @@ def test_a_log_that_breaks_off_within_an_error_shows_no_traceback_but_what_is_fr
 ) -> None:
     log = tmp_path / "log"
     log.write_text('law: started\nTraceback (most recent call last):\n  File "worker.py", line 1, in take\n  Fi')
-    local._show_end(SimpleNamespace(paths=SimpleNamespace(stdout=log)), console())  # type: ignore[arg-type]
+    local._show_end(SimpleNamespace(paths=SimpleNamespace(stdout=log)), console())  # type: ignore[arg-type]  # a stand-in
     said = capsys.readouterr().out
     assert "Traceback" not in said
     assert "it breaks off within an error; " in said

@@ -122,7 +122,7 @@ def test_a_command_that_fails_or_hangs_refuses_nothing(
 @pytest.mark.parametrize(("limits", "word"), [({"max_files": 100}, " files "), ({"max_gb": 1e-4}, "MiB")])
 def test_a_profile_tells_a_quota_that_no_command_does(limits: dict[str, float], word: str, tmp_path: Path) -> None:
     assert not refused(tmp_path, limits=Limits())
-    said = refused(tmp_path, limits=Limits(**limits))  # type: ignore[arg-type]
+    said = refused(tmp_path, limits=Limits(**limits))  # type: ignore[arg-type]  # of a dict
     assert word in said
     assert "profile mine (limits.max_gb, limits.max_files)" in said
 
@@ -145,7 +145,7 @@ def test_a_place_with_room_is_named(tools: Path, tmp_path: Path, monkeypatch: py
     ("limits", "cause"), [({"max_files": 100}, "a file for each chunk"), ({"max_gb": 1e-4}, "MiB")]
 )
 def test_the_cause_is_that_of_the_limit_whatever_its_name(limits: dict[str, float], cause: str, tmp_path: Path) -> None:
-    said = refused(tmp_path, name="my files here", limits=Limits(**limits))  # type: ignore[arg-type]
+    said = refused(tmp_path, name="my files here", limits=Limits(**limits))  # type: ignore[arg-type]  # of a dict
     assert cause in said.split(" | ")[1]
 
 

@@ -23,7 +23,7 @@ OTHERS = np.concatenate([rng.normal(size=(60, 7)), X[:5], -X[5:7], 3 * X[7:9], n
 @pytest.mark.parametrize("pairs", ["of a set with itself", "of two sets"])
 def test_kernels_of_a_device_are_those_of_the_host(activation: str, depth: int, bias: float, pairs: str) -> None:
     """Of equal, opposite and nearly parallel inputs, and of inputs of norm zero, too."""
-    mlp = MLP(depth, activation, 1.7, bias)  # type: ignore[arg-type]
+    mlp = MLP(depth, activation, 1.7, bias)  # type: ignore[arg-type]  # a name of any type
     others = None if pairs == "of a set with itself" else OTHERS
     for found, expected in zip(nngp_ntk(mlp, X, others, accelerated=True), nngp_ntk(mlp, X, others), strict=True):
         np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-13 * np.abs(expected).max())
@@ -37,7 +37,7 @@ def test_a_factor_of_a_device_is_that_of_the_host(precision: str, error: float) 
     blocks = Blocks(700, 130, 150)
     kernel = tiles.kernels(MLP(2, "relu", 2.0, 0.1), blocks, rng.normal(size=(700, 12)), rng.normal(size=(130, 12)))[1]
     host, device = (
-        factored(blocks, kernel, ridge=0.1, precision=precision, accelerated=accelerated)  # type: ignore[arg-type]
+        factored(blocks, kernel, ridge=0.1, precision=precision, accelerated=accelerated)  # type: ignore[arg-type]  # a name of any type
         for accelerated in (False, True)
     )
     for at, expected in host.items():

@@ -178,14 +178,14 @@ def test_an_epoch_uses_no_sample_twice_and_every_one_where_batches_fill_it() -> 
 )
 def test_what_an_optimiser_cannot_use_or_lacks_is_refused(given: dict[str, object], said: str) -> None:
     with pytest.raises(ValueError, match=said):
-        Algorithm(**given)  # type: ignore[arg-type]
+        Algorithm(**given)  # type: ignore[arg-type]  # of a dict
 
 
 @pytest.mark.parametrize("name", ["gd", "momentum", "nesterov", "sgd", "adam", "adamw"])
 def test_the_states_of_an_entry_are_what_optax_keeps(name: str) -> None:
     """Numbers a parameter, which the memory of a study is projected by; counters are not among them."""
     needs = {"momentum": 0.9, "batch": 4, "weight_decay": 0.1}
-    algorithm = Algorithm(name, **{field: needs[field] for field in optimisers.OPTIMISERS[name].needs})  # type: ignore[arg-type]
+    algorithm = Algorithm(name, **{field: needs[field] for field in optimisers.OPTIMISERS[name].needs})  # type: ignore[arg-type]  # of a dict
     parameters = {"w": np.zeros((30, 4), np.float32)}
     state = optimisers.transformation(algorithm, 0.1, 10, parameters).init(parameters)
     kept = sum(one.size for one in jax.tree.leaves(state) if one.ndim)

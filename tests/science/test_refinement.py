@@ -42,7 +42,7 @@ def law(
     """Refined by the NTK, or, for the posterior, by the NNGP kernel."""
     nngp, ntk = tiles
     kernel = look(nngp if options.get("posterior") else ntk)
-    return tiled.law(n, blocks, look(factor), look(nngp), nngp_test, Y_TRAIN, kernel=kernel, **options)  # type: ignore[arg-type]
+    return tiled.law(n, blocks, look(factor), look(nngp), nngp_test, Y_TRAIN, kernel=kernel, **options)  # type: ignore[arg-type]  # of a dict
 
 
 @pytest.mark.promise("A law from a factor in float32, refined, is that of whole matrices in float64 to 1e-9.")
@@ -160,7 +160,7 @@ def test_the_law_holds_the_panels_that_are_projected() -> None:
     nngp, ntk = kernels(NETWORK, blocks, x_train, X_TEST)
     nngp_test, y_train = np.eye(TEST), rng.normal(size=(n, 1))
     for precision, panels in (("float64", 2.0), ("float32", 2.5)):
-        factor = factored(blocks, ntk, precision=precision)  # type: ignore[arg-type]
+        factor = factored(blocks, ntk, precision=precision)  # type: ignore[arg-type]  # a name of any type
         tracemalloc.start()
         tiled.law(n, blocks, look(factor), look(nngp), nngp_test, y_train, kernel=look(ntk))
         peak = tracemalloc.get_traced_memory()[1] / (8 * n * TEST)

@@ -116,7 +116,7 @@ def test_batches_are_the_whole_matrix_of_the_library(name: str, monkeypatch: pyt
 
 @pytest.mark.parametrize("activation", ["relu", "erf"])
 def test_a_fully_connected_text_is_the_mlp(activation: str) -> None:
-    mlp = MLP(2, activation, 1.7, 0.1, outputs=2)  # type: ignore[arg-type]
+    mlp = MLP(2, activation, 1.7, 0.1, outputs=2)  # type: ignore[arg-type]  # a name of any type
     hidden = f"Dense(width), {activation.capitalize()}()"
     for begin in ("", "Flatten(), "):
         built = network(f"serial({begin}{hidden}, {hidden}, Dense(outputs))")

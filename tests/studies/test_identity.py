@@ -212,8 +212,8 @@ def test_a_frozen_study_has_the_introduced_value_of_what_it_lacks(monkeypatch: p
     old = studies.dumps(as_kind(EnsembleStudy)).decode().replace("depth = 1\n", "")
     kind = KINDS["ensemble"]
     monkeypatch.setitem(KINDS, "ensemble", dataclasses.replace(kind, study=DeeperStudy))
-    assert frozen.loads(old).network.depth == 1  # type: ignore[attr-defined]
-    assert studies.loads(old).network.depth == 2  # type: ignore[attr-defined]
+    assert frozen.loads(old).network.depth == 1  # type: ignore[attr-defined]  # of studies of this kind
+    assert studies.loads(old).network.depth == 2  # type: ignore[attr-defined]  # of studies of this kind
     monkeypatch.setitem(KINDS, "ensemble", dataclasses.replace(kind, study=NewerStudy))
     found = frozen.loads(studies.dumps(as_kind(EnsembleStudy)).decode())
     assert found == as_kind(NewerStudy)
@@ -298,9 +298,9 @@ def test_older_formats_are_migrated_first(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_a_posterior_that_is_older_than_adaptive_kernels_has_no_populations() -> None:
     table = raw("bayes")
-    assert frozen_study(table, format=1).adaptive.populations == 0  # type: ignore[attr-defined]
-    assert frozen_study(table).adaptive.populations == 4  # type: ignore[attr-defined]
-    assert frozen_study({**table, "adaptive": {"populations": 3}}, format=1).adaptive.populations == 3  # type: ignore[attr-defined]
+    assert frozen_study(table, format=1).adaptive.populations == 0  # type: ignore[attr-defined]  # of studies of this kind
+    assert frozen_study(table).adaptive.populations == 4  # type: ignore[attr-defined]  # of studies of this kind
+    assert frozen_study({**table, "adaptive": {"populations": 3}}, format=1).adaptive.populations == 3  # type: ignore[attr-defined]  # of studies of this kind
 
 
 @pytest.mark.parametrize("table", [{"data": 3}, {"data": [1]}, {"data": {"source": ["mnist"]}}, {"network": 1}])

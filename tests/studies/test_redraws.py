@@ -130,7 +130,7 @@ def test_further_draws_are_other_permutations_than_the_ensembles_own() -> None:
     assert list(numbers) == list(range(3, 33))
     assert len({tuple(order) for order in orders}) == 13
     assert all(sorted(order) == list(range(40)) for order in orders)
-    assert list(studies.layout(wanted).dims["redraw"].values(wanted)) == list(numbers)  # type: ignore[misc]
+    assert list(studies.layout(wanted).dims["redraw"].values(wanted)) == list(numbers)  # type: ignore[misc]  # any object of that dimension
 
 
 @pytest.mark.promise("More redraws leave the draws that there were as they were.")

@@ -52,7 +52,7 @@ def chunks(target: Run, shard_id: str) -> list[Path]:
     there = stored(target.store)
     receipt = receipts.read(target, shard)
     twin = receipts.read(target, target.plan.of_phase(shard.phase)[0])
-    names = (receipt or twin).values  # type: ignore[union-attr]
+    names = (receipt or twin).values  # type: ignore[union-attr]  # one of the two is there
     return [path for name in names for path in there[name].chunk_files(shard.region)]
 
 

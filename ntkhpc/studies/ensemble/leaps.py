@@ -4,7 +4,6 @@ A leapt member starts from the same weights as the trained one of its number and
 are compared, and combined, network by network. It takes the trained one's steps in a few closed forms (ntkhpc.leaps).
 """
 
-import math
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -203,8 +202,7 @@ def chunk_bytes(study: "EnsembleStudy", *names: str) -> int:
         "leap_member": min(study.leapt_members, shard_members(study)),
         "test_point": study.data.test,
     }
-    chosen = [array for array in ARRAYS if array.when(study) and (array.name in names or not names)]
-    return sum(math.prod(along[dim] for dim in array.dims) * array.itemsize + 4 for array in chosen)
+    return memory.of_chunks(study, ARRAYS, along, names)
 
 
 PHASE = Phase(

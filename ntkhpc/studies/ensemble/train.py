@@ -305,8 +305,7 @@ def chunk_bytes(study: "EnsembleStudy", *names: str) -> int:
         "test_point": study.data.test,
         "output": study.outputs,
     }
-    chosen = [array for array in ARRAYS if array.when(study) and (array.name in names or not names)]
-    return sum(math.prod(along[dim] for dim in array.dims) * array.itemsize + 4 for array in chosen)
+    return memory.of_chunks(study, ARRAYS, along, names)
 
 
 PHASE = Phase(
