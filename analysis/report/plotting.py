@@ -12,6 +12,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from analysis.report import fonts
 from analysis.report.ticks import at_values, logarithmic
 
 STYLE: Any = {
@@ -33,8 +34,8 @@ STYLE: Any = {
 
 @contextmanager
 def style() -> Iterator[None]:
-    """Ours, whatever the user's own matplotlibrc says: equal results give equal files."""
-    with mpl.rc_context():
+    """Ours, whatever the user's own matplotlibrc says and fonts are: equal results give equal files."""
+    with mpl.rc_context(), fonts.bundled():
         mpl.rcdefaults()
         mpl.rcParams.update(STYLE)
         yield

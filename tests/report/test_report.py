@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import matplotlib as mpl
@@ -12,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray
+from matplotlib import font_manager
 from support.runs import all_shards, make_run, ntkhpc, run_shards
 
 import ntkhpc as ntkhpc_library
@@ -54,16 +56,19 @@ def test_a_finished_run_has_its_report(finished: Run) -> None:
     assert "contributes" in (folder / "summary.txt").read_text()
 
 
-def test_equal_runs_have_equal_results_whatever_the_users_matplotlibrc(
+def test_equal_runs_have_equal_results_whatever_the_users_matplotlibrc_and_fonts(
     finished: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(mpl.rcParams, "lines.linewidth", 9.0)
+    sans = [entry for entry in font_manager.fontManager.ttflist if entry.name == "DejaVu Sans Mono"]
+    monkeypatch.setattr(font_manager.fontManager, "ttflist", [replace(entry, name="DejaVu Sans") for entry in sans])
     copy = Run(shutil.copytree(finished.path, tmp_path / "copy"))
     before = {path.name: path.read_bytes() for path in (copy.path / "analysis").iterdir()}
     report.make(copy)
     after = {path.name: path.read_bytes() for path in (copy.path / "analysis").iterdir()}
     assert before.keys() == after.keys()
     assert [name for name in before if before[name] != after[name]] == []
+    assert {entry.name for entry in font_manager.fontManager.ttflist} == {"DejaVu Sans"}
 
 
 @pytest.mark.promise("An incomplete run gets no report unless it is asked for, and then every figure says PARTIAL.")
