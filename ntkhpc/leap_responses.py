@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from ntkhpc import optimisers
@@ -40,6 +41,15 @@ class Answers(NamedTuple):
     of_velocity: Answer
     moved: Array
     kept: Array
+
+
+def enough(algorithm: Algorithm, rate: Any, c: int, steps: Any, dtype: Any) -> dict[str, Any]:
+    """When a Krylov space is large enough for so many steps, as arguments of lanczos.krylov.
+
+    Momentum makes steps 1/(1 - beta) times as long, schedules shorter. What is left is below a hundredth of rounding's
+    square root, and results are accurate to about its square.
+    """
+    return {"shift": c * (1 - algorithm.momentum) / (rate * steps), "to": float(np.finfo(dtype).eps) ** 0.75}
 
 
 def closed(values: Array, rate: Any, c: int, steps: Any) -> Array:

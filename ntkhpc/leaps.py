@@ -36,7 +36,7 @@ from ntkhpc.training import Program, initial_weights
 TOLERANCE = 0.1
 """The default; 0.03 takes 1.5 to 2 times as many leaps, and is a reference."""
 
-FIRST = 2
+FIRST = 8
 """Steps of the first adaptive leap."""
 
 _LONGER, _SHORTER = 4.0, 0.25
@@ -261,12 +261,13 @@ def _leap(descent: Descent, parameters: Any, how: tuple[Array, Array]) -> tuple[
         length = ends[state.leaps] - state.step if len(ends) else state.length
         # Weights are exact in a Krylov space of as many vectors as there are steps, the residual takes one more.
         wanted = jnp.minimum(length + 1, min(VECTORS, descent.count))
-        spaces = [lanczos.krylov(tangents.product, state.residual, VECTORS, wanted)]
+        enough = leap_responses.enough(descent.program.trained_by, descent.rate, descent.count, length, descent.y.dtype)
+        spaces = [lanczos.krylov(tangents.product, state.residual, VECTORS, wanted, **enough)]
         if carried:
             pushed = jax.jvp(
                 lambda these: member.network.apply(these, descent.x), (state.parameters,), (state.velocity,)
             )[1]
-            spaces.append(lanczos.krylov(tangents.product, pushed.reshape(-1), VECTORS, wanted))
+            spaces.append(lanczos.krylov(tangents.product, pushed.reshape(-1), VECTORS, wanted, **enough))
         size = jnp.maximum(jnp.linalg.norm(state.residual), floor)
 
         def tried(trial: _Trial) -> _Trial:
@@ -296,7 +297,7 @@ def _leap(descent: Descent, parameters: Any, how: tuple[Array, Array]) -> tuple[
             step,
             jnp.minimum(trial.following, steps - step),
             state.leaps + 1,
-            state.products + len(spaces) * wanted,
+            state.products + sum(space.products for space in spaces),
             state.error + jnp.where(trial.length > 1, trial.deviation * size / left, 0) ** 2,
         )
 

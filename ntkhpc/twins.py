@@ -61,7 +61,9 @@ def _twin(descent: Descent, parameters: Any, how: None) -> tuple[Array, ...]:
     tangents = descent.tangents(member, parameters)
     outputs = member.network.apply(parameters, descent.x)
     residual = (outputs - member.y).reshape(-1)
-    space = lanczos.krylov(tangents.product, residual, twin_vectors(algorithm, steps, descent.count))
+    enough = leap_responses.enough(algorithm, descent.rate, descent.count, steps, descent.y.dtype)
+    most = twin_vectors(algorithm, steps, descent.count)
+    space = lanczos.krylov(tangents.product, residual, most, **enough)
     if algorithm.is_closed:
         weights = leap_responses.closed(space.values, descent.rate, descent.count, steps)
     else:

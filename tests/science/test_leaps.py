@@ -182,6 +182,30 @@ def test_functions_of_a_kernel_are_those_of_its_eigenvalues() -> None:
         np.testing.assert_allclose(few.applied(few.values**2), matrix @ (matrix @ start), rtol=1e-10, atol=1e-10)
 
 
+@pytest.mark.parametrize("top", [0.5, 1.9])
+@pytest.mark.parametrize("decay", [0.5, 1.5])
+@pytest.mark.parametrize(("precision", "error"), [("float32", 5e-5), ("float64", 1e-12)])
+def test_a_space_ends_when_it_holds_what_all_steps_leave(
+    decay: float, top: float, precision: str, error: float
+) -> None:
+    """Eigenvalues fall as a power, the largest at half of the stability bound or just below it. The error is of |r|."""
+    size, steps = 200, 800
+    rng = np.random.default_rng(0)
+    values = top * np.arange(1, size + 1) ** -decay
+    vectors = np.linalg.qr(rng.normal(size=(size, size)))[0]
+    matrix, start = (vectors * values) @ vectors.T, rng.normal(size=size)
+    expected = vectors @ ((1 - values) ** steps * (vectors.T @ start))
+    with jax.enable_x64(precision == "float64"):
+        matrix_, start_ = jnp.asarray(matrix, precision), jnp.asarray(start, precision)
+        enough = leap_responses.enough(optimisers.PLAIN, 1.0, 1, steps, start_.dtype)
+        space = lanczos.krylov(lambda v: matrix_ @ v, start_, size, **enough)
+        found = np.asarray(space.applied(1 - space.values * leap_responses.closed(space.values, 1.0, 1, steps)))
+        products, beyond = int(space.products), np.asarray(space.basis[space.products :])
+    assert np.linalg.norm(found - expected) < error * np.linalg.norm(start)
+    assert 10 < products < 70
+    assert (beyond == 0).all()
+
+
 def test_an_invariant_subspace_and_no_start_at_all_end_the_basis() -> None:
     matrix = np.diag([3.0, 3.0, 1.0, 0.5])
     with jax.enable_x64(True):

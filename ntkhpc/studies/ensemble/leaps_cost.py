@@ -1,8 +1,7 @@
 """What it takes to train members in leaps: operations, seconds of one reference core, and memory.
 
 Measured on one core that trains 2.4 times as fast as the reference core (ReLU, 25 features, 4 n_train steps, of width
-and n_train 32 and 32, 128 and 128, 512 and 256): leaps 0.6, 2.2 and 12 ms a member, at a tolerance of 0.03 0.9, 3.7 and
-18 ms, twins 0.24, 2.2 and 7.7 ms.
+and n_train 32 and 32, 128 and 128, 512 and 256): leaps 0.5, 1.3 and 9.8 ms a member, twins 0.3, 0.7 and 3.6 ms.
 
 A leap is a Krylov space of the kernel of the network at its present weights, a move of the weights, and the network
 after it. The kernel is made as a matrix where that is small (tangent_products.py); else each product with it takes
@@ -27,8 +26,11 @@ LEAPS = 8.0
 TRIES = 1.3
 """Leaps tried, by leaps taken."""
 
-PRODUCTS = 24.0
-"""With the kernel, of a leap on average: the first leaps are short, and take one more than they have steps."""
+PRODUCTS = 11.0
+"""With the kernel, of a leap on average, where its eigenvalues fall fast: 7 to 13 of the calorimeter."""
+
+TWIN_PRODUCTS = 18.0
+"""With the kernel, of a twin: 8 to 18 of the calorimeter."""
 
 PRODUCT = 1.5
 """Operations of a product with the kernel without its matrix, by those of a step of training."""
@@ -64,7 +66,12 @@ def products(study: "EnsembleStudy", n_train: int) -> float:
     return min(PRODUCTS, float(rows(study, n_train)), steps + 1)
 
 
+def _twin_products(study: "EnsembleStudy", n_train: int) -> float:
+    return min(TWIN_PRODUCTS, float(_vectors_of_twin(study, n_train)))
+
+
 def _vectors_of_twin(study: "EnsembleStudy", n_train: int) -> int:
+    """That its space has room for."""
     return twin_vectors(study.training.algorithm, study.training.steps(n_train), rows(study, n_train))
 
 
@@ -78,7 +85,7 @@ def member_flops(study: "EnsembleStudy", width: int, n_train: int) -> float:
     found = leaps(study, n_train) * (_kernel_flops(study, width, n_train) + spaces + TRIES * step) + test
     if not study.ensemble.twin:
         return found
-    space = _space_flops(study, width, n_train, _vectors_of_twin(study, n_train))
+    space = _space_flops(study, width, n_train, _twin_products(study, n_train))
     return found + 2 * _kernel_flops(study, width, n_train) + space + step + 2 * test
 
 
@@ -93,7 +100,8 @@ def _kernel_flops(study: "EnsembleStudy", width: int, n_train: int) -> float:
 def _space_flops(study: "EnsembleStudy", width: int, n_train: int, vectors: float) -> float:
     """Of so many products with the kernel, each made orthogonal to all of the space twice; and of the eigenproblem."""
     n = rows(study, n_train)
-    product = 2.0 * n**2 if is_explicit(study, n_train) else PRODUCT * network.step_flops(study, width, n_train)
+    # A matrix is read from memory for each product with it, which takes about as long as eight operations a number.
+    product = 8.0 * n**2 if is_explicit(study, n_train) else PRODUCT * network.step_flops(study, width, n_train)
     return vectors * (product + 8.0 * vectors * n) + 100.0 * vectors**3
 
 
@@ -102,7 +110,7 @@ def member_seconds(study: "EnsembleStudy", width: int, n_train: int) -> float:
     multiplied = taken * products(study, n_train) * (2 if algorithm.momentum else 1)
     others = taken * SECONDS_PER_LEAP + multiplied * SECONDS_PER_PRODUCT
     if study.ensemble.twin:
-        others += SECONDS_PER_LEAP + _vectors_of_twin(study, n_train) * SECONDS_PER_PRODUCT
+        others += SECONDS_PER_LEAP + _twin_products(study, n_train) * SECONDS_PER_PRODUCT
     if not algorithm.is_closed:
         others += TRIES * study.training.steps(n_train) * SECONDS_PER_STEP
     operations = member_flops(study, width, n_train) / cost.FLOPS_PER_SECOND
