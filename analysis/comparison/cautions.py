@@ -26,7 +26,7 @@ def cautions(results: ComparisonResults) -> list[str]:
     """Those that are alike for several variants are said once."""
     found: dict[str, list[str]] = {}
     for one in results.variants:
-        of_exponents = [*exponents.not_fitted(one.results), *exponents.about_draws(one.results)]
+        of_exponents = [*exponents.not_fitted(one.results, one.results.fits), *exponents.about_draws(one.results)]
         of_members = [*members.cautions(one.results), *(rechecked.cautions(one.results) if _has_second(one) else [])]
         for text in [*_diverged(one), *_oscillating(one), *of_members, *of_exponents]:
             found.setdefault(text, []).append(one.name)

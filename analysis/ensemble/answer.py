@@ -12,7 +12,8 @@ from matplotlib.figure import Figure
 from analysis.contrasts import LEVEL, Curve, Estimate
 from analysis.ensemble import contained
 from analysis.ensemble.curves import CONTAINED, SOURCES
-from analysis.ensemble.drawing import NAMES, TIMES, exact_lines, local_exponents, points, times, widths
+from analysis.ensemble.drawing import NAMES, TIMES, exact_lines, local_exponents, shown, times, widths
+from analysis.ensemble.headline import MARK
 from analysis.ensemble.results import EnsembleResults
 from analysis.floor import INDEPENDENT, Levelling, line
 from analysis.report.look import SPAN, UNIT, Look
@@ -46,8 +47,10 @@ class Asked:
 def asked(results: EnsembleResults) -> Iterator[Asked]:
     for name in ASKED:
         for width in results.mean.width.values:
-            if (fit := results.fits.get((name, int(width)))) is not None:
-                yield Asked(name, f"width {int(width):,}", results.curves[name, int(width)].of(*CONTAINED[name]), fit)
+            key = name, int(width)
+            if (fit := results.headline.fits.get(key)) is not None:
+                network = f"width {int(width):,}{results.headline.mark(int(width), name)}"
+                yield Asked(name, network, results.headline.curves[key].of(*CONTAINED[name]), fit)
         for (quantity, time), fit in results.curve_fits.items():
             if quantity == name:
                 yield Asked(
@@ -56,15 +59,16 @@ def asked(results: EnsembleResults) -> Iterator[Asked]:
 
 
 def claim(results: EnsembleResults) -> str:
-    """The answer in the first box: of the widest trained networks, and of the exact curve that goes on."""
+    """The answer in the first box: of the widest networks, and of the exact curve that goes on."""
     width = int(results.mean.width[-1])
-    trained = results.fits.get(("eps_L", width))
+    trained = results.headline.fits.get(("eps_L", width))
     exact = {name: results.curve_fits.get((name, "steps")) for name in ASKED}
     endless = exact["eps_pop"]
     said = [f"Does eps_L become independent of N_D? {verdict(trained, exact['eps_L'], endless)}"]
     if trained is not None:
         low, high = trained.n
-        said.append(f"Between N_D = {low:,.0f} and {high:,.0f} {_about('eps_L', f'of width {width:,}', trained)}.")
+        whose = f"of width {width:,}{BY_LEAPS if results.headline.mark(width, 'eps_L') else ''}"
+        said.append(f"Between N_D = {low:,.0f} and {high:,.0f} {_about('eps_L', whose, trained)}.")
     if (fit := exact["eps_L"]) is not None:
         said.append(
             f"Exactly at infinite width, by the same rule of steps, its exponent between N_D = {fit.upper_n:,.0f} and "
@@ -73,6 +77,9 @@ def claim(results: EnsembleResults) -> str:
             + "."
         )
     return " ".join(said)
+
+
+BY_LEAPS = " (by networks in leaps, corrected by trained ones)"
 
 
 def _with_sources(one: Estimate) -> str:
@@ -149,7 +156,8 @@ def table(results: EnsembleResults) -> Table:
             (one.quantity, one.network, f"{fit.n[0]:,.0f}-{fit.n[1]:,.0f}", slope(fit.slope), slope(fit.upper_slope),
              probability(fit.p_slope), probability(fit.p_power), fit.preferred if fit.aicc else "-", floor)
         )  # fmt: skip
-    return Table(rows, NOTE.format(contained=contained.brackets(results)))
+    note = NOTE.format(contained=contained.brackets(results))
+    return Table(rows, " ".join(filter(None, (note, results.headline.sentence(*ASKED)))))
 
 
 def reasons(results: EnsembleResults) -> list[str]:
@@ -201,10 +209,10 @@ def answer(results: EnsembleResults) -> Figure:
     for (top, bottom), name in zip(axes.T, ASKED, strict=True):
         exact_lines(top, results, name)
         for width, look in widths(results):
-            points(top, results.mean.sel(width=width), name, look, f"width {width:,}", share=SPAN / 2)
-            if (name, width) in results.fits:
-                _fitted(top, results.curves[name, width], results.fits[name, width], look)
-                _upper(bottom, results.fits[name, width], look)
+            shown(top, results, name, width, look, share=SPAN / 2)
+            if (fit := results.headline.fits.get((name, width))) is not None:
+                _fitted(top, results.headline.curves[name, width], fit, look)
+                _upper(bottom, fit, look)
         for time, label, drawn in times(results):
             if (name, time) in results.exact_curves:
                 exact = results.exact_curves[name, time].of(*CONTAINED[name])
@@ -223,11 +231,13 @@ def answer(results: EnsembleResults) -> Figure:
 
 def caption(results: EnsembleResults) -> str:
     """What `answer` draws of these results."""
+    two_level = results.headline.sentence(*ASKED)
+    who = "networks" if two_level else "trained networks"
     said = (
         "Above: the relative spread of the test loss, on this test set and as an endless one would show it. Points: "
-        "trained networks, with 68 % intervals for their members"
+        f"{who}, with 68 % intervals for their members"
     )
-    trained = {key: curve for key, curve in results.curves.items() if key[0] in ASKED}
+    trained = {key: curve for key, curve in results.headline.curves.items() if key[0] in ASKED}
     exact = {key: curve for key, curve in results.exact_curves.items() if key[0] in ASKED}
     if trained:
         said += "; coloured lines: their power law, or where a floor is preferred their power law with a floor"
@@ -240,7 +250,9 @@ def caption(results: EnsembleResults) -> str:
         below.append(f"of the exact curves from one size to the next{bands}")
     if trained:
         bars = f"bars: 68 % intervals for {contained.sources(trained.values())}"
-        below.append(f"of the trained networks over their upper two octaves ({bars})")
+        below.append(f"of the {who} over their upper two octaves ({bars})")
+    if two_level:
+        said += f". {two_level[:-1]}"
     if not below:
         return f"{said}. Below: nothing, as there is no curve with three sizes."
     points = (
@@ -264,7 +276,7 @@ def _upper(axis: Axes, fit: Levelling, look: Look) -> None:
 
 
 def fits(results: EnsembleResults) -> dict[str, Any]:
-    return {"answer": {f"{one.quantity} {one.network}": one.fit.end for one in asked(results)}}
+    return {"answer": {f"{one.quantity} {one.network.removesuffix(MARK)}": one.fit.end for one in asked(results)}}
 
 
 SECTION: Section[EnsembleResults] = Section(

@@ -49,6 +49,23 @@ def points(axis: Axes, cell: xarray.Dataset, name: str, look: Look, label: str, 
     axis.errorbar(n, cell[name], cell[f"{name}_half"], **look.points, label=label)
 
 
+def shown(axis: Axes, results: EnsembleResults, name: str, width: int, look: Look, *, share: float = CLOSE) -> None:
+    """The points of a width as the first chapters have them: two-level estimates, or the ensemble's values."""
+    label = f"width {width:,}{results.headline.mark(width, name)}"
+    if (name, width) not in results.headline.gains:
+        points(axis, results.mean.sel(width=width), name, look, label, share=share)
+        return
+    value, half = headline_values(results, name, width)
+    axis.errorbar(look.apart(results.sizes, share), value, half, **look.points, label=label)
+
+
+def headline_values(results: EnsembleResults, name: str, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """Of what is two-level, values (k,) and half of their 68 % intervals."""
+    found = [results.headline.value(name, width, i) for i in range(len(results.sizes))]
+    value, half = zip(*((one.value, one.half()) if one else (np.nan, np.nan) for one in found), strict=True)
+    return np.array(value), np.array(half)
+
+
 def times(results: EnsembleResults) -> Iterator[tuple[str, str, dict[str, Any]]]:
     """Training times of the curve, with their names for a reader and their lines; none without a curve."""
     if not results.has_curve:

@@ -1,7 +1,7 @@
 """Exponents: power laws through ensembles and through exact curves, and what to mind. And exponents.csv."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -25,6 +25,8 @@ NOTE = (
     "pure power law. Floor: c of a N_D^b + c, 95 % interval; open where the sizes do not bound it."
 )
 
+TRAINED_ALONE = " Widths are of trained networks alone; two-level exponents are in the chapter Leaps."
+
 FEW_DRAWS_OF_POOL = 4
 """With a pool of fewer times the largest size, draws of the training set overlap much."""
 
@@ -47,6 +49,10 @@ def _rows(results: EnsembleResults) -> list[Sequence[str]]:
     return rows
 
 
+def _note(results: EnsembleResults) -> str:
+    return NOTE.format(contained=contained.brackets(results)) + (TRAINED_ALONE if results.headline.gains else "")
+
+
 def _row(quantity: str, network: str, fit: Levelling, curve: Curve) -> Sequence[str]:
     whole = curve.slope()
     this_draw = slope(curve.of(MEMBERS).slope()) if MEMBERS in whole.parts else ""
@@ -63,15 +69,15 @@ def _part(one: Estimate, source: str) -> str:
 
 def cautions(results: EnsembleResults) -> list[str]:
     bends = [text for name in ("mu_L", "eps_L") for text in _about_bends(results, name)]
-    return [*not_fitted(results), *bends, *about_draws(results)]
+    return [*not_fitted(results, results.headline.fits), *bends, *about_draws(results)]
 
 
-def not_fitted(results: EnsembleResults) -> list[str]:
-    """One sentence a quantity, on the widths that have no exponent."""
+def not_fitted(results: EnsembleResults, fits: Mapping[tuple[str, int], Levelling]) -> list[str]:
+    """One sentence a quantity, on the widths that have no exponent among these."""
     return [
         f"{name} of width {_listed(lacking)} is not fitted: fewer than 3 sizes, or values that could be zero"
         for name in ("mu_L", "eps_L", "eps_pop")
-        if (lacking := [int(w) for w in results.mean.width.values if (name, int(w)) not in results.fits])
+        if (lacking := [int(w) for w in results.mean.width.values if (name, int(w)) not in fits])
     ]
 
 
@@ -111,7 +117,7 @@ def _remedy(results: EnsembleResults) -> str:
 
 def _about_bends(results: EnsembleResults, name: str) -> list[str]:
     """One sentence a quantity: which widths are no power laws, and how their local exponents change."""
-    bent = {w: fit for (quantity, w), fit in results.fits.items() if quantity == name and fit.is_curved}
+    bent = {w: fit for (quantity, w), fit in results.headline.fits.items() if quantity == name and fit.is_curved}
     if not bent:
         return []
     widths = _listed(list(bent))
@@ -199,7 +205,7 @@ def fits(results: EnsembleResults) -> dict[str, Any]:
 
 SECTION: Section[EnsembleResults] = Section(
     title="Exponents",
-    tables=lambda results: [Table(_rows(results), NOTE.format(contained=contained.brackets(results)))],
+    tables=lambda results: [Table(_rows(results), _note(results))],
     cautions=cautions,
     fits=fits,
     files=lambda results: {"exponents": exponents(results)},

@@ -1,15 +1,19 @@
 """Learning curves: mu_L and eps_L against the number of training samples, and what bounds what networks can learn."""
 
+from typing import Any
+
 import numpy as np
 from matplotlib.figure import Figure
 
-from analysis.ensemble.drawing import NAMES, exact_lines, points, times, widths
+from analysis.ensemble.drawing import NAMES, exact_lines, headline_values, shown, times, widths
 from analysis.ensemble.results import EnsembleResults
 from analysis.infinite import LAW
 from analysis.report.look import CLOSE, EXACT, SPAN
 from analysis.report.plotting import legend_below, log_x, log_y
 from analysis.report.section import Section
 from ntkhpc.data.source import FAINT
+
+SHOWN = ("mu_L", "eps_L")
 
 LARGE_SHARE = 0.1
 FEW_FEATURES = 10
@@ -19,8 +23,8 @@ ITERATION_ERRORS = 3.0
 
 ABOVE = (
     "Mean test loss and its relative spread over initialisations against the number of training samples. Points: "
-    "ensembles of trained networks, with 68 % intervals for their finite number of members. Thick black: the "
-    "exact law of infinitely wide networks, trained on the same samples for the same steps."
+    "ensembles of {trained}networks, with 68 % intervals for their finite number of members. {two_level}Thick black: "
+    "the exact law of infinitely wide networks, trained on the same samples for the same steps."
 )
 
 CURVES = {
@@ -43,26 +47,26 @@ def caption(results: EnsembleResults) -> str:
     there = [time for time, _, _ in times(results)]
     iterated = ITERATED if results.is_iterated else ""
     said = [text.format(iterated=iterated) for time, text in CURVES.items() if time in there]
-    fitted = [FITS] if any(name in ("mu_L", "eps_L") for name, _ in results.curves) else []
-    return " ".join([ABOVE, *said, *fitted, BELOW])
+    fitted = [FITS] if any(name in SHOWN for name, _ in results.headline.curves) else []
+    told = results.headline.sentence(*SHOWN)
+    above = ABOVE.format(trained="" if told else "trained ", two_level=f"{told} " if told else "")
+    return " ".join([above, *said, *fitted, BELOW])
 
 
 def learning_curves(results: EnsembleResults) -> Figure:
     """mu_L and eps_L against n_train for every width, with fits; below, their ratio to the law of the same steps."""
     figure = Figure(figsize=(10, 6.6))
     axes = figure.subplots(2, 2, sharex="col", height_ratios=[2.4, 1])
-    for column, name in enumerate(("mu_L", "eps_L")):
+    for column, name in enumerate(SHOWN):
         top, bottom = axes[:, column]
         exact_lines(top, results, name)
         for width, look in widths(results):
-            cell = results.mean.sel(width=width)
-            points(top, cell, name, look, f"width {width:,}", share=SPAN / 2 if name == "eps_L" else CLOSE)
-            curve = results.curves.get((name, width))
+            shown(top, results, name, width, look, share=SPAN / 2 if name == "eps_L" else CLOSE)
+            curve = results.headline.curves.get((name, width))
             if curve is not None:
                 n = np.geomspace(results.sizes[0], results.sizes[-1], 100)
                 top.plot(n, curve.line(n), **{**look.line, "lw": 1.0})
-            ratio = results.agreement[f"{name}_ratio"].sel(width=width).mean("draw")
-            half = cell[f"{name}_half"] / results.law_mean[name]
+            ratio, half = _over_law(results, name, width)
             bottom.errorbar(look.apart(results.sizes), ratio, half, **look.points)
         bottom.axhline(1, **EXACT)
         top.set_ylabel(NAMES[name])
@@ -72,6 +76,16 @@ def learning_curves(results: EnsembleResults) -> Figure:
         log_x(bottom)
     legend_below(figure, axes[0], 3)
     return figure
+
+
+def _over_law(results: EnsembleResults, name: str, width: int) -> tuple[Any, Any]:
+    """Of the points, their ratio to the exact law and half of its 68 % interval."""
+    exact = results.law_mean[name]
+    if (name, width) in results.headline.gains:
+        value, half = headline_values(results, name, width)
+        return value / exact.values, half / exact.values
+    ratio = results.agreement[f"{name}_ratio"].sel(width=width).mean("draw")
+    return ratio, results.mean.sel(width=width)[f"{name}_half"] / exact
 
 
 def cautions(results: EnsembleResults) -> list[str]:

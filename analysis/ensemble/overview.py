@@ -6,18 +6,20 @@ from collections.abc import Sequence
 import pandas as pd
 import xarray
 
-from analysis.contrasts import Curve
+from analysis.contrasts import Curve, Estimate
 from analysis.ensemble.curves import DRAW, MEMBERS, POINTS
 from analysis.ensemble.results import EnsembleResults, frame
 from analysis.floor import Levelling
 from analysis.report.numbers import estimate, pm, slope
 from analysis.report.section import Section, Table, aligned
+from analysis.two_level import LEAPT
 from ntkhpc.studies.dims import CELL
 from ntkhpc.words import count
 
 CURVED = "(curved)"
 
 SHOWN = ("mu_L", "eps_L")
+FOREMOST = (*SHOWN, "eps_pop")
 
 NOTE = (
     "Behind ± stands half of a 68 % interval. Of values of trained networks it contains the choice of the members, of "
@@ -44,11 +46,11 @@ def rows(results: EnsembleResults) -> list[tuple[str, ...]]:
         ("network", f"mu_L at {high:,}", f"eps_L at {high:,}", f"mu_L exponent, {low}-{high}", "eps_L exponent")
     ]
     for width in results.mean.width.values:
-        values = [results.value(name, int(width), -1) for name in SHOWN]
-        fits = [results.fits.get((name, int(width))) for name in SHOWN]
+        values = [results.headline.value(name, int(width), -1) for name in SHOWN]
+        fits = [results.headline.fits.get((name, int(width))) for name in SHOWN]
         found.append(
             (
-                f"width {int(width):,}",
+                f"width {int(width):,}{results.headline.mark(int(width), *SHOWN)}",
                 *(estimate(one) if one else "-" for one in values),
                 *(_fitted(fit) if fit else "-" for fit in fits),
             )
@@ -76,22 +78,28 @@ def rows(results: EnsembleResults) -> list[tuple[str, ...]]:
 
 
 def parts(results: EnsembleResults) -> list[tuple[str, ...]]:
-    """Rows (what, value, members, draw, test points) for the widest ensemble."""
+    """Rows (what, value, members, draw, test points) for the widest ensemble; of two-level values by both samples."""
     width, high = int(results.mean.width[-1]), int(results.sizes[-1])
-    found: list[tuple[str, ...]] = [(f"width {width:,}", "value", MEMBERS, DRAW, POINTS)]
-    for name in ("mu_L", "eps_L", "eps_pop"):
-        if curve := results.curves.get((name, width)):
+    mark = results.headline.mark(width, *FOREMOST)
+    found: list[tuple[str, ...]] = [(f"width {width:,}{mark}", "value", MEMBERS, DRAW, POINTS)]
+    for name in FOREMOST:
+        if curve := results.headline.curves.get((name, width)):
             value = curve.log_value(len(curve.n) - 1)
-            errors = [f"{100 * value.parts[one]:.1f} %" if one in value.parts else "unknown"
-                      for one in (MEMBERS, DRAW, POINTS)]  # fmt: skip
+            errors = [f"{100 * part:.1f} %" if part else "unknown" for part in _parts(value)]
             found.append((f"{name} at N_D = {high:,}", f"{curve.value[-1]:.3g}", *errors))
-    for name in ("mu_L", "eps_L", "eps_pop"):
-        if curve := results.curves.get((name, width)):
+    for name in FOREMOST:
+        if curve := results.headline.curves.get((name, width)):
             exponent = curve.slope()
-            errors = [f"{exponent.parts[one]:.3f}" if one in exponent.parts else "unknown"
-                      for one in (MEMBERS, DRAW, POINTS)]  # fmt: skip
+            errors = [f"{part:.3f}" if part else "unknown" for part in _parts(exponent)]
             found.append((f"exponent of {name}", f"{exponent.value:.3f}", *errors))
     return found
+
+
+def _parts(one: Estimate) -> list[float]:
+    """Errors by members, draw and test points; 0 where one is not known."""
+    return [
+        math.hypot(*(one.parts.get(name, 0.0) for name in names)) for names in ((MEMBERS, LEAPT), (DRAW,), (POINTS,))
+    ]
 
 
 def tables(results: EnsembleResults) -> list[Table]:
@@ -104,6 +112,7 @@ def _note(results: EnsembleResults, found: Sequence[Sequence[str]]) -> str:
     contain = "of the members and of the draw of the training set" if results.knows_draws else "of the members alone"
     said = NOTE.format(exponents=contain, alike=ALIKE if results.has_law or results.redraw_curves else "")
     said += THESE if results.has_law else ""
+    said += f" {two_level}" if (two_level := results.headline.sentence(*SHOWN)) else ""
     return said + (ABOUT_CURVED if any(CURVED in cell for row in found for cell in row) else "")
 
 

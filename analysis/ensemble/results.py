@@ -7,11 +7,12 @@ import numpy as np
 import pandas as pd
 import xarray
 
-from analysis import aggregate, agreement, dominance, floor, infinite, second_run, width
+from analysis import aggregate, agreement, dominance, floor, infinite, leaps, second_run, width
 from analysis.agreement import AgainstLaw
 from analysis.contrasts import Curve, ErrorSource, Estimate, number, relative
 from analysis.ensemble import curves, resolution, spread
-from analysis.ensemble.curves import CONTAINED, DRAW, FITTED, MEMBERS, POINTS, REQUIRED, Drawn
+from analysis.ensemble.curves import CONTAINED, DRAW, FITTED, MEMBERS, REQUIRED, Drawn
+from analysis.ensemble.headline import Headline, described
 from analysis.ensemble.leapt_results import LeaptResults, there
 from analysis.ensemble.resolution import Resolution
 from analysis.ensemble.spread import Spread
@@ -183,11 +184,20 @@ class EnsembleResults:
 
         Of eps_pop also with those of the test points; where they are not known nothing is tested.
         """
-        found = {key: floor.levelling(curve.of(*CONTAINED[key[0]])) for key, curve in self.curves.items()}
-        for key, curve in self.curves.items():
-            if POINTS in CONTAINED[key[0]] and all(one.name != POINTS for one in curve.sources):
-                found[key] = found[key].untested()
-        return found
+        return {key: described(key[0], curve) for key, curve in self.curves.items()}
+
+    @cached_property
+    def headline(self) -> Headline:
+        """What the first chapters show of the networks of each width."""
+        has_leaps = all(name in self.store for name in leaps.ARRAYS)
+        return Headline(
+            sizes=self.sizes if has_leaps else np.zeros(0),
+            widths=[int(w) for w in self.mean.width.values] if has_leaps else [],
+            trained=self.value,
+            trained_curves=self.curves,
+            trained_fit=lambda key: self.fits[key],
+            leapt=self.leapt if has_leaps else None,
+        )
 
     @cached_property
     def leapt(self) -> LeaptResults:

@@ -95,6 +95,20 @@ def test_skewed_deviates_lengthen_the_interval_on_their_side() -> None:
     assert turned.interval(0.95) == pytest.approx((-high, -low))
 
 
+def test_of_differences_skewness_is_taken_as_far_as_it_stands_out_of_chance() -> None:
+    """S^3/(S^2 + V): a half of what one far pair shows, nearly the whole of what many show, and odd."""
+    far = np.zeros((1, 20))
+    far[0, 3] = 0.5
+    many = np.where(np.arange(4000) % 10, -1.0, 9.0)[None] / 4000
+    for deviates, share in ((far, 0.5), (many, 400 / 401)):
+        plain, one = (ErrorSource("members", deviates, differences=here) for here in (False, True))
+        for sign in (1, -1):
+            whole, taken = (source.skewing(sign * deviates) for source in (plain, one))
+            assert taken[0] == pytest.approx(share * whole[0], rel=2e-3)
+            assert not taken[1].any()
+    assert np.isfinite(ErrorSource("members", far, differences=True).skewing(np.zeros((3, 20)))).all()
+
+
 def test_intervals_of_the_spread_of_skewed_losses_cover_what_they_say() -> None:
     """2,000 samples of 60 log-normal losses: 68 and 95 % within 3.3 binomial errors and 1.5 points."""
     rng, trials, s = np.random.default_rng(9), 2000, 0.4
