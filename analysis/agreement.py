@@ -91,23 +91,34 @@ class AgainstLaw:
         return {"log_ratio": self.ratio.to_dict(), "p_value": p, "difference_seen": seen}
 
 
-def compare(sample: np.ndarray, cell: xarray.Dataset, law: xarray.Dataset) -> dict[str, AgainstLaw]:
+def compare(
+    sample: np.ndarray, cell: xarray.Dataset, law: xarray.Dataset, two_level: Mapping[str, Curve] | None = None
+) -> dict[str, AgainstLaw]:
     """One width with the law, by quantity of TESTED; without those that have a value missing.
 
     sample (n_train, draws, members) is L, NaN for members that are not there; `cell` is its part of
-    `aggregate.over_draws`, with the deviates of the tiles for the variance; `law` is over (draw, n_train).
+    `aggregate.over_draws`, with the deviates of the tiles for the variance; `law` is over (draw, n_train). Of
+    quantities in `two_level`, curves with the errors of the networks alone, these stand for the sample's.
     """
     found: dict[str, AgainstLaw] = {}
+    two_level = two_level or {}
     exact = {name: law[name].transpose("n_train", "draw").values for name in TESTED}
-    p_values = all_sizes_p_values(sample, {name: np.log(exact[name]) for name in STATISTICS})
+    of_sample = {name: np.log(exact[name]) for name in STATISTICS if name not in two_level}
+    p_values = all_sizes_p_values(sample, of_sample) if of_sample else {}
     curves = {name: _curve(cell, name, exact[name].mean(axis=-1)) for name in TESTED}
+    curves |= {name: one.over(exact[name].mean(axis=-1)) for name, one in two_level.items()}
     families, variance = int(bool(p_values)), curves["variance"]
+    alone = {name: curves[name] for name in two_level}
     if variance is not None and _units(variance) >= FEWEST:
-        p_values["variance"] = variance.contrast(mean_weights(variance.n)).p_value()
-        families += 1
-    # The members' tests and the tiles' are two families, of which each could alarm [Sidak 1967].
+        alone["variance"] = variance
+    for name, curve in alone.items():
+        if curve is not None and np.isfinite(curve.value).all():
+            p_values[name] = curve.contrast(mean_weights(curve.n)).p_value()
+            families += 1
+    # The members' tests are one family, those of the tiles and of each two-level curve others: each could alarm
+    # [Sidak 1967].
     for name, curve in curves.items():
-        if curve is not None:
+        if curve is not None and np.isfinite(curve.value).all():
             p = p_values.get(name, float("nan"))
             found[name] = AgainstLaw(curve.contrast(mean_weights(curve.n)), 1 - (1 - p) ** families)
     return found

@@ -58,7 +58,7 @@ def _largest(results: EnsembleResults, width: int, differing: list[str]) -> str:
     """What differs, at the largest size, where a mean over sizes may hide how much."""
     n, values = int(results.sizes[-1]), []
     for name in differing:
-        value, exact = results.value(name, width, -1), float(results.law_mean[name].isel(n_train=-1))
+        value, exact = results.headline.value(name, width, -1), float(results.law_mean[name].isel(n_train=-1))
         if value is not None:
             relative = value.scaled(1 / exact)
             values.append(f"{WORDS[name]} {percent(relative.less(1.0))}")
@@ -89,7 +89,12 @@ def p_values(results: EnsembleResults) -> dict[str, dict[str, Any]]:
 SECTION: Section[EnsembleResults] = Section(
     title="Does finite width differ from infinite width?",
     needs=LAW,
-    sentences=lambda results: [HEADING, agreements(results), standing.lazy_widths(results.study)],
+    sentences=lambda results: [
+        HEADING,
+        agreements(results),
+        standing.lazy_widths(results.study),
+        results.headline.sentence("mu_L", "eps_L"),
+    ],
     summary=lambda results: [
         "",
         "against the exact law of infinite width after the same steps on the same data (means over sizes):",

@@ -5,18 +5,19 @@ a width a quantity is two-level in all first chapters, at every size, or in none
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
-from analysis import floor
+from analysis import floor, two_level
 from analysis.contrasts import Curve, Estimate
 from analysis.ensemble.curves import CONTAINED, FITTED, POINTS
 from analysis.ensemble.leapt_results import LeaptResults
 from analysis.floor import Levelling
 from analysis.report.numbers import two_digits
+from analysis.two_level import Quantity
 from ntkhpc.words import joined
 
 Key = tuple[str, int]
@@ -80,6 +81,19 @@ class Headline:
         found = self.leapt.two_level.get((name, width, int(self.sizes[i])))
         return found.estimate() if found is not None else None
 
+    def quantity(self, name: str, width: int, i: int) -> Quantity | None:
+        """The two-level estimate at the size of index i; None where the trained networks alone are shown."""
+        if self.leapt is None or (name, width) not in self.gains:
+            return None
+        return self.leapt.two_level[name, width, int(self.sizes[i])]
+
+    def of_networks(self, width: int, names: Iterable[str]) -> dict[str, Curve]:
+        """Of these quantities, those that are two-level at a width: curves with the errors of the networks alone."""
+        if self.leapt is None:
+            return {}
+        keys = [key for name in names if (key := (name, width)) in self.gains and self._is_whole(key)]
+        return {key[0]: self.leapt.two_level_curves[key].of(two_level.TRAINED, two_level.LEAPT) for key in keys}
+
     def value(self, name: str, width: int, i: int) -> Estimate | None:
         """At the size of index i; None where it is not there, or has no error."""
         return self._two_level(name, width, i) if (name, width) in self.gains else self.trained(name, width, i)
@@ -89,8 +103,8 @@ class Headline:
         """With every source of error that is known."""
         if self.leapt is None or not self.gains:
             return dict(self.trained_curves)
-        two = self.leapt.two_level_curves
-        found = {**self.trained_curves, **{key: two[key] for key in self.gains if key in two}}
+        known = self.leapt.two_level_curves
+        found = {**self.trained_curves, **{key: known[key] for key in self.gains if key in known}}
         return {key: found[key] for name in FITTED for width in self.widths if (key := (name, width)) in found}
 
     @cached_property

@@ -112,7 +112,8 @@ class EnsembleResults:
         losses = self.store.test_loss.where(self.store.status == OK)
         for w in self.mean.width.values:
             sample = losses.sel(width=w).transpose("n_train", "draw", "member").values.astype(float)
-            for name, one in agreement.compare(sample, self.mean.sel(width=w), self.law).items():
+            two_level = self.headline.of_networks(int(w), agreement.STATISTICS)
+            for name, one in agreement.compare(sample, self.mean.sel(width=w), self.law, two_level).items():
                 found[name, int(w)] = one
         return found
 
@@ -288,9 +289,19 @@ class EnsembleResults:
         for name in ("mu_L", "eps_L"):
             for i, n in enumerate(self.sizes):
                 exact = float(self.law_mean[name].isel(n_train=i))
-                ratios = [_ratio(self.mean.sel(width=w).isel(n_train=i), name, exact) for w in self.mean.width.values]
+                ratios = [self._ratio(name, int(w), i, exact) for w in self.mean.width.values]
                 found[name, int(n)] = width.fit(name, int(n), self.mean.width.values, ratios, exact)
         return there(found)
+
+    def _ratio(self, name: str, width: int, i: int, exact: float) -> Estimate | None:
+        """log(value/exact) at the size of index i, with the error of the networks; None where it is not there."""
+        if (two_level := self.headline.quantity(name, width, i)) is not None and exact > 0:
+            return number(two_level.value / exact, two_level.sources())
+        cell = self.mean.sel(width=width).isel(n_train=i)
+        value, deviates = float(cell[name]), cell[f"{name}_deviates"].values
+        if not (value > 0 and np.isfinite(deviates).all() and exact > 0):
+            return None
+        return number(value / exact, [ErrorSource(MEMBERS, deviates[None])])
 
     @cached_property
     def dominant(self) -> pd.DataFrame:
@@ -357,11 +368,3 @@ def frame(dataset: xarray.Dataset, dims: tuple[str, ...]) -> pd.DataFrame:
     kept = [name for name in dataset.data_vars if set(dataset[name].dims) <= set(dims)]
     found = dataset[kept].to_dataframe(dim_order=list(dims)).reset_index()
     return found[[*dims, *[name for name in kept if np.issubdtype(found[name].dtype, np.number)]]]
-
-
-def _ratio(cell: xarray.Dataset, name: str, exact: float) -> Estimate | None:
-    """log(value/exact) of one cell with the error of its members; None where it is not there."""
-    value, deviates = float(cell[name]), cell[f"{name}_deviates"].values
-    if not (value > 0 and np.isfinite(deviates).all() and exact > 0):
-        return None
-    return number(value / exact, [ErrorSource(MEMBERS, deviates[None])])

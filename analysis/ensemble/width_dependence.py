@@ -14,6 +14,8 @@ from analysis.report.numbers import estimate, percent, probability
 from analysis.report.plotting import legend_below, log_axis
 from analysis.report.section import Section, Table
 
+SHOWN = ("mu_L", "eps_L")
+
 CAPTION = (
     "How ensembles approach infinite width: values over their exact limit, with 68 % intervals for their members, and "
     "log(ratio) = a/width through each training-set size, every width with the same weight (the limit, solid black, is "
@@ -40,14 +42,14 @@ def width_dependence(results: EnsembleResults) -> Figure:
     looks = series(len(results.sizes), "size")
     widths = results.mean.width.values.astype(float)
     along = np.geomspace(widths[0] / 1.15, widths[-1] * 1.15, 200)
-    for axis, name in zip(axes, ("mu_L", "eps_L"), strict=True):
+    for axis, name in zip(axes, SHOWN, strict=True):
         for i, look in enumerate(looks):
             exact = float(results.law_mean[name].isel(n_train=i))
-            cell = results.mean.isel(n_train=i)
+            value, half = _values(results, name, i)
             # Curves are moved as their points are, so that a point off its curve is off the line a/width.
             moved = look.apart(widths)[0] / widths[0]
-            axis.errorbar(widths * moved, cell[name] / exact, cell[f"{name}_half"] / exact, **look.points,
-                          label=f"$N_D$ = {results.sizes[i]:,}")  # fmt: skip
+            label = f"$N_D$ = {results.sizes[i]:,}"
+            axis.errorbar(widths * moved, value / exact, half / exact, **look.points, label=label)
             fit = results.width_lines.get((name, int(results.sizes[i])))
             if fit is not None and fit.holds:
                 axis.plot(along * moved, np.exp(fit.a.value / along), **{**look.line, "lw": 0.9})
@@ -57,6 +59,21 @@ def width_dependence(results: EnsembleResults) -> Figure:
         axis.set_ylabel(f"{NAMES[name].split('=')[0].strip()}{'$' if '=' in NAMES[name] else ''} / infinite width")
     legend_below(figure, [axes[0]], 7)
     return figure
+
+
+def _values(results: EnsembleResults, name: str, i: int) -> tuple[np.ndarray, np.ndarray]:
+    """At the size of index i, values of all widths and half of their 68 % intervals, two-level as in other chapters."""
+    cell = results.mean.isel(n_train=i)
+    value, half = cell[name].values.copy(), cell[f"{name}_half"].values.copy()
+    for at, width in enumerate(results.mean.width.values):
+        if (name, int(width)) in results.headline.gains and (found := results.headline.value(name, int(width), i)):
+            value[at], half[at] = found.value, found.half()
+    return value, half
+
+
+def caption(results: EnsembleResults) -> str:
+    told = results.headline.sentence(*SHOWN)
+    return f"{CAPTION} {told}" if told else CAPTION
 
 
 def rows(results: EnsembleResults) -> list[Sequence[str]]:
@@ -82,7 +99,7 @@ SECTION: Section[EnsembleResults] = Section(
     title="Finite width",
     needs=LAW,
     figure=width_dependence,
-    caption=CAPTION,
+    caption=caption,
     tables=lambda results: [Table(rows(results), NOTE)],
     sentences=sentences,
     fits=lambda results: {"width": [fit.to_dict() for fit in results.width_lines.values()]},
