@@ -26,7 +26,7 @@ from analysis.calibration.synthetic import (
 from analysis.calibration.truth import LawMoments
 from analysis.calibration.world import Draws, World, sample
 from analysis.contrasts import slope_weights
-from analysis.ensemble import split
+from analysis.ensemble import agreement, split
 from analysis.ensemble.curves import FITTED, MEMBERS
 from analysis.ensemble.results import EnsembleResults
 from analysis.ensemble.split import STEPS
@@ -155,6 +155,11 @@ def check(results: EnsembleResults, known: Truth) -> Tally:
             if i == len(results.sizes) - 1:
                 raw = cell.raw["mu_L"].estimate()
                 tally.covers(f"(control) mu_L of leaps as they are, width {width}", raw, truth["mu_L"][i])
+    for (q, width), against in agreement.two_level(results).items():
+        exact = np.mean(
+            [np.log(one.values[q] / two.values[q]) for one, two in zip(known.trained, known.twin, strict=True)]
+        )
+        tally.covers(f"two-level {q} against the law, mean over sizes, width {width}", against.ratio, float(exact))
     for one in split.changes(results):
         if one.n_train == results.sizes[-1]:
             trained, twin = known.trained[-1].values[one.quantity], known.twin[-1].values[one.quantity]

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from support.leapt_results import changed, leapt_results, with_store
 
 from analysis.contrasts import slope_weights
-from analysis.ensemble import answer, exponents, learning_curves, overview
+from analysis.ensemble import agreement, answer, exponents, learning_curves, overview
 from analysis.ensemble.curves import FITTED
 from analysis.ensemble.headline import MARK
 from analysis.ensemble.results import EnsembleResults
@@ -85,10 +85,36 @@ def test_tables_and_figures_of_the_first_chapters_have_them_and_say_so(made: Ens
     assert "trained networks alone" in exponents.SECTION.tables(made)[0].note
 
 
+def test_two_level_estimates_are_compared_with_the_law_beside_the_trained_networks(made: EnsembleResults) -> None:
+    """Of networks whose mean loss is 9 % above the law by construction."""
+    found = agreement.two_level(made)
+    assert found.keys() == {(name, width) for name in ("mu_L", "eps_L") for width in WIDTHS}
+    for (name, width), one in found.items():
+        two = [made.leapt.two_level[name, width, int(n)] for n in made.sizes]
+        logarithms = np.log(np.array([each.value for each in two]) / made.law_mean[name].values)
+        assert one.ratio.value == pytest.approx(logarithms.mean())
+        moved = np.mean([each.deviates for each in two], axis=0)
+        assert one.ratio.stderr == pytest.approx(np.sqrt((moved**2).sum()))
+        assert one.p_value == pytest.approx(1 - (1 - one.ratio.p_value()) ** 2)
+        assert one.ratio.stderr < made.comparisons[name, width].ratio.stderr
+    alone, said = agreement.agreements(made), agreement.two_level_agreements(made)
+    assert [text.split(":")[0] for text in alone + said] == [
+        "width 64",
+        "width 256",
+        *(f"width {w}{MARK}" for w in WIDTHS),
+    ]
+    assert "no difference seen in mu_L" in alone[1]
+    assert "differs in mu_L (+9" in said[1]
+    value = made.leapt.two_level["mu_L", 256, 256].value / float(made.law_mean.mu_L[-1])
+    assert f"At N_D = 256: mu_L +{100 * (value - 1):.1f} ±" in said[1]
+    assert set(alone + said) == set(agreement.SECTION.sentences(made)[1])
+
+
 def test_without_leaps_nothing_is_said_of_them(made: EnsembleResults, alone: EnsembleResults) -> None:
     assert alone.headline.gains == {}
     assert alone.headline.curves == alone.curves
     assert alone.headline.fits == alone.fits
+    assert agreement.two_level_agreements(alone) == []
     assert drawn(answer.answer(alone), 0, "width 64") == pytest.approx(alone.mean.eps_L.sel(width=64).values)
     said = [answer.caption(alone), learning_curves.caption(alone), answer.claim(alone), overview.tables(alone)[0].note,
             exponents.SECTION.tables(alone)[0].note, answer.table(alone).note]  # fmt: skip
