@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import xarray
 
+from analysis.agreement import STATISTICS
 from analysis.calibration.checks import Tally
 from analysis.calibration.synthetic import (
     PLAIN,
@@ -155,6 +156,13 @@ def check(results: EnsembleResults, known: Truth) -> Tally:
             if i == len(results.sizes) - 1:
                 raw = cell.raw["mu_L"].estimate()
                 tally.covers(f"(control) mu_L of leaps as they are, width {width}", raw, truth["mu_L"][i])
+    for q, width in results.headline.gains:
+        if q in STATISTICS:
+            exact = np.mean(
+                [np.log(one.values[q] / two.values[q]) for one, two in zip(known.trained, known.twin, strict=True)]
+            )
+            against = results.comparisons[q, width]
+            tally.covers(f"two-level {q} against the law, mean over sizes, width {width}", against.ratio, float(exact))
     for one in split.changes(results):
         if one.n_train == results.sizes[-1]:
             trained, twin = known.trained[-1].values[one.quantity], known.twin[-1].values[one.quantity]
