@@ -26,7 +26,7 @@ TESTS = 5
 """By which LEVEL is divided, about, as mean and shape of two quantities and the mean of a third are looked at."""
 
 FEWEST = 8
-"""Members, or tiles, below which nothing is tested."""
+"""Members, tiles, or networks that were trained as well as leapt, below which nothing is tested."""
 
 _AT_ONCE = 2e7
 
@@ -63,9 +63,9 @@ def ks_distance(sample: np.ndarray, quantiles: np.ndarray, probabilities: np.nda
 class AgainstLaw:
     """Of one width and quantity with the exact law: `ratio` is the mean over sizes of log(value/law).
 
-    `p_value` is the probability of a difference as clear as this one in any of TESTED, by their means over sizes or in
-    their shapes, were the law true: so one width is called different wrongly as often as LEVEL says, however many
-    quantities are tested. NaN where it cannot be tested.
+    `p_value` is the probability of a difference as clear as this one in any of TESTED, by their means over sizes or, of
+    trained networks alone, in their shapes, were the law true: so one width is called different wrongly as often as
+    LEVEL says, however many quantities are tested. NaN where it cannot be tested.
     """
 
     ratio: Estimate
@@ -98,7 +98,8 @@ def compare(
 
     sample (n_train, draws, members) is L, NaN for members that are not there; `cell` is its part of
     `aggregate.over_draws`, with the deviates of the tiles for the variance; `law` is over (draw, n_train). Of
-    quantities in `two_level`, curves with the errors of the networks alone, these stand for the sample's.
+    quantities in `two_level`, curves with the errors of the networks alone, these stand for the sample's; they are
+    tested by their means over sizes, not by their shapes.
     """
     found: dict[str, AgainstLaw] = {}
     two_level = two_level or {}
@@ -106,21 +107,20 @@ def compare(
     of_sample = {name: np.log(exact[name]) for name in STATISTICS if name not in two_level}
     p_values = all_sizes_p_values(sample, of_sample) if of_sample else {}
     curves = {name: _curve(cell, name, exact[name].mean(axis=-1)) for name in TESTED}
-    curves |= {name: one.over(exact[name].mean(axis=-1)) for name, one in two_level.items()}
-    families, variance = int(bool(p_values)), curves["variance"]
-    alone = {name: curves[name] for name in two_level}
-    if variance is not None and _units(variance) >= FEWEST:
-        alone["variance"] = variance
-    for name, curve in alone.items():
-        if curve is not None and np.isfinite(curve.value).all():
+    for name, one in two_level.items():
+        law_mean = exact[name].mean(axis=-1)
+        curves[name] = one.over(law_mean) if np.isfinite(law_mean).all() and (law_mean > 0).all() else None
+    families = int(bool(p_values))
+    for name in (*two_level, "variance"):
+        if (curve := curves[name]) is not None and _units(curve) >= FEWEST:
             p_values[name] = curve.contrast(mean_weights(curve.n)).p_value()
             families += 1
     # The members' tests are one family, those of the tiles and of each two-level curve others: each could alarm
     # [Sidak 1967].
     for name, curve in curves.items():
-        if curve is not None and np.isfinite(curve.value).all():
-            p = p_values.get(name, float("nan"))
-            found[name] = AgainstLaw(curve.contrast(mean_weights(curve.n)), 1 - (1 - p) ** families)
+        if curve is not None:
+            p = 1 - (1 - p_values[name]) ** families if name in p_values else float("nan")
+            found[name] = AgainstLaw(curve.contrast(mean_weights(curve.n)), p)
     return found
 
 
@@ -133,6 +133,7 @@ def _curve(cell: xarray.Dataset, name: str, exact: np.ndarray) -> Curve | None:
 
 
 def _units(curve: Curve) -> int:
+    """Members or tiles with an error; of two-level curves the networks that were trained."""
     return int((curve.sources[0].deviates != 0).any(axis=0).sum())
 
 

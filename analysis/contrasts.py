@@ -64,8 +64,9 @@ class ErrorSource:
 
         Losses are skewed, differences of pairs need not be: one far network gives their sample a skewness of its own
         sign, which would move the interval after it, away from the truth. The third cumulant S = sum moved^3 is known
-        to about V = sum moved^6, its variance; of differences S^3/(S^2 + V) is taken, between a half of S where chance
-        made it and the whole where many networks tell it. `analysis.two_level` has what intervals cover with it.
+        to about V = sum moved^6, its variance; of differences S^3/(S^2 + V) is taken: a half of what one far pair
+        shows, less where pairs balance, and the whole where many tell it. `analysis.two_level` has what intervals cover
+        with it.
         """
         cubes = np.asarray((moved * moved * moved).sum(axis=-1))  # a power takes 40 times as long
         if self.differences:

@@ -10,8 +10,8 @@ in single precision vectors that are not would repeat the largest eigenvalues.
 
 How many vectors are enough is seen as they are made. Conjugate gradients for (T + s) z = r, s >= 0, live in the same
 space, and their residual is the last offdiagonal of S over its pivots: |r_k|/|r| = product of b_j/d_j with d_1 = a_1 +
-s, d_j = a_j + s - b_(j-1)^2/d_(j-1) [Saad 2003, 6.7]. What t steps of descent at rate eta leave, (1 - eta T/c)^t r, is
-reached before 1/(T + s) r is with s = c/(eta t): it has a smooth step where that one has its own.
+s, d_j = a_j + s - b_(j-1)^2/d_(j-1) [Saad 2003, 6.7]. What t steps of plain descent at rate eta leave, (1 - eta T/c)^t
+r, is reached before 1/(T + s) r is with s = c/(eta t): it has a smooth step where that one has its own.
 """
 
 from collections.abc import Callable
@@ -102,7 +102,8 @@ def krylov(
 
 
 def _eigenpairs(diagonal: Array, beside: Array, count: Array) -> tuple[Array, Array]:
-    """Of S (k, k), which is zero beyond its first `count` rows: where these are few, of them alone."""
+    """Of S (k, k), which is zero beyond its first `count` rows: where these are few, of them alone. Side by side, under
+    vmap, both are made."""
     most = len(diagonal)
 
     def of_first(size: int) -> tuple[Array, Array]:

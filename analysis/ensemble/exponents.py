@@ -120,7 +120,8 @@ def _about_bends(results: EnsembleResults, name: str) -> list[str]:
     bent = {w: fit for (quantity, w), fit in results.headline.fits.items() if quantity == name and fit.is_curved}
     if not bent:
         return []
-    widths = _listed(list(bent))
+    by_leaps = [width for width in bent if (name, width) in results.headline.gains]
+    widths = _listed(list(bent)) + (f" (two-level: {_listed(by_leaps)})" if by_leaps else "")
     bends = ", ".join(slope(fit.curvature) for fit in bent.values())
     low, high = results.sizes[0], results.sizes[-1]
     return [

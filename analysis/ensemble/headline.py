@@ -59,22 +59,16 @@ class Headline:
         return {key: gain for key in keys if (gain := self._gain(*key)) > 1}
 
     def _gain(self, name: str, width: int) -> float:
-        """0 where there is no two-level estimate at some size, or no curve of them where the trained ones have one."""
+        """0 where there is no curve of two-level estimates through every size."""
         assert self.leapt is not None
-        key, places = (name, width), range(len(self.sizes))
+        places = range(len(self.sizes))
         two = [self._two_level(name, width, i) for i in places]
-        if not all(two) or (key in self.trained_curves and not self._is_whole(key)):
+        if not all(two) or (name, width) not in self.leapt.two_level_curves:
             return 0.0
         own = [self.trained(name, width, i) for i in places]
         if not all(own):
             return math.inf
         return _error(own) / _error(two)
-
-    def _is_whole(self, key: Key) -> bool:
-        """Whether two-level estimates have a curve through every size of the study."""
-        assert self.leapt is not None
-        curve = self.leapt.two_level_curves.get(key)
-        return curve is not None and len(curve.n) == len(self.sizes)
 
     def _two_level(self, name: str, width: int, i: int) -> Estimate | None:
         assert self.leapt is not None
@@ -89,10 +83,8 @@ class Headline:
 
     def of_networks(self, width: int, names: Iterable[str]) -> dict[str, Curve]:
         """Of these quantities, those that are two-level at a width: curves with the errors of the networks alone."""
-        if self.leapt is None:
-            return {}
-        keys = [key for name in names if (key := (name, width)) in self.gains and self._is_whole(key)]
-        return {key[0]: self.leapt.two_level_curves[key].of(two_level.TRAINED, two_level.LEAPT) for key in keys}
+        keys = [key for name in names if (key := (name, width)) in self.gains]
+        return {key[0]: self.curves[key].of(two_level.TRAINED, two_level.LEAPT) for key in keys}
 
     def value(self, name: str, width: int, i: int) -> Estimate | None:
         """At the size of index i; None where it is not there, or has no error."""
@@ -103,8 +95,7 @@ class Headline:
         """With every source of error that is known."""
         if self.leapt is None or not self.gains:
             return dict(self.trained_curves)
-        known = self.leapt.two_level_curves
-        found = {**self.trained_curves, **{key: known[key] for key in self.gains if key in known}}
+        found = {**self.trained_curves, **{key: self.leapt.two_level_curves[key] for key in self.gains}}
         return {key: found[key] for name in FITTED for width in self.widths if (key := (name, width)) in found}
 
     @cached_property
@@ -116,8 +107,9 @@ class Headline:
         }
 
     def mark(self, width: int, *names: str) -> str:
-        """Behind the name of a width in a row or label of these quantities; empty unless all are two-level."""
-        return MARK if all((name, width) in self.gains for name in names) else ""
+        """Behind the name of a width in a row or label of these quantities; empty if none is two-level."""
+        those = [name for name in names if (name, width) in self.gains]
+        return MARK if len(those) == len(names) else f"{MARK} in {joined(those)}" if those else ""
 
     def sentence(self, *names: str) -> str:
         """Which of these quantities are two-level, and what that gains; empty where none is."""

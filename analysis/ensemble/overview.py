@@ -80,18 +80,19 @@ def rows(results: EnsembleResults) -> list[tuple[str, ...]]:
 def parts(results: EnsembleResults) -> list[tuple[str, ...]]:
     """Rows (what, value, members, draw, test points) for the widest ensemble; of two-level values by both samples."""
     width, high = int(results.mean.width[-1]), int(results.sizes[-1])
-    mark = results.headline.mark(width, *FOREMOST)
-    found: list[tuple[str, ...]] = [(f"width {width:,}{mark}", "value", MEMBERS, DRAW, POINTS)]
+    found: list[tuple[str, ...]] = [(f"width {width:,}", "value", MEMBERS, DRAW, POINTS)]
     for name in FOREMOST:
         if curve := results.headline.curves.get((name, width)):
             value = curve.log_value(len(curve.n) - 1)
             errors = [f"{100 * part:.1f} %" if part else "unknown" for part in _parts(value)]
-            found.append((f"{name} at N_D = {high:,}", f"{curve.value[-1]:.3g}", *errors))
+            mark = results.headline.mark(width, name)
+            found.append((f"{name} at N_D = {high:,}{mark}", f"{curve.value[-1]:.3g}", *errors))
     for name in FOREMOST:
         if curve := results.headline.curves.get((name, width)):
             exponent = curve.slope()
             errors = [f"{part:.3f}" if part else "unknown" for part in _parts(exponent)]
-            found.append((f"exponent of {name}", f"{exponent.value:.3f}", *errors))
+            mark = results.headline.mark(width, name)
+            found.append((f"exponent of {name}{mark}", f"{exponent.value:.3f}", *errors))
     return found
 
 

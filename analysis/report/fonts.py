@@ -14,7 +14,7 @@ from matplotlib.font_manager import FontEntry, fontManager
 
 @contextmanager
 def bundled() -> Iterator[None]:
-    """Within it matplotlib finds its own fonts alone; afterwards what it found before."""
+    """Within it matplotlib finds its own fonts alone; afterwards what it found before. For one thread of a process."""
     before = fontManager.ttflist
     try:
         _choose(_entries())

@@ -20,7 +20,8 @@ _FIELDS = ("members", "draws", *OF_LEAPS)
 def text(path: Path, wanted: EnsembleStudy) -> str:
     """The study file at `path` with the fields that a design decides as the wanted study has them.
 
-    The text is kept where only numbers of it change. Relative paths of data become absolute, as it may lie elsewhere.
+    The text is kept where only numbers of it change, but for the remarks behind these, which were on other numbers.
+    Relative paths of data become absolute, as it may lie elsewhere.
     """
     said = toml.read(path)
     raw, made = toml.parse(said), to_builtins(wanted)
@@ -54,9 +55,10 @@ def _edited(text: str, changed: dict[str, Any]) -> str:
     inside, after = (rest[: end.start()], rest[end.start() :]) if end else (rest, "")
     for name, value in changed.items():
         said = tomli_w.dumps({name: value}).strip()
-        line = re.compile(rf"^(\s*){name}\s*=[^#\n]*?(\s*(?:#.*)?)$", re.MULTILINE)
+        line = re.compile(rf"^(\s*){name}\s*=\s*([^#\n]*?)(\s*(?:#.*)?)$", re.MULTILINE)
         if found := line.search(inside):
-            inside = f"{inside[: found.start()]}{found[1]}{said}{found[2]}{inside[found.end() :]}"
+            remark = found[3] if f"{name} = {found[2]}" == said else ""
+            inside = f"{inside[: found.start()]}{found[1]}{said}{remark}{inside[found.end() :]}"
         else:
             inside = f"{said}\n{inside}"
     return text[: head.end()] + inside + after

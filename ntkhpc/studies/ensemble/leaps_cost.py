@@ -26,11 +26,12 @@ LEAPS = 8.0
 TRIES = 1.3
 """Leaps tried, by leaps taken."""
 
-PRODUCTS = 11.0
-"""With the kernel, of a leap on average, where its eigenvalues fall fast: 7 to 13 of the calorimeter."""
+PRODUCTS, PRODUCTS_OF_MOMENTUM = 11.0, 24.0
+"""With the kernel, of a leap on average: 7 to 13 of plain descent on the calorimeter, whose spaces end early; with
+momentum and schedules they do not, but the first leaps take no more than they have steps and one."""
 
 TWIN_PRODUCTS = 18.0
-"""With the kernel, of a twin: 8 to 18 of the calorimeter."""
+"""With the kernel, of a twin by plain descent: 8 to 18 of the calorimeter."""
 
 PRODUCT = 1.5
 """Operations of a product with the kernel without its matrix, by those of a step of training."""
@@ -63,11 +64,13 @@ def leaps(study: "EnsembleStudy", n_train: int) -> float:
 def products(study: "EnsembleStudy", n_train: int) -> float:
     """With the kernel, of a leap of a member on average; of as many vectors is its Krylov space."""
     steps = study.training.steps(n_train) / leaps(study, n_train)
-    return min(PRODUCTS, float(rows(study, n_train)), steps + 1)
+    expected = PRODUCTS if study.training.algorithm.is_closed else PRODUCTS_OF_MOMENTUM
+    return min(expected, float(rows(study, n_train)), steps + 1)
 
 
 def _twin_products(study: "EnsembleStudy", n_train: int) -> float:
-    return min(TWIN_PRODUCTS, float(_vectors_of_twin(study, n_train)))
+    room = float(_vectors_of_twin(study, n_train))
+    return min(TWIN_PRODUCTS, room) if study.training.algorithm.is_closed else room
 
 
 def _vectors_of_twin(study: "EnsembleStudy", n_train: int) -> int:
