@@ -50,20 +50,21 @@ def points(axis: Axes, cell: xarray.Dataset, name: str, look: Look, label: str, 
 
 
 def shown(axis: Axes, results: EnsembleResults, name: str, width: int, look: Look, *, share: float = CLOSE) -> None:
-    """The points of a width as the first chapters have them: two-level estimates, or the ensemble's values."""
+    """The points of a width as the first chapters have them."""
     label = f"width {width:,}{results.headline.mark(width, name)}"
-    if (name, width) not in results.headline.gains:
-        points(axis, results.mean.sel(width=width), name, look, label, share=share)
-        return
-    value, half = headline_values(results, name, width)
-    axis.errorbar(look.apart(results.sizes, share), value, half, **look.points, label=label)
+    points(axis, shown_values(results, name).sel(width=width), name, look, label, share=share)
 
 
-def headline_values(results: EnsembleResults, name: str, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """Of what is two-level, values (k,) and half of their 68 % intervals."""
-    found = [results.headline.value(name, width, i) for i in range(len(results.sizes))]
-    value, half = zip(*((one.value, one.half()) if one else (np.nan, np.nan) for one in found), strict=True)
-    return np.array(value), np.array(half)
+def shown_values(results: EnsembleResults, name: str) -> xarray.Dataset:
+    """Over (width, n_train), `<name>` and half of its 68 % interval, `<name>_half`, as the first chapters have them:
+    two-level estimates, or the ensemble's values."""
+    found = results.mean[[name, f"{name}_half"]].copy(deep=True)
+    for quantity, width in results.headline.gains:
+        for i, n in enumerate(results.sizes):
+            if quantity == name and (one := results.headline.value(name, width, i)) is not None:
+                cell = {"width": width, "n_train": n}
+                found[name].loc[cell], found[f"{name}_half"].loc[cell] = one.value, one.half()
+    return found
 
 
 def times(results: EnsembleResults) -> Iterator[tuple[str, str, dict[str, Any]]]:

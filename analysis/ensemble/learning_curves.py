@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from analysis.ensemble.drawing import NAMES, exact_lines, headline_values, shown, times, widths
+from analysis.ensemble.drawing import NAMES, exact_lines, shown, shown_values, times, widths
 from analysis.ensemble.results import EnsembleResults
 from analysis.infinite import LAW
 from analysis.report.look import CLOSE, EXACT, SPAN
@@ -82,8 +82,8 @@ def _over_law(results: EnsembleResults, name: str, width: int) -> tuple[Any, Any
     """Of the points, their ratio to the exact law and half of its 68 % interval."""
     exact = results.law_mean[name]
     if (name, width) in results.headline.gains:
-        value, half = headline_values(results, name, width)
-        return value / exact.values, half / exact.values
+        cell = shown_values(results, name).sel(width=width)
+        return cell[name] / exact, cell[f"{name}_half"] / exact
     ratio = results.agreement[f"{name}_ratio"].sel(width=width).mean("draw")
     return ratio, results.mean.sel(width=width)[f"{name}_half"] / exact
 

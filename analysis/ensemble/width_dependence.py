@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from analysis import leaps
-from analysis.ensemble.drawing import NAMES
+from analysis.ensemble.drawing import NAMES, shown_values
 from analysis.ensemble.results import EnsembleResults
 from analysis.infinite import LAW
 from analysis.report.look import EXACT, series
@@ -43,13 +43,14 @@ def width_dependence(results: EnsembleResults) -> Figure:
     widths = results.mean.width.values.astype(float)
     along = np.geomspace(widths[0] / 1.15, widths[-1] * 1.15, 200)
     for axis, name in zip(axes, SHOWN, strict=True):
+        values = shown_values(results, name)
         for i, look in enumerate(looks):
             exact = float(results.law_mean[name].isel(n_train=i))
-            value, half = _values(results, name, i)
+            cell = values.isel(n_train=i)
             # Curves are moved as their points are, so that a point off its curve is off the line a/width.
             moved = look.apart(widths)[0] / widths[0]
             label = f"$N_D$ = {results.sizes[i]:,}"
-            axis.errorbar(widths * moved, value / exact, half / exact, **look.points, label=label)
+            axis.errorbar(widths * moved, cell[name] / exact, cell[f"{name}_half"] / exact, **look.points, label=label)
             fit = results.width_lines.get((name, int(results.sizes[i])))
             if fit is not None and fit.holds:
                 axis.plot(along * moved, np.exp(fit.a.value / along), **{**look.line, "lw": 0.9})
@@ -59,16 +60,6 @@ def width_dependence(results: EnsembleResults) -> Figure:
         axis.set_ylabel(f"{NAMES[name].split('=')[0].strip()}{'$' if '=' in NAMES[name] else ''} / infinite width")
     legend_below(figure, [axes[0]], 7)
     return figure
-
-
-def _values(results: EnsembleResults, name: str, i: int) -> tuple[np.ndarray, np.ndarray]:
-    """At the size of index i, values of all widths and half of their 68 % intervals, two-level as in other chapters."""
-    cell = results.mean.isel(n_train=i)
-    value, half = cell[name].values.copy(), cell[f"{name}_half"].values.copy()
-    for at, width in enumerate(results.mean.width.values):
-        if (name, int(width)) in results.headline.gains and (found := results.headline.value(name, int(width), i)):
-            value[at], half[at] = found.value, found.half()
-    return value, half
 
 
 def caption(results: EnsembleResults) -> str:
